@@ -1,0 +1,3 @@
+"""Lading delivers governed data exports."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,150 @@
+"""The one error tree. A class says what kind of failure it is, whether a retry can help, and the exit code.
+
+::
+
+    LadingError                    1  unexpected
+    ├── InvalidProject             2  a file of the project, or a flag, is wrong: names file, line and reason
+    ├── Refused                    3  a policy says no
+    ├── Retryable                  4  a retry may help
+    │   ├── InProgress             4  a live process holds the sweep and ``--no-wait`` was given
+    │   ├── NotDue                 4  an interval was asked for by name that may not be read yet
+    │   ├── SourceUnavailable      4  the source cannot be reached, or went away while it was read
+    │   ├── StoreUnavailable       4  the store cannot be reached, is busy, or answered with a passing fault
+    │   └── StoreFull              4  no space, or a quota is used up
+    ├── Failed                     5  a retry will not help
+    │   ├── DataRefused            5  the data breaks a promise: a check, a type, a tenant, a NULL where none may be
+    │   ├── SchemaMismatch         5  the source no longer fits the contract
+    │   ├── Shrunk                 5  a replayable source gave fewer rows than it did before
+    │   ├── StoreDenied            5  the store refuses: credentials, permissions, a missing bucket
+    │   └── SourceDenied           5  the source refuses: credentials, privileges, row security
+    └── IntegrityError             6  what is there is not what the manifest says
+
+    ObjectNotFound, ObjectExists      (Failed) answers of a store that its callers handle
+    Fenced                            (Retryable) another process has taken the attempt over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class LadingError(Exception):
+    """Lading failed in a way that it does not know."""
+
+    exit_code = 1
+    retryable = False
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None) -> None:
+        """``message`` says what and where (the docstring by default), ``hint`` what to do about it."""
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.hint = hint
+        super().__init__(f"{self.message} {hint}" if hint else self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong in one file of a project. ``line`` counts from 1; 0 when the file as a whole is meant."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
+
+
+class InvalidProject(LadingError):
+    """The project or the command is not valid."""
+
+    exit_code = 2
+
+    def __init__(
+        self, message: str | None = None, *, hint: str | None = None, problems: Sequence[Problem] = ()
+    ) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message or "\n".join(map(str, self.problems)) or None, hint=hint)
+
+
+class Refused(LadingError):
+    """A policy refuses this."""
+
+    exit_code = 3
+
+
+class Retryable(LadingError):
+    """It failed, and a retry may help."""
+
+    exit_code = 4
+    retryable = True
+
+    def __init__(
+        self, message: str | None = None, *, hint: str | None = None, retry_after: float | None = None
+    ) -> None:
+        """``retry_after``: seconds that the other side asked to wait, where it said so."""
+        self.retry_after = retry_after
+        super().__init__(message, hint=hint)
+
+
+class InProgress(Retryable):
+    """Another process is at work on this."""
+
+
+class NotDue(Retryable):
+    """The interval is not due yet."""
+
+
+class SourceUnavailable(Retryable):
+    """The source cannot be reached."""
+
+
+class StoreUnavailable(Retryable):
+    """The store cannot be reached."""
+
+
+class StoreFull(Retryable):
+    """The store has no space left."""
+
+
+class Fenced(Retryable):
+    """Another process has taken this attempt over; nothing of it was committed."""
+
+
+class Failed(LadingError):
+    """It failed, and a retry will not help."""
+
+    exit_code = 5
+
+
+class DataRefused(Failed):
+    """The data breaks a promise of its contract or its export."""
+
+
+class SchemaMismatch(Failed):
+    """The source does not fit the contract."""
+
+
+class Shrunk(Failed):
+    """The source gave fewer rows than it gave before."""
+
+
+class StoreDenied(Failed):
+    """The store refuses the access."""
+
+
+class SourceDenied(Failed):
+    """The source refuses the access."""
+
+
+class ObjectNotFound(Failed):
+    """The store holds no such object."""
+
+
+class ObjectExists(Failed):
+    """The store holds this object already."""
+
+
+class IntegrityError(LadingError):
+    """What is there is not what the manifest says."""
+
+    exit_code = 6

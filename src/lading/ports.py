@@ -1,0 +1,366 @@
+"""The protocols that adapters implement, and the plain values that pass through them.
+
+Rows are `pyarrow.RecordBatch` from the reading to the format; bytes from the format to the store. A protocol asks for
+as little as it can; what only some adapters can do is a small protocol of its own (`Copier`, `Swapper`).
+
+Field metadata that travels with an Arrow schema (`bytes` keys and values):
+
+``lading.native``
+    The source's own name of the type, for messages and the manifest: ``numeric(15,2)``, ``timestamptz``.
+``lading.logical``
+    What a text or binary column holds where Arrow's type does not say: ``json``, ``uuid``, ``decimal``, ``interval``,
+    ``enum``, ``xml``, ... Formats use it (a ``json`` column is embedded in JSON lines as it stands).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+Types = Literal["portable", "exact"]
+
+NATIVE = b"lading.native"
+LOGICAL = b"lading.logical"
+
+
+# --- sources -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What an export reads: exactly one of the three is given."""
+
+    table: str | None = None  # schema.name, as PostgreSQL writes it
+    sql: str | None = None  # the text of a reviewed query: one SELECT
+    files: str | None = None  # a name or glob inside the connection's store: flights/*.parquet
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Up to when everything is known to have arrived, by the server's clock.
+
+    ``at`` is None where it cannot be known (a standby, a prepared transaction, missing privileges); ``why`` says so.
+    """
+
+    now: datetime  # aware, UTC
+    at: datetime | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """``start <= column < end``; an open side is None. Rows where the column is NULL refuse the reading."""
+
+    column: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """``column`` is one of ``values``, compared as text."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Of the rows with equal ``key``, keep the one with the greatest ``order``; the others are superseded."""
+
+    key: tuple[str, ...]
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One reading: which rows and columns, of what."""
+
+    dataset: Dataset
+    columns: tuple[str, ...]  # the source's names, in this order
+    as_text: frozenset[str] = frozenset()  # columns that the contract declares a string, whatever the source has
+    types: Types = "portable"
+    ranges: tuple[Range, ...] = ()
+    member: Member | None = None
+    newest: Newest | None = None
+    whole_parts: bool = False  # True: one part only, for what cannot be cut
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A unit of reading. ``index`` counts from 0; ``spec`` is the source's own, JSON-able, and says what to read."""
+
+    index: int
+    spec: Mapping[str, object] = field(default_factory=dict)
+    rows: int | None = None  # estimated
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known of a reading before its first row."""
+
+    schema: pa.Schema  # of the batches that `Reading.read` yields: the query's columns, in its order
+    parts: tuple[Part, ...]  # at least one
+    rows: int | None = None  # estimated
+    bytes: int | None = None  # estimated, in the source
+    snapshot: str = ""  # the source's name for what is read, for the manifest
+    version: str = ""  # of a replayable source: equal versions give equal rows, part by part
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """One consistent snapshot of one query. ``read`` may be called from several threads, one part each."""
+
+    replayable: bool  # can the same rows be read again later, part by part?
+
+    def survey(self) -> Survey: ...
+
+    def read(self, part: Part) -> Iterator[pa.RecordBatch]:
+        """The part's rows, in the survey's schema.
+
+        Raises DataRefused for a value that its type cannot hold (column and count named), SourceUnavailable when the
+        source goes away, SchemaMismatch when a column has gone since the survey.
+        """
+        ...
+
+    def superseded(self) -> int:
+        """Rows that `Query.newest` dropped in the parts read so far."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where rows come from."""
+
+    def describe(self, dataset: Dataset, types: Types, as_text: frozenset[str] = frozenset()) -> pa.Schema:
+        """All columns as they would arrive, with `NATIVE` and `LOGICAL` metadata.
+
+        Raises SchemaMismatch where the dataset does not exist, or has two columns of one name but for case; a column
+        whose type cannot be carried is left in with type ``pa.null()`` and the reason as its native type's metadata
+        under ``lading.refused``, so that it only fails an export that wants it.
+        """
+        ...
+
+    def unique_keys(self, dataset: Dataset) -> frozenset[frozenset[str]]:
+        """Sets of columns that the source itself proves unique (primary keys, plain unique constraints, not null)."""
+        ...
+
+    def bound(self) -> Bound: ...
+
+    def open(self, query: Query) -> AbstractContextManager[Reading]: ...
+
+    def test(self) -> str:
+        """Connects, and says in one line what is there, without a secret."""
+        ...
+
+
+REFUSED = b"lading.refused"
+
+
+# --- stores --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    name: str
+    size: int
+    version: str = ""  # etag, generation, or size and mtime: differs when the bytes differ
+    modified: datetime | None = None
+
+
+class Upload(Protocol):
+    """An object being written. It exists for readers only after ``finish``. Ended by ``finish`` or ``abort``."""
+
+    def write(self, data: bytes | memoryview) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def abort(self) -> None:
+        """Leaves nothing behind where that is possible. Never raises."""
+        ...
+
+
+class Download(Protocol):
+    """An object being read: a seekable binary file."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Bytes by name. Names are relative to the store, parts joined by ``/``, already safe (see `lading.export.layout`).
+
+    Errors: ObjectNotFound, ObjectExists, StoreDenied, StoreFull, StoreUnavailable, and no others. Thread-safe.
+    """
+
+    url: str  # for people, without secrets
+
+    def put(self, name: str, data: bytes, *, create: bool = False) -> None:
+        """Writes a small object whole. ``create``: raise ObjectExists, atomically, if it is there already."""
+        ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def write(self, name: str) -> Upload: ...
+
+    def read(self, name: str) -> Download: ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose name starts with ``prefix`` (a plain string prefix), sorted by name as bytes."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Deletes; an object that is not there is deleted already."""
+        ...
+
+
+@runtime_checkable
+class Copier(Protocol):
+    def copy(self, source: str, target: str) -> None:
+        """Copies within the store, without the bytes passing through here. Overwrites."""
+        ...
+
+
+@runtime_checkable
+class Swapper(Protocol):
+    def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
+        """Puts ``data`` only if the object now holds ``expected`` (None: is not there); says whether it did."""
+        ...
+
+
+# --- formats -------------------------------------------------------------------------------------------------------
+
+
+class Sink(Protocol):
+    """Where a format's bytes go."""
+
+    def write(self, data: bytes | memoryview) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStats:
+    """``min`` and ``max`` are JSON-able (numbers as they are if a double holds them exactly, else text; times in
+    RFC 3339) and None where there are none; NaN never appears."""
+
+    min: object
+    max: object
+    nulls: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileStats:
+    rows: int
+    columns: Mapping[str, ColumnStats]
+
+
+class Writer(Protocol):
+    """Encodes batches of one schema into one file."""
+
+    def append(self, batch: pa.RecordBatch) -> None: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes given to the sink so far; what is still buffered may add to it."""
+        ...
+
+    def finish(self) -> FileStats: ...
+
+    def abort(self) -> None: ...
+
+
+@runtime_checkable
+class Format(Protocol):
+    """How rows become bytes. ``name`` and ``codec`` make the file names: ``parquet`` + ``snappy``, ``csv`` + ``gz``."""
+
+    name: str
+    codec: str  # "" where there is none
+    suffix: str  # of file names: parquet, csv.gz, jsonl, arrow
+
+    def schema(self, schema: pa.Schema, types: Types) -> pa.Schema:
+        """What a reader of the files will find, column by column. Raises SchemaMismatch, naming the column, for what
+        the format cannot hold."""
+        ...
+
+    def open(self, sink: Sink, schema: pa.Schema, types: Types, memory: int) -> Writer:
+        """``schema`` is that of the batches; ``memory`` bounds, in bytes, what the writer may buffer."""
+        ...
+
+    def notices(self) -> tuple[str, ...]:
+        """What recipients must be told, in the manifest's notices: a formula guard, int64 as strings."""
+        ...
+
+    def scan(self, file: Download, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Reads a file of this format back, ``schema`` being what `schema` returned. For `verify --deep`."""
+        ...
+
+
+# --- transforms and checks -----------------------------------------------------------------------------------------
+
+
+class Keys(Protocol):
+    """The keyring, as transforms see it."""
+
+    def tenant_key(self, tenant: str) -> bytes:
+        """32 bytes, the same for the same tenant, made at first use."""
+        ...
+
+    def key_id(self, tenant: str) -> str:
+        """A name for the tenant's key that reveals nothing of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyAction:
+    """What was done to a column, for the manifest: ``hmac_sha256``, ``excluded``, ``renamed from x``."""
+
+    column: str
+    action: str
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """A declared change of columns or rows. Vectorised, stateless, thread-safe."""
+
+    def bind(self, schema: pa.Schema) -> pa.Schema:
+        """The schema after it. Raises InvalidProject for an unknown column or a type that it cannot treat."""
+        ...
+
+    def apply(self, batch: pa.RecordBatch, key: Callable[[], bytes]) -> pa.RecordBatch:
+        """One tenant's rows, transformed; ``key`` gives that tenant's key. Rows may be dropped (they are *filtered*),
+        never added or re-ordered."""
+        ...
+
+    def policy(self) -> tuple[PolicyAction, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    name: str  # unique(flight_id)
+    ok: bool
+    on_violation: Literal["fail", "warn"]
+    violations: int = 0
+    detail: str = ""  # says what was found, never a value of a classified column
+
+
+@runtime_checkable
+class Check(Protocol):
+    """A promise about the source's values, over all rows of a sweep. Thread-safe; ended by ``result`` or ``close``."""
+
+    def bind(self, schema: pa.Schema) -> None: ...
+
+    def observe(self, batch: pa.RecordBatch) -> None: ...
+
+    def result(self) -> CheckResult: ...
+
+    def close(self) -> None: ...
