@@ -1,0 +1,354 @@
+"""What is due: contract + export + history + clock -> sweeps. Pure: no I/O, no clock, no randomness.
+
+The history is what the journal has sealed, and nothing else, so that two processes that see the same journal plan the
+same runs. See `docs/commit-protocol.md` for why a plan made from a stale history cannot be claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from lading.errors import InvalidProject, NotDue
+from lading.export.identity import instant
+from lading.export.interval import Interval
+
+Kind = Literal["full", "addition"]
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One run that the journal has sealed."""
+
+    tenant: str
+    major: int
+    interval: Interval
+    revision: int
+    kind: Kind
+    run_id: str
+    bound: datetime | None
+    reason: str = ""
+    unchanged: bool = False  # an incremental run that found nothing: noted, not delivered
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One sealed sweep. ``discover``: whoever had rows in it was found, so that nobody else lags there."""
+
+    interval: Interval
+    bound: datetime | None
+    discover: bool
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    runs: tuple[Delivered, ...] = ()
+    sweeps: tuple[Swept, ...] = ()
+    late_checked: datetime | None = None  # late rows were looked for, everywhere, up to this bound
+    ends: Mapping[datetime, datetime] = field(default_factory=dict)  # interval start -> the end once chosen for it
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    tenant: str
+    revision: int = 0
+    kind: Kind = "full"
+    supersedes: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """One reading: its interval, the runs it serves, and the arrivals it takes (late rows only: from ``since``)."""
+
+    interval: Interval
+    runs: tuple[RunPlan, ...]
+    discover: bool = False
+    since: datetime | None = None
+    delivered: frozenset[str] = frozenset()  # tenants whose rows here are another sweep's
+    doubtful: frozenset[str] = frozenset()  # asked for by name but known from nowhere: without a row, a typo
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """``bound``: up to when all has arrived, safety lag included; ``now``: the source's clock."""
+
+    now: datetime
+    bound: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What an export's definition says about when and for whom, as far as planning needs it."""
+
+    mode: Literal["append", "incremental", "full_refresh", "continuous"]
+    major: int
+    clock: Literal["transaction", "event"] = "transaction"
+    late: bool = False  # event clock: late rows become additions
+    grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
+    start: datetime | None = None  # incremental: where the first run starts
+    tick: Interval | None = None  # full_refresh: the interval of the latest tick; incremental: its end is the tick
+    discover: bool = False
+    listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller asks for. Without an interval: everything due."""
+
+    tenants: tuple[str, ...] | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    revise: bool = False
+    reason: str = ""
+    backfill: bool = False  # intervals delivered under another contract major count as undelivered
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    sweeps: tuple[SweepPlan, ...] = ()
+    skipped: tuple[Delivered, ...] = ()
+    not_due: tuple[Interval, ...] = ()
+
+
+def known_tenants(standing: Standing, history: History) -> tuple[str, ...]:
+    """Those in tenants/ and, where tenants are discovered, those with earlier runs."""
+    known = set(standing.listed)
+    if standing.discover:
+        known |= {run.tenant for run in history.runs}
+    return tuple(sorted(known))
+
+
+def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None = None) -> Plan:
+    """The sweeps that are due, oldest first, the runs that need nothing, and the intervals that must wait.
+
+    Raises InvalidProject where the definition contradicts what was delivered or the request makes no sense.
+    """
+    asked = asked or Asked()
+    if asked.start is not None and asked.end is not None and asked.start >= asked.end:
+        raise InvalidProject(
+            f"The interval {instant(asked.start)} to {instant(asked.end)} is empty: its start must lie before its end."
+        )
+    unknown = set(asked.tenants or ()) - set(known_tenants(standing, history))
+    if unknown and not standing.discover:
+        raise InvalidProject(f"Unknown tenant {sorted(unknown)[0]!r}.", hint="List it in tenants/, or discover tenants.")
+    if standing.mode == "append":
+        return _append(standing, history, clock, asked)
+    if standing.mode == "full_refresh":
+        return _full_refresh(standing, history, clock, asked)
+    return _incremental(standing, history, clock, asked)
+
+
+def _wanted(standing: Standing, history: History, asked: Asked) -> tuple[tuple[str, ...], bool]:
+    """The tenants to serve by name, and whether others are to be discovered."""
+    if asked.tenants is not None:
+        return tuple(sorted(set(asked.tenants))), False
+    return known_tenants(standing, history), standing.discover
+
+
+def _at(history: History, start: datetime, major: int | None = None) -> dict[str, list[Delivered]]:
+    found: dict[str, list[Delivered]] = {}
+    for run in history.runs:
+        if run.interval.start == start and (major is None or run.major == major):
+            found.setdefault(run.tenant, []).append(run)
+    return found
+
+
+def _revision(runs: Iterable[Delivered]) -> int:
+    return max((run.revision for run in runs), default=-1) + 1
+
+
+def standing_runs(runs: Iterable[Delivered]) -> tuple[Delivered, ...]:
+    """Of one tenant and interval: the newest full delivery and the additions after it. The rest is superseded."""
+    ordered = sorted(runs, key=lambda run: run.revision)
+    full = max((i for i, run in enumerate(ordered) if run.kind == "full"), default=0)
+    return tuple(ordered[full:])
+
+
+def _revised(
+    tenants: Iterable[str], here: Mapping[str, list[Delivered]], reason: str
+) -> tuple[list[RunPlan], list[Delivered]]:
+    """Full revisions for ``tenants``: those to make, and those whose newest revision has this reason already."""
+    make, have = [], []
+    for tenant in tenants:
+        runs = here.get(tenant, [])
+        newest = max(runs, key=lambda run: run.revision, default=None)
+        if newest is not None and newest.kind == "full" and newest.reason == reason:
+            have.append(newest)
+        else:
+            replaced = tuple(run.run_id for run in standing_runs(runs) if not run.unchanged)
+            make.append(RunPlan(tenant, _revision(runs), "full", replaced, reason))
+    return make, have
+
+
+def _interval_sweep(
+    standing: Standing, history: History, asked: Asked, interval: Interval
+) -> tuple[SweepPlan | None, list[Delivered]]:
+    """The sweep that ``interval`` still needs, if any, and the runs there that need nothing."""
+    tenants, discover = _wanted(standing, history, asked)
+    here = _at(history, interval.start, standing.major if asked.backfill else None)
+    if asked.revise:
+        make, have = _revised(set(tenants) | (set(here) if discover else set()), here, asked.reason)
+        if not make:
+            return None, have
+        done = frozenset(run.tenant for run in have)
+        return SweepPlan(interval, _sorted(make), discover, delivered=done), have
+    swept = any(s.discover and s.interval.start == interval.start for s in history.sweeps) and not asked.backfill
+    discover = discover and not swept
+    # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
+    lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
+    make = [RunPlan(tenant, _revision(_at(history, interval.start).get(tenant, ()))) for tenant in lagging - set(here)]
+    have = [max(runs, key=lambda r: r.revision) for t, runs in here.items() if not asked.tenants or t in tenants]
+    if not make and not discover:
+        return None, have
+    doubtful = frozenset(asked.tenants or ()) - set(known_tenants(standing, history))
+    return SweepPlan(interval, _sorted(make), discover, delivered=frozenset(here), doubtful=doubtful), have
+
+
+def _sorted(runs: Iterable[RunPlan]) -> tuple[RunPlan, ...]:
+    return tuple(sorted(runs, key=lambda run: run.tenant))
+
+
+def _append(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    _refuse_cut(standing.grid, history)
+    chosen = [
+        interval
+        for interval in standing.grid
+        if (asked.start is None or interval.start >= asked.start) and (asked.end is None or interval.end <= asked.end)
+    ]
+    explicit = asked.start is not None or asked.end is not None
+    if explicit and not chosen:
+        raise InvalidProject(
+            "No interval of the export's grid lies in what was asked for.",
+            hint="`lading plan` shows the grid: --start and --end must enclose at least one whole interval of it.",
+        )
+    sweeps, skipped, not_due = [], [], []
+    for interval in chosen:
+        if interval.end > clock.bound:
+            if explicit:
+                not_due.append(interval)
+            continue
+        sweep, have = _interval_sweep(standing, history, asked, interval)
+        if sweep:
+            sweeps.append(sweep)
+        skipped.extend(have)
+    if not explicit and skipped:
+        # The newest interval speaks for the others: a report of all history helps nobody.
+        newest = max(run.interval.start for run in skipped)
+        skipped = [run for run in skipped if run.interval.start == newest]
+    return Plan(tuple(sweeps), tuple(skipped), tuple(not_due))
+
+
+def _refuse_cut(grid: Iterable[Interval], history: History) -> None:
+    """A changed ``every`` may not cut an interval that was delivered."""
+    ends = {interval.start: interval.end for interval in grid}
+    for delivered in {run.interval for run in history.runs}:
+        fits = ends.get(delivered.start) == delivered.end
+        overlaps = any(start < delivered.end and end > delivered.start for start, end in ends.items())
+        if overlaps and not fits:
+            raise InvalidProject(
+                f"window.every cuts the delivered interval {instant(delivered.start)} to {instant(delivered.end)}.",
+                hint="Keep the grid, or start a new export that begins where the old one ended.",
+            )
+
+
+def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    interval = standing.tick
+    if interval is None or interval.start > clock.now:
+        raise NotDue("The first tick of this export lies in the future.")
+    sweep, have = _interval_sweep(standing, history, asked, interval)
+    return Plan((sweep,) if sweep else (), tuple(have))
+
+
+def _incremental(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    """One sweep per watermark: tenants at the same watermark share it, laggards form their own."""
+    if asked.start is not None or asked.end is not None:
+        return _again(standing, history, asked)
+    if asked.revise:
+        raise InvalidProject("--revise of an incremental export needs --start and --end of a delivered interval.")
+    assert standing.start is not None  # noqa: S101 - the definition's validation guarantees it
+    upto = min(clock.bound, standing.tick.end) if standing.tick else clock.bound
+    tenants, discover = _wanted(standing, history, asked)
+    last: dict[str, Delivered] = {}
+    for run in history.runs:
+        if run.tenant not in last or run.interval.end > last[run.tenant].interval.end:
+            last[run.tenant] = run
+    # Nobody unknown had rows before the newest discovering sweep ended: newcomers start there.
+    frontier = max((s.interval.end for s in history.sweeps if s.discover), default=standing.start)
+    groups: dict[datetime, list[RunPlan]] = {}
+    for tenant in tenants:
+        fresh = standing.start if tenant in standing.listed else frontier
+        groups.setdefault(last[tenant].interval.end if tenant in last else fresh, []).append(RunPlan(tenant))
+    if discover:
+        groups.setdefault(frontier, [])
+    sweeps, skipped = [], []
+    doubtful = frozenset(tenants) - set(known_tenants(standing, history))
+    for start, runs in sorted(groups.items()):
+        end = history.ends.get(start, upto)
+        if start < end <= clock.bound:
+            others = frozenset(known_tenants(standing, history)) - {run.tenant for run in runs}
+            sweeps.append(
+                SweepPlan(Interval(start, end), _sorted(runs), discover and start == frontier, None, others, doubtful)
+            )
+        else:
+            skipped.extend(last[run.tenant] for run in runs if run.tenant in last)
+    return Plan(tuple(sweeps), tuple(skipped))
+
+
+def _again(standing: Standing, history: History, asked: Asked) -> Plan:
+    """Delivered intervals of an incremental export, by name: revised, or shown to be there."""
+    sweeps, skipped = [], []
+    delivered = sorted({run.interval for run in history.runs if not run.unchanged})
+    chosen = [
+        i for i in delivered if i.start >= (asked.start or i.start) and i.end <= (asked.end or i.end)
+    ]
+    if not chosen:
+        raise InvalidProject(
+            "No delivered interval lies in what was asked for.",
+            hint="The intervals of an incremental export follow from its runs: `lading runs` lists them.",
+        )
+    for interval in chosen:
+        sweep, have = _interval_sweep(standing, history, asked, interval)
+        if sweep and asked.revise:
+            sweeps.append(sweep)
+        skipped.extend(have)
+    return Plan(tuple(sweeps), tuple(skipped))
+
+
+def late_window(standing: Standing, history: History, asked: Asked) -> tuple[datetime, Interval] | None:
+    """Where late rows must be looked for: arrivals from the first value on, in the interval from the first delivered
+    to the last. None where there is nothing to look for."""
+    runs = [run for run in history.runs if run.bound is not None]
+    if not standing.late or not runs or asked.revise:
+        return None
+    since = history.late_checked or min(run.bound for run in runs if run.bound)
+    return since, Interval(min(r.interval.start for r in runs), max(r.interval.end for r in runs))
+
+
+def additions(
+    standing: Standing, history: History, late: Mapping[tuple[str, datetime], datetime], asked: Asked
+) -> tuple[SweepPlan, ...]:
+    """Sweeps for late rows. ``late``: (tenant, interval start) -> the newest arrival met there.
+
+    Tenants with the same last bound share a sweep; one without a run in that interval gets its first.
+    """
+    groups: dict[tuple[Interval, datetime | None], list[RunPlan]] = {}
+    swept = {s.interval.start: s.interval for s in history.sweeps}
+    for (tenant, start), newest in late.items():
+        if asked.tenants is not None and tenant not in asked.tenants:
+            continue
+        if tenant not in standing.listed and not standing.discover:
+            continue
+        here = _at(history, start).get(tenant, [])
+        if not here:
+            groups.setdefault((swept[start], None), []).append(RunPlan(tenant))
+            continue
+        last = max((run.bound for run in here if run.bound), default=None)
+        if last is not None and newest >= last:
+            run = RunPlan(tenant, _revision(here), "addition")
+            groups.setdefault((swept[start], last), []).append(run)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end))
+    return tuple(SweepPlan(interval, _sorted(runs), since=since) for (interval, since), runs in ordered)
