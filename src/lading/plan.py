@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 from lading.errors import InvalidProject, NotDue
@@ -48,7 +48,9 @@ class History:
     runs: tuple[Delivered, ...] = ()
     sweeps: tuple[Swept, ...] = ()
     late_checked: datetime | None = None  # late rows were looked for, everywhere, up to this bound
-    ends: Mapping[datetime, datetime] = field(default_factory=dict)  # interval start -> the end once chosen for it
+    ends: Mapping[datetime, datetime] = field(
+        default_factory=dict
+    )  # interval start -> the end once chosen for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ class Standing:
     late: bool = False  # event clock: late rows become additions
     grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
     start: datetime | None = None  # incremental: where the first run starts
-    tick: Interval | None = None  # full_refresh: the interval of the latest tick; incremental: its end is the tick
+    tick: Interval | None = (
+        None  # full_refresh: the interval of the latest tick; incremental: its end is the tick
+    )
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
 
@@ -134,7 +138,9 @@ def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None
         )
     unknown = set(asked.tenants or ()) - set(known_tenants(standing, history))
     if unknown and not standing.discover:
-        raise InvalidProject(f"Unknown tenant {sorted(unknown)[0]!r}.", hint="List it in tenants/, or discover tenants.")
+        raise InvalidProject(
+            f"Unknown tenant {sorted(unknown)[0]!r}.", hint="List it in tenants/, or discover tenants."
+        )
     if standing.mode == "append":
         return _append(standing, history, clock, asked)
     if standing.mode == "full_refresh":
@@ -196,12 +202,19 @@ def _interval_sweep(
             return None, have
         done = frozenset(run.tenant for run in have)
         return SweepPlan(interval, _sorted(make), discover, delivered=done), have
-    swept = any(s.discover and s.interval.start == interval.start for s in history.sweeps) and not asked.backfill
+    swept = (
+        any(s.discover and s.interval.start == interval.start for s in history.sweeps) and not asked.backfill
+    )
     discover = discover and not swept
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
     lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
-    make = [RunPlan(tenant, _revision(_at(history, interval.start).get(tenant, ()))) for tenant in lagging - set(here)]
-    have = [max(runs, key=lambda r: r.revision) for t, runs in here.items() if not asked.tenants or t in tenants]
+    make = [
+        RunPlan(tenant, _revision(_at(history, interval.start).get(tenant, ())))
+        for tenant in lagging - set(here)
+    ]
+    have = [
+        max(runs, key=lambda r: r.revision) for t, runs in here.items() if not asked.tenants or t in tenants
+    ]
     if not make and not discover:
         return None, have
     doubtful = frozenset(asked.tenants or ()) - set(known_tenants(standing, history))
@@ -217,7 +230,8 @@ def _append(standing: Standing, history: History, clock: Clock, asked: Asked) ->
     chosen = [
         interval
         for interval in standing.grid
-        if (asked.start is None or interval.start >= asked.start) and (asked.end is None or interval.end <= asked.end)
+        if (asked.start is None or interval.start >= asked.start)
+        and (asked.end is None or interval.end <= asked.end)
     ]
     explicit = asked.start is not None or asked.end is not None
     if explicit and not chosen:
@@ -268,8 +282,10 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
     if asked.start is not None or asked.end is not None:
         return _again(standing, history, asked)
     if asked.revise:
-        raise InvalidProject("--revise of an incremental export needs --start and --end of a delivered interval.")
-    assert standing.start is not None  # noqa: S101 - the definition's validation guarantees it
+        raise InvalidProject(
+            "--revise of an incremental export needs --start and --end of a delivered interval."
+        )
+    assert standing.start is not None
     upto = min(clock.bound, standing.tick.end) if standing.tick else clock.bound
     tenants, discover = _wanted(standing, history, asked)
     last: dict[str, Delivered] = {}
@@ -291,7 +307,14 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
         if start < end <= clock.bound:
             others = frozenset(known_tenants(standing, history)) - {run.tenant for run in runs}
             sweeps.append(
-                SweepPlan(Interval(start, end), _sorted(runs), discover and start == frontier, None, others, doubtful)
+                SweepPlan(
+                    Interval(start, end),
+                    _sorted(runs),
+                    discover and start == frontier,
+                    None,
+                    others,
+                    doubtful,
+                )
             )
         else:
             skipped.extend(last[run.tenant] for run in runs if run.tenant in last)
@@ -302,9 +325,7 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
     """Delivered intervals of an incremental export, by name: revised, or shown to be there."""
     sweeps, skipped = [], []
     delivered = sorted({run.interval for run in history.runs if not run.unchanged})
-    chosen = [
-        i for i in delivered if i.start >= (asked.start or i.start) and i.end <= (asked.end or i.end)
-    ]
+    chosen = [i for i in delivered if i.start >= (asked.start or i.start) and i.end <= (asked.end or i.end)]
     if not chosen:
         raise InvalidProject(
             "No delivered interval lies in what was asked for.",
@@ -350,5 +371,7 @@ def additions(
         if last is not None and newest >= last:
             run = RunPlan(tenant, _revision(here), "addition")
             groups.setdefault((swept[start], last), []).append(run)
-    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end))
+    ordered = sorted(
+        groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end)
+    )
     return tuple(SweepPlan(interval, _sorted(runs), since=since) for (interval, since), runs in ordered)

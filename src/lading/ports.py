@@ -14,13 +14,16 @@ Field metadata that travels with an Arrow schema (`bytes` keys and values):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from lading.export.layout import Names
 
 Types = Literal["portable", "exact"]
 
@@ -83,7 +86,9 @@ class Query:
 
     dataset: Dataset
     columns: tuple[str, ...]  # the source's names, in this order
-    as_text: frozenset[str] = frozenset()  # columns that the contract declares a string, whatever the source has
+    as_text: frozenset[str] = (
+        frozenset()
+    )  # columns that the contract declares a string, whatever the source has
     types: Types = "portable"
     ranges: tuple[Range, ...] = ()
     member: Member | None = None
@@ -364,3 +369,94 @@ class Check(Protocol):
     def result(self) -> CheckResult: ...
 
     def close(self) -> None: ...
+
+
+# --- channels ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished data file, as the manifest lists it. ``name`` is relative to the run's folder."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    partition: Mapping[str, str | None]
+    columns: Mapping[str, ColumnStats]
+
+    def record(self) -> dict[str, object]:
+        columns = {n: {"min": c.min, "max": c.max, "nulls": c.nulls} for n, c in self.columns.items()}
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "checksum": f"sha256:{self.sha256}",
+            "partition": dict(self.partition),
+            "columns": columns,
+        }
+
+
+Document = Callable[[str], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class FileNumber:
+    """Where a file stands among those of its run and partition: lanes count from 0, files in a lane from 1."""
+
+    lane: int
+    sequence: int
+    lanes: int
+
+
+class FileWriter(Protocol):
+    """One data file being written to a destination and its copies."""
+
+    def append(self, batch: pa.RecordBatch) -> None: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def finish(self) -> Written: ...
+
+    def abort(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Objects that should be gone and could not be deleted."""
+
+    destination: str
+    folder: str
+    reason: str
+
+
+@runtime_checkable
+class Channel(Protocol):
+    """A kind of delivery. Everything in it is idempotent but `open`, whose names belong to one attempt."""
+
+    def folders(self, names: Names) -> Mapping[str, str]:
+        """Destination -> the folder of this attempt there; announced in the journal before the first byte."""
+        ...
+
+    def open(self, names: Names, number: FileNumber, partition: Mapping[str, str | None]) -> FileWriter: ...
+
+    def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
+        """All that publishing needs, resolved and JSON-able: destinations, objects in order, marker, pointer.
+
+        ``bill`` gives the manifest's fields for the URL of the folder at a destination.
+        """
+        ...
+
+    def publish(self, commit: Mapping[str, object]) -> str:
+        """From the commit alone. Returns where the manifest stands. The success marker comes last."""
+        ...
+
+    def fail(self, names: Names, body: Mapping[str, object]) -> None:
+        """Leaves a failure marker, where the destination allows it."""
+        ...
+
+    def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
+        """Deletes whatever stands in these folders, the success marker first."""
+        ...

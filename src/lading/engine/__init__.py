@@ -1,0 +1,1 @@
+"""How the parts of a reading are mapped: in threads of this process."""

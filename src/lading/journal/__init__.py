@@ -1,0 +1,19 @@
+"""The journal: claims, what was opened, prepared commits, seals, and what was published.
+
+It is a store of Lading's own and the truth about runs, since destinations may be write-only. Everything in it is
+written once by create-if-absent. `docs/commit-protocol.md` says why that is enough.
+
+::
+
+    sweeps/<export>/<interval start>/a0001/
+        claim.json            who is at work, on which runs, with which interval and bound
+        beat/000001           the owner's heartbeats
+        opened/0001.json      folders that are about to be written to, announced before the first byte
+        parts/0001.json       what was written of one part, where parts can be used again
+        runs/<tenant>.json    one prepared commit: all that publishing needs, resolved. Binding once the seal names it
+        end.json              the seal: sealed (names the commits), failed, or abandoned. One create, one winner
+        published/<tenant>.json
+        done.json             every run of the seal is published
+    late/<export>/<bound>     late rows were looked for up to here
+    expired/<export>/<run>    a delivery that `keep` has removed
+"""

@@ -1,0 +1,311 @@
+"""Reading and writing the journal. See the package's docstring for its folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from lading.errors import Fenced, InProgress, IntegrityError, ObjectExists, ObjectNotFound
+from lading.export.identity import instant
+from lading.export.interval import Interval, parse_instant, parse_token, token
+from lading.export.layout import segment
+from lading.journal.owner import Heart, Owner, Watch
+from lading.plan import Delivered, History, Swept
+from lading.ports import Store
+
+Record = Mapping[str, Any]
+
+
+def encode(record: Record) -> bytes:
+    """A journal record's bytes: equal records give equal bytes."""
+    return json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one sweep."""
+
+    export: str
+    start: datetime
+    number: int
+
+    @property
+    def path(self) -> str:
+        return f"sweeps/{segment(self.export)}/{token(self.start)}/a{self.number:04d}/"
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a listing shows of an attempt."""
+
+    attempt: Attempt
+    names: set[str] = field(default_factory=set)  # relative to the attempt's path
+    beat: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return "end.json" in self.names
+
+    @property
+    def done(self) -> bool:
+        return "done.json" in self.names
+
+
+class Journal:
+    """``lease``: seconds for which a silent owner is believed to live. The clocks are arguments for tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        lease: float = 60.0,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store, self.lease = store, lease
+        self._monotonic, self._sleep, self.now = monotonic, sleep, now
+        self._ends: dict[str, Record] = {}  # a seal never changes once it is there
+
+    # --- primitives
+
+    def create(self, name: str, record: Record) -> bool:
+        """True if the record stands there now because of us: written now, or with equal bytes before."""
+        data = encode(record)
+        try:
+            self.store.put(name, data, create=True)
+        except ObjectExists:
+            return self.store.get(name) == data
+        return True
+
+    def get(self, name: str) -> Record:
+        try:
+            record = json.loads(self.store.get(name))
+        except ValueError as error:
+            raise IntegrityError(f"The journal's record {name} is damaged.") from error
+        if not isinstance(record, dict):
+            raise IntegrityError(f"The journal's record {name} is damaged.")
+        return record
+
+    def find(self, name: str) -> Record | None:
+        try:
+            return self.get(name)
+        except ObjectNotFound:
+            return None
+
+    # --- reading
+
+    def seen(self, export: str, start: datetime | None = None) -> dict[datetime, list[Seen]]:
+        """All attempts of an export, or of one of its sweeps, by interval start, in order of their numbers."""
+        prefix = f"sweeps/{segment(export)}/" + (f"{token(start)}/" if start else "")
+        found: dict[tuple[str, str], Seen] = {}
+        for info in self.store.list(prefix):
+            _, _, begin, number, name = info.name.split("/", 4)
+            seen = found.get((begin, number))
+            if seen is None:
+                attempt = Attempt(export, parse_token(begin), int(number[1:]))
+                seen = found[begin, number] = Seen(attempt)
+            if name.startswith("beat/"):
+                seen.beat = max(seen.beat, int(name[5:]))
+            else:
+                seen.names.add(name)
+        sweeps: dict[datetime, list[Seen]] = {}
+        for seen in sorted(found.values(), key=lambda s: (s.attempt.start, s.attempt.number)):
+            sweeps.setdefault(seen.attempt.start, []).append(seen)
+        return sweeps
+
+    def end(self, attempt: Attempt) -> Record:
+        record = self._ends.get(attempt.path)
+        if record is None:
+            record = self._ends[attempt.path] = self.get(attempt.path + "end.json")
+        return record
+
+    def claim_of(self, attempt: Attempt) -> Record:
+        return self.get(attempt.path + "claim.json")
+
+    def history(self, export: str, seen: Mapping[datetime, list[Seen]]) -> History:
+        """What the seals say. Deterministic: equal journals give equal histories."""
+        ended = [s.attempt for attempts in seen.values() for s in attempts if s.ended]
+        missing = [a for a in ended if a.path not in self._ends]
+        if len(missing) > 16:
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(self.end, missing))
+        runs: list[Delivered] = []
+        sweeps: list[Swept] = []
+        ends: dict[datetime, datetime] = {}
+        for start, attempts in seen.items():
+            for s in attempts:
+                record = self.end(s.attempt) if s.ended else None
+                if record is None or record["status"] != "sealed":
+                    if start not in ends and "claim.json" in s.names:
+                        ends[start] = interval_of(self.claim_of(s.attempt)).end
+                    continue
+                ends[start] = interval_of(record).end
+                sealed_runs, sweep = sealed(record)
+                runs.extend(sealed_runs)
+                sweeps.append(sweep)
+        checked = max((info.name for info in self.store.list(f"late/{segment(export)}/")), default=None)
+        return History(
+            tuple(runs), tuple(sweeps), parse_token(checked.rpartition("/")[2]) if checked else None, ends
+        )
+
+    # --- liveness
+
+    def settle(self, attempt: Attempt, *, wait: bool, waiting: Callable[[Owner], None], upto: str) -> None:
+        """Returns once ``upto`` (end.json or done.json) is there, or the attempt's owner is dead.
+
+        A dead owner's attempt without a seal is abandoned. Raises InProgress for a live owner unless ``wait``.
+        """
+        owner = Owner.of(self.claim_of(attempt)["owner"])
+        watch = Watch(owner, self.lease, self._monotonic)
+        pause, told = 0.02, False
+        while True:
+            now = self.seen(attempt.export, attempt.start)[attempt.start][attempt.number - 1]
+            if upto in now.names:
+                return
+            if watch.dead(now.beat):
+                if not now.ended:
+                    self.abandon(attempt)
+                return
+            if not wait:
+                raise InProgress(
+                    f"{attempt.export}, interval {instant(attempt.start)}: {owner} is at work on it.",
+                    hint="Call again later, or leave out --no-wait to wait for it.",
+                )
+            if not told:
+                waiting(owner)
+                told = True
+            self._sleep(pause)
+            pause = min(pause * 1.5, max(self.lease / 4, 0.02), 2.0)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Fences an attempt whose owner is believed dead. Whoever sealed it before has won, which is as good."""
+        self.create(attempt.path + "end.json", {"status": "abandoned", "at": instant(self.now())})
+
+    # --- writing
+
+    def claim(self, attempt: Attempt, record: Record) -> Claim | None:
+        """The attempt, ours; None if somebody else has it."""
+        owner = Owner.new()
+        if not self.create(attempt.path + "claim.json", {**record, "owner": owner.record()}):
+            return None
+        return Claim(self, attempt, owner)
+
+    def prepared(self, attempt: Attempt, run: Record) -> bytes:
+        """A run's prepared commit, proven to be the one that the seal names."""
+        data = self.store.get(prepared_name(attempt, run["tenant"]))
+        if hashlib.sha256(data).hexdigest() != run["sha256"]:
+            raise IntegrityError(
+                f"The journal's commit of run {run['run_id']} is not the one that was sealed.",
+                hint="The journal was changed from outside: restore it from its backup.",
+            )
+        return data
+
+    def published(self, attempt: Attempt, tenant: str) -> bool:
+        return self.find(f"{attempt.path}published/{segment(tenant)}.json") is not None
+
+    def publish(self, attempt: Attempt, tenant: str, run_id: str) -> None:
+        self.create(f"{attempt.path}published/{segment(tenant)}.json", {"run_id": run_id})
+
+    def done(self, attempt: Attempt) -> None:
+        self.create(attempt.path + "done.json", {"attempt": attempt.number})
+
+    def note_late(self, export: str, bound: datetime) -> None:
+        self.create(f"late/{segment(export)}/{token(bound)}", {"bound": instant(bound)})
+
+    def opened(self, attempt: Attempt) -> Iterator[Record]:
+        """The folders that an attempt announced: ``{tenant, folders: {destination: folder}}``."""
+        names = [info.name for info in self.store.list(attempt.path + "opened/")]
+        for name in names:
+            yield from self.get(name)["runs"]
+
+    def parts(self, attempt: Attempt) -> dict[int, Record]:
+        """What an attempt finished of parts that can be used again, by part."""
+        return {
+            int(info.name.rpartition("/")[2][:-5]): self.get(info.name)
+            for info in list(self.store.list(attempt.path + "parts/"))
+        }
+
+
+class Claim:
+    """An attempt that this process owns. Use as a context: it beats while it is open."""
+
+    def __init__(self, journal: Journal, attempt: Attempt, owner: Owner) -> None:
+        self.attempt, self.owner = attempt, owner
+        self._journal = journal
+        self._opened = 0
+        self._heart = Heart(owner, self._beat, journal.lease / 4)
+
+    def _beat(self, count: int) -> None:
+        self._journal.store.put(f"{self.attempt.path}beat/{count:06d}", b"", create=True)
+
+    def __enter__(self) -> Claim:
+        self._heart.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._heart.__exit__()
+
+    def announce(self, runs: Iterable[Record]) -> None:
+        """Says which folders are about to be written to, before the first byte."""
+        self._opened += 1
+        self._create(f"opened/{self._opened:04d}.json", {"runs": list(runs)})
+
+    def part(self, index: int, record: Record) -> None:
+        self._create(f"parts/{index:04d}.json", record)
+
+    def prepare(self, tenant: str, commit: Record) -> str:
+        """Writes a run's commit, not binding yet; returns its SHA-256 for the seal."""
+        data = encode(commit)
+        name = prepared_name(self.attempt, tenant)
+        self._journal.store.put(name, data, create=True)
+        return hashlib.sha256(data).hexdigest()
+
+    def seal(self, record: Record) -> None:
+        """The commit: one create, one winner. Raises Fenced if the attempt was abandoned meanwhile."""
+        if not self._journal.create(self.attempt.path + "end.json", record):
+            raise Fenced(
+                f"{self.attempt.export}, interval {instant(self.attempt.start)}, attempt {self.attempt.number}: "
+                "this process was silent for longer than the lease and another one took over. "
+                "Nothing of this attempt was committed."
+            )
+
+    def _create(self, name: str, record: Record) -> None:
+        if not self._journal.create(self.attempt.path + name, record):
+            raise IntegrityError(f"The journal's record {self.attempt.path}{name} exists with other content.")
+
+
+def prepared_name(attempt: Attempt, tenant: str) -> str:
+    return f"{attempt.path}runs/{segment(tenant)}.json"
+
+
+def interval_of(record: Record) -> Interval:
+    return Interval(parse_instant(record["interval"]["start"]), parse_instant(record["interval"]["end"]))
+
+
+def sealed(record: Record) -> tuple[list[Delivered], Swept]:
+    """What a seal adds to the history."""
+    interval = interval_of(record)
+    bound = parse_instant(record["bound"]) if record["bound"] else None
+    runs = [
+        Delivered(
+            tenant=run["tenant"],
+            major=run["major"],
+            interval=interval,
+            revision=run["revision"],
+            kind=run["kind"],
+            run_id=run["run_id"],
+            bound=bound,
+            reason=run["reason"],
+            unchanged=run["status"] == "unchanged",
+        )
+        for run in record["runs"]
+        if run["status"] != "failed"
+    ]
+    return runs, Swept(interval, bound, bool(record["discover"]))

@@ -1,0 +1,204 @@
+"""The bill of lading: its fields and its canonical bytes (RFC 8785). `docs/manifest-format.md` is its specification.
+
+Nothing in it comes from the clock of the writer but ``export_timestamp`` and ``export_duration_ms``, which are fixed
+when the run is sealed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import rfc8785
+
+from lading.export.identity import instant
+from lading.export.interval import Interval
+
+VERSION = 1
+
+# Classifications whose columns' statistics may be published. Anything else, unknown or absent, may not.
+OPEN_CLASSIFICATIONS = frozenset({"public", "internal"})
+
+Json = Mapping[str, Any]
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes. Integers beyond 2^53 − 1 become strings first, since JSON numbers are doubles there."""
+    return rfc8785.dumps(_safe(value))
+
+
+def _safe(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _safe(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_safe(v) for v in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53 - 1:
+        return str(value)
+    return value
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """``read = written + filtered + rejected + superseded``, always."""
+
+    read: int
+    written: int
+    filtered: int = 0
+    rejected: int = 0
+    superseded: int = 0
+
+    def balanced(self) -> bool:
+        return self.read == self.written + self.filtered + self.rejected + self.superseded
+
+    def record(self) -> dict[str, int]:
+        return {
+            "read": self.read,
+            "written": self.written,
+            "filtered": self.filtered,
+            "rejected": self.rejected,
+            "superseded": self.superseded,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Everything that one run's manifest says, before it becomes JSON."""
+
+    run_id: str
+    project: str
+    environment: str
+    export: str
+    tenant: str
+    interval: Interval
+    revision: int
+    kind: str
+    supersedes: Sequence[str]
+    reason: str
+    attempt: int
+    bound: datetime | None
+    since: datetime | None
+    contract: Json  # {id, name, version, sha256}
+    definition_sha256: str
+    source: Json  # {connection, dataset, table, snapshot, ...}
+    schema: Sequence[Json]  # [{name, type, nullable, classification}]
+    policy: Sequence[Json]  # [{column, action}]
+    rows: Rows
+    files: Sequence[Json]
+    checks: Sequence[Json]
+    format: str
+    codec: str
+    encryption: Json
+    notices: Sequence[str]
+    sealed_at: datetime
+    duration_ms: int
+    mode: str
+    trigger: str = "manual"
+    read_bytes: int = 0
+
+    def document(self, uri: str) -> dict[str, Any]:
+        """The manifest's JSON. ``uri``: the folder at the destination, without credentials."""
+        names = [str(column["name"]) for column in self.schema]
+        written = sum(int(file["bytes"]) for file in self.files)
+        verdicts = {str(check["name"]).partition("(")[0]: check for check in self.checks}
+        return {
+            "manifest_version": VERSION,
+            "export_id": export_id(self.interval.start, self.run_id),
+            "export_timestamp": instant(self.sealed_at),
+            "run_id": self.run_id,
+            "project": self.project,
+            "environment": self.environment,
+            "export": self.export,
+            "tenant": self.tenant,
+            "revision": self.revision,
+            "kind": self.kind,
+            "supersedes": list(self.supersedes),
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "interval": {"start": instant(self.interval.start), "end": instant(self.interval.end)},
+            "bound": instant(self.bound) if self.bound else None,
+            "arrivals": {
+                "from": instant(self.since) if self.since else None,
+                "to": instant(self.bound) if self.bound else None,
+            },
+            "contract": dict(self.contract),
+            "definition_sha256": self.definition_sha256,
+            "source": dict(self.source),
+            "destination": {
+                "uri": uri,
+                "format": self.format.upper(),
+                "compression": self.codec.upper() or "NONE",
+            },
+            "statistics": {
+                "row_count": self.rows.written,
+                "byte_size": self.read_bytes,
+                "compressed_size": written,
+                "schema_version": str(self.contract["version"]),
+                "column_count": len(names),
+            },
+            "schema": [dict(column) for column in self.schema],
+            "policy": [dict(action) for action in self.policy],
+            "rows": self.rows.record(),
+            "files": [dict(file) for file in self.files],
+            "validation": {
+                "schema_hash": "sha256:" + sha256(canonical([dict(column) for column in self.schema])),
+                "row_count_verified": self.rows.balanced(),
+                # Sums are taken while writing; reading back is what `lading verify` does.
+                "checksum_verified": False,
+                "duplicate_check": _verdict(verdicts.get("unique")),
+                "null_check": _verdict(verdicts.get("not_null")),
+                "checks": [dict(check) for check in self.checks],
+            },
+            "encryption": dict(self.encryption),
+            "notices": list(self.notices),
+            "metadata": {
+                "export_type": self.mode,
+                "export_trigger": self.trigger,
+                "export_duration_ms": self.duration_ms,
+                "operator": "lading",
+            },
+        }
+
+
+def _verdict(check: Json | None) -> str:
+    if check is None:
+        return "not_checked"
+    return "passed" if check["ok"] else "warned"
+
+
+def export_id(start: datetime, run_id: str) -> str:
+    return f"exp_{start:%Y%m%d_%H%M%S}_{run_id[:8]}"
+
+
+def sums(files: Iterable[Json]) -> str:
+    """What ``sha256sum --check`` accepts in the folder of the manifest."""
+    return "".join(f"{file['sha256']}  {file['name']}\n" for file in files)
+
+
+def marker(manifest_name: str, manifest_bytes: bytes, rows: int, at: datetime) -> dict[str, Any]:
+    """The body of the success marker."""
+    return {
+        "status": "SUCCESS",
+        "timestamp": instant(at),
+        "manifest": manifest_name,
+        "manifest_sha256": sha256(manifest_bytes),
+        "row_count": rows,
+    }
+
+
+def failure(error: str, at: datetime, attempt: int, retryable: bool) -> dict[str, Any]:
+    """The body of the failure marker. ``error`` names the kind of failure only: recipients may read it."""
+    return {
+        "status": "FAILURE",
+        "timestamp": instant(at),
+        "error": error,
+        "retry_count": attempt - 1,
+        "next_retry": None,
+        "retry_may_help": retryable,
+    }
