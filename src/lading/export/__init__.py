@@ -1,0 +1,1 @@
+"""Export definitions, intervals, schedules, and layouts: names and paths."""
