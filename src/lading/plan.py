@@ -71,15 +71,18 @@ class SweepPlan:
     discover: bool = False
     since: datetime | None = None
     delivered: frozenset[str] = frozenset()  # tenants whose rows here are another sweep's
+    only_named: bool = False  # read the rows of these tenants alone
     doubtful: frozenset[str] = frozenset()  # asked for by name but known from nowhere: without a row, a typo
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """``bound``: up to when all has arrived, safety lag included; ``now``: the source's clock."""
+    """``now``: the source's clock. ``arrived``: up to when every row is known to have arrived. ``bound``: up to where
+    an interval may end, which is earlier where a safety lag is asked for."""
 
     now: datetime
     bound: datetime
+    arrived: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Standing:
     )
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
+    inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def known_tenants(standing: Standing, history: History) -> tuple[str, ...]:
     """Those in tenants/ and, where tenants are discovered, those with earlier runs."""
     known = set(standing.listed)
     if standing.discover:
-        known |= {run.tenant for run in history.runs}
+        known |= {run.tenant for run in history.runs} - standing.inactive
     return tuple(sorted(known))
 
 
@@ -200,8 +204,8 @@ def _interval_sweep(
         make, have = _revised(set(tenants) | (set(here) if discover else set()), here, asked.reason)
         if not make:
             return None, have
-        done = frozenset(run.tenant for run in have)
-        return SweepPlan(interval, _sorted(make), discover, delivered=done), have
+        done = frozenset(run.tenant for run in have) | standing.inactive
+        return SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover), have
     swept = (
         any(s.discover and s.interval.start == interval.start for s in history.sweeps) and not asked.backfill
     )
@@ -218,7 +222,17 @@ def _interval_sweep(
     if not make and not discover:
         return None, have
     doubtful = frozenset(asked.tenants or ()) - set(known_tenants(standing, history))
-    return SweepPlan(interval, _sorted(make), discover, delivered=frozenset(here), doubtful=doubtful), have
+    return (
+        SweepPlan(
+            interval,
+            _sorted(make),
+            discover,
+            delivered=frozenset(here) | standing.inactive,
+            only_named=not discover and (bool(here) or asked.tenants is not None),
+            doubtful=doubtful,
+        ),
+        have,
+    )
 
 
 def _sorted(runs: Iterable[RunPlan]) -> tuple[RunPlan, ...]:
@@ -306,14 +320,15 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
         end = history.ends.get(start, upto)
         if start < end <= clock.bound:
             others = frozenset(known_tenants(standing, history)) - {run.tenant for run in runs}
+            finding = discover and start == frontier
             sweeps.append(
                 SweepPlan(
                     Interval(start, end),
                     _sorted(runs),
-                    discover and start == frontier,
-                    None,
-                    others,
-                    doubtful,
+                    finding,
+                    delivered=others | standing.inactive,
+                    only_named=not finding and (bool(others) or asked.tenants is not None),
+                    doubtful=doubtful,
                 )
             )
         else:
@@ -374,4 +389,7 @@ def additions(
     ordered = sorted(
         groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end)
     )
-    return tuple(SweepPlan(interval, _sorted(runs), since=since) for (interval, since), runs in ordered)
+    return tuple(
+        SweepPlan(interval, _sorted(runs), since=since, only_named=True)
+        for (interval, since), runs in ordered
+    )

@@ -74,10 +74,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """Of the rows with equal ``key``, keep the one with the greatest ``order``; the others are superseded."""
+    """Of the rows with equal ``key``, keep the one with the greatest ``order``; the others are superseded.
+
+    They are counted by the text of column ``by``, where it is given.
+    """
 
     key: tuple[str, ...]
     order: str
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,8 @@ class Reading(Protocol):
         """
         ...
 
-    def superseded(self) -> int:
-        """Rows that `Query.newest` dropped in the parts read so far."""
+    def superseded(self) -> Mapping[str, int]:
+        """Rows that `Query.newest` dropped in the parts read so far, by the text of its ``by`` column ("" without)."""
         ...
 
 
@@ -440,7 +444,16 @@ class Channel(Protocol):
         """Destination -> the folder of this attempt there; announced in the journal before the first byte."""
         ...
 
-    def open(self, names: Names, number: FileNumber, partition: Mapping[str, str | None]) -> FileWriter: ...
+    def open(
+        self,
+        names: Names,
+        number: FileNumber,
+        partition: Mapping[str, str | None],
+        schema: pa.Schema,
+        memory: int,
+    ) -> FileWriter:
+        """A new data file. ``schema`` is that of its batches, ``memory`` bounds what may be buffered, in bytes."""
+        ...
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         """All that publishing needs, resolved and JSON-able: destinations, objects in order, marker, pointer.

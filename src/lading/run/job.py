@@ -1,0 +1,137 @@
+"""What a run is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from lading.events import OnEvent
+from lading.export.identity import RunKey, instant
+from lading.export.interval import Interval
+from lading.export.layout import Names
+from lading.journal.log import Journal
+from lading.plan import Clock, RunPlan, Standing
+from lading.ports import Channel, Check, Dataset, Keys, Newest, Source, Transform, Types
+from lading.routing.keys import PartitionColumn
+
+Status = Literal["succeeded", "skipped", "not_due", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The source's names of the columns that decide which rows an interval has."""
+
+    column: str
+    clock: Literal["transaction", "event"]
+    arrival: str | None = None  # event clock with late rows as additions
+    lookback: float = 0.0  # seconds, incremental
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """An export bound to its source: columns, types and transforms, all checked against each other."""
+
+    columns: tuple[str, ...]  # the source's names, as read
+    names: tuple[str, ...]  # what they are called from then on: the contract's names
+    as_text: frozenset[str]  # source names
+    output: pa.Schema  # after transforms, before the format
+    recipient: Sequence[Mapping[str, Any]]  # the manifest's schema
+    policy: Sequence[Mapping[str, Any]]
+    transforms: tuple[Transform, ...]
+    notices: tuple[str, ...]
+    open_columns: frozenset[str]  # statistics of these may be published
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One export, assembled."""
+
+    project: str
+    environment: str
+    export: str
+    entity: str
+    mode: Literal["append", "incremental", "full_refresh", "continuous"]
+    types: Types
+    definition: str  # SHA-256 of the export's and the contract's definition
+    contract: Mapping[str, Any]  # {id, name, version, sha256}
+    major: int
+    source: Source
+    dataset: Dataset
+    origin: Mapping[str, Any]  # the manifest's `source`, what is known of it before the reading
+    channel: Channel
+    journal: Journal
+    keys: Keys
+    binding: Callable[[], Binding]
+    checks: Callable[[Binding, datetime, Path, int], list[Check]]
+    standing: Callable[[Clock], Standing]
+    tenant_column: str | None = None  # by its name after reading
+    tenant_source: str | None = None  # by the source's name
+    window: Window | None = None
+    newest: Newest | None = None
+    safety_lag: float | None = None  # seconds
+    partitions: tuple[PartitionColumn, ...] = ()
+    format_name: str = ""
+    codec: str = ""
+    encryption: Mapping[str, Any] = field(default_factory=lambda: {"type": "none"})
+    max_file_size: int | None = None
+    keep: int | None = None
+    workers: int = 2
+    buffer_memory: int = 256 << 20
+    on_event: OnEvent = lambda event: None
+
+    def key(self, run: RunPlan, interval: Interval) -> RunKey:
+        return RunKey(
+            self.project, self.environment, self.export, run.tenant, self.major, interval.start, run.revision
+        )
+
+    def names(self, run: RunPlan, interval: Interval, attempt: int) -> Names:
+        return Names(
+            env=self.environment,
+            dataset=self.project,
+            entity=self.entity,
+            tenant=run.tenant,
+            major=self.major,
+            start=interval.start,
+            run_id=self.key(run, interval).run_id,
+            attempt=attempt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one run. ``error`` is a message without secrets and without values of the data."""
+
+    run_id: str
+    export: str
+    tenant: str
+    interval: Interval
+    revision: int
+    status: Status
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
+    manifest: str | None = None
+    duration_ms: int = 0
+    error: str | None = None
+    exit_code: int = 0
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "export": self.export,
+            "tenant": self.tenant,
+            "interval": {"start": instant(self.interval.start), "end": instant(self.interval.end)},
+            "revision": self.revision,
+            "status": self.status,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "files": self.files,
+            "manifest": self.manifest,
+            "duration_ms": self.duration_ms,
+            "error": self.error,
+        }

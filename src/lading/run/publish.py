@@ -1,0 +1,111 @@
+"""Publishing what is sealed: from the journal alone, idempotently, oldest first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lading.errors import LadingError, Refused, Retryable, StoreUnavailable
+from lading.events import RunPublished, Waiting
+from lading.journal.log import Attempt, Seen
+from lading.run.job import Job
+
+
+@dataclass(slots=True)
+class Blocked:
+    """Tenants with a committed run that could not be published: nothing newer of theirs may be, either."""
+
+    errors: dict[str, LadingError] = field(default_factory=dict)
+
+    def worst(self) -> LadingError | None:
+        return next(iter(self.errors.values()), None)
+
+
+def roll_forward(job: Job, seen: Mapping[Any, list[Seen]], blocked: Blocked, *, wait: bool) -> None:
+    """Publishes every sealed attempt that is not done, and fences those whose owner is dead."""
+    for attempts in seen.values():
+        for at in attempts:
+            if at.done:
+                continue
+            if not at.ended:
+                _fence_if_dead(job, at)
+                continue
+            record = job.journal.end(at.attempt)
+            if record["status"] != "sealed":
+                continue
+            attempt = at.attempt
+            job.journal.settle(
+                attempt,
+                wait=wait,
+                upto="done.json",
+                waiting=lambda owner, a=attempt: job.on_event(Waiting(job.export, a.start, str(owner))),  # type: ignore[misc]
+            )
+            publish(job, attempt, record, blocked)
+
+
+def _fence_if_dead(job: Job, at: Seen) -> None:
+    """An owner that is plainly gone need not be waited for, whether its sweep is wanted now or not."""
+    from lading.journal.owner import Owner
+
+    if "claim.json" in at.names and Owner.of(job.journal.claim_of(at.attempt)["owner"]).gone():
+        job.journal.abandon(at.attempt)
+        clean(job, at.attempt)
+
+
+def clean(job: Job, attempt: Attempt) -> None:
+    """Removes what an attempt that can never be sealed has left at its destinations. What cannot be removed is noted."""
+    leftovers = []
+    for opened in job.journal.opened(attempt):
+        for left in job.channel.discard(opened["folders"]):
+            leftovers.append({"destination": left.destination, "folder": left.folder, "reason": left.reason})
+    if leftovers:
+        job.journal.create(attempt.path + "orphans.json", {"orphans": leftovers})
+
+
+def clean_before(job: Job, attempt: Attempt) -> None:
+    """Cleans the attempts of this sweep that came before and were not sealed."""
+    for at in job.journal.seen(attempt.export, attempt.start).get(attempt.start, []):
+        if at.attempt.number < attempt.number and at.ended and "cleaned.json" not in at.names:
+            if job.journal.end(at.attempt)["status"] == "sealed":
+                continue
+            clean(job, at.attempt)
+            job.journal.create(at.attempt.path + "cleaned.json", {})
+
+
+def publish(job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Blocked) -> dict[str, str]:
+    """Publishes the runs of one seal; returns where their manifests stand, by tenant.
+
+    A run whose destination is out of reach stays committed; its error goes to ``blocked``.
+    """
+    clean_before(job, attempt)
+    manifests: dict[str, str] = {}
+    complete = True
+    for run in record["runs"]:
+        if run["status"] != "committed":
+            continue
+        tenant = run["tenant"]
+        if tenant in blocked.errors:
+            complete = False
+            continue
+        try:
+            commit = json.loads(job.journal.prepared(attempt, run))
+            manifests[tenant] = job.channel.publish(commit)
+            job.journal.publish(attempt, tenant, run["run_id"])
+        except LadingError as error:
+            blocked.errors[tenant] = error
+            complete = False
+            continue
+        job.on_event(RunPublished(job.export, tenant, run["run_id"], manifests[tenant]))
+    if complete:
+        job.journal.done(attempt)
+    return manifests
+
+
+def unpublished(errors: Iterable[LadingError]) -> LadingError:
+    """What to raise when commits stand that could not be published."""
+    first = next(iter(errors))
+    if isinstance(first, Retryable | Refused):
+        return first
+    return StoreUnavailable(f"Committed, but not published yet: {first}")

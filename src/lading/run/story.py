@@ -1,0 +1,278 @@
+"""The story of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from lading.errors import Fenced, InvalidProject, LadingError, NotDue
+from lading.events import RunCommitted, SweepDone, SweepFailed, Waiting
+from lading.export.identity import instant
+from lading.journal.log import Attempt as AttemptRef
+from lading.journal.log import Seen, sealed
+from lading.plan import (
+    Asked,
+    Clock,
+    Delivered,
+    History,
+    Plan,
+    RunPlan,
+    SweepPlan,
+    additions,
+    late_window,
+    plan,
+)
+from lading.run.job import Binding, Job, Result
+from lading.run.late import find_late
+from lading.run.publish import Blocked, publish, roll_forward
+from lading.run.sweep import Attempt
+
+
+def clock_of(job: Job) -> Clock:
+    """The source's clock and bound; raises InvalidProject where the bound is unknown and no safety lag is given."""
+    bound = job.source.bound()
+    lag = timedelta(seconds=job.safety_lag or 0)
+    if job.window is None:
+        return Clock(bound.now, bound.now, bound.at or bound.now)
+    if bound.at is not None:
+        if job.window.clock == "event":
+            return Clock(bound.now, bound.at - lag, bound.at)
+        upto = min(bound.at, bound.now - lag)
+        return Clock(bound.now, upto, upto)
+    if job.safety_lag is None:
+        raise InvalidProject(
+            f"{job.export}: up to when all rows have arrived cannot be known: {bound.why}.",
+            hint="Give window.safety_lag: how long the longest writing transaction may take.",
+        )
+    return Clock(bound.now, bound.now - lag, bound.now - lag)
+
+
+def run(job: Job, asked: Asked | None = None, *, wait: bool = True) -> list[Result]:
+    """Does everything that is due, or what ``asked`` names, and says what became of each run.
+
+    Failures are results (``status`` failed), not exceptions; what makes every run impossible is raised.
+    """
+    return Story(job, asked or Asked(), wait).tell()
+
+
+@dataclass(slots=True)
+class Story:
+    job: Job
+    asked: Asked
+    wait: bool
+    results: list[Result] = field(default_factory=list)
+    blocked: Blocked = field(default_factory=Blocked)
+    tried: set[tuple[datetime, bool]] = field(default_factory=set)
+    _binding: Binding | None = None
+
+    def tell(self) -> list[Result]:
+        job = self.job
+        history = self._catch_up()
+        clock = clock_of(job)
+        standing = job.standing(clock)
+        due = plan(standing, history, clock, self.asked)
+        self._report_not_due(due)
+        skipped = due.skipped
+        while sweep := self._next(due):
+            done = self._sweep(sweep, clock)
+            history = _extended(history, done) if done is not None else self._catch_up()
+            due = plan(standing, history, clock, self.asked)
+            if done is None:
+                skipped = due.skipped
+        if not any(result.status == "failed" for result in self.results):
+            history = self._late(history, clock)
+        self._report_skipped(skipped)
+        return self.results
+
+    # --- steps
+
+    def _catch_up(self) -> History:
+        """Roll forward, then read the history: nothing is planned on top of what is half published."""
+        journal, export = self.job.journal, self.job.export
+        roll_forward(self.job, journal.seen(export), self.blocked, wait=self.wait)
+        return journal.history(export, journal.seen(export))
+
+    def _next(self, due: Plan) -> SweepPlan | None:
+        """The oldest sweep that this call has not tried."""
+        return next(
+            (s for s in due.sweeps if (s.interval.start, s.since is not None) not in self.tried), None
+        )
+
+    def _late(self, history: History, clock: Clock) -> History:
+        """Late rows of delivered intervals, as additions; then notes that they were looked for."""
+        job = self.job
+        standing = job.standing(clock)
+        where = late_window(standing, history, self.asked)
+        if where is None:
+            return history
+        late = find_late(job, where[0], where[1], clock, standing, history)
+        complete = self.asked.tenants is None
+        for sweep in additions(standing, history, late, self.asked):
+            done = self._sweep(sweep, clock)
+            complete = complete and done is not None
+            if done is not None:
+                history = _extended(history, done)
+        if complete and clock.arrived > (history.late_checked or where[0]):
+            job.journal.note_late(job.export, clock.arrived)
+        return history
+
+    def _sweep(self, sweep: SweepPlan, clock: Clock) -> Mapping[str, Any] | None:
+        """Claims and carries out one sweep. The seal's record; None if it failed or somebody else has it."""
+        job, start = self.job, sweep.interval.start
+        attempts = job.journal.seen(job.export, start).get(start, [])
+        if attempts and not attempts[-1].ended:
+            self._settle(attempts[-1])
+            return None
+        if not self._still_due(sweep, attempts):
+            return None
+        reference = AttemptRef(job.export, start, len(attempts) + 1)
+        claim = job.journal.claim(reference, self._claim_record(sweep, clock))
+        if claim is None:
+            return None
+        # From here on this call has had its try: a second one within it would only repeat the failure.
+        self.tried.add((start, sweep.since is not None))
+        began = time.monotonic()
+        with claim:
+            try:
+                attempt = Attempt(job, claim, sweep, clock, self._bound_binding())
+                record = self._write(attempt, claim, sweep)
+            except LadingError as error:
+                self._failed(sweep, error, began)
+                return None
+            job.on_event(SweepDone(job.export, start, sweep.interval.end, len(record["runs"]), _rows(record)))
+            manifests = publish(job, reference, record, self.blocked)
+        self._report(sweep, record, manifests, began)
+        return record
+
+    def _write(self, attempt: Attempt, claim: Any, sweep: SweepPlan) -> Mapping[str, Any]:
+        """Writes and seals. Whatever goes wrong, what was written is removed and the attempt is closed."""
+        job = self.job
+        try:
+            record = attempt.write()
+            claim.seal(record)
+        except Fenced:
+            attempt.discard()
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            attempt.fail(error)
+            raise
+        for run in record["runs"]:
+            if run["status"] == "committed":
+                job.on_event(RunCommitted(job.export, run["tenant"], run["run_id"], run["rows"]))
+        return record
+
+    def _settle(self, seen: Seen) -> None:
+        job = self.job
+        job.journal.settle(
+            seen.attempt,
+            wait=self.wait,
+            upto="end.json",
+            waiting=lambda owner: job.on_event(Waiting(job.export, seen.attempt.start, str(owner))),
+        )
+
+    def _still_due(self, sweep: SweepPlan, before: list[Seen]) -> bool:
+        """False where the plan was made before one of these attempts was sealed. What they say is final for the next
+        one: its claim fails if there is another attempt by then."""
+        job = self.job
+        history = job.journal.history(job.export, {sweep.interval.start: before})
+        have = {(d.tenant, d.revision, d.major) for d in history.runs}
+        if any((run.tenant, run.revision, job.major) in have for run in sweep.runs):
+            return False
+        known = {d.tenant for d in history.runs}
+        return not (sweep.discover and known - sweep.delivered - {run.tenant for run in sweep.runs})
+
+    def _bound_binding(self) -> Binding:
+        if self._binding is None:
+            self._binding = self.job.binding()
+        return self._binding
+
+    def _claim_record(self, sweep: SweepPlan, clock: Clock) -> dict[str, Any]:
+        return {
+            "runs": [
+                {"tenant": r.tenant, "revision": r.revision, "run_id": self.job.key(r, sweep.interval).run_id}
+                for r in sweep.runs
+            ],
+            "discover": sweep.discover,
+            "interval": {"start": instant(sweep.interval.start), "end": instant(sweep.interval.end)},
+            "bound": instant(clock.arrived),
+            "definition": self.job.definition,
+            "at": instant(self.job.journal.now()),
+        }
+
+    # --- reports
+
+    def _result(self, tenant: str, sweep: SweepPlan, revision: int, **rest: Any) -> Result:
+        key = self.job.key(RunPlan(tenant, revision), sweep.interval)
+        return Result(key.run_id, self.job.export, tenant, sweep.interval, revision, **rest)
+
+    def _report(
+        self, sweep: SweepPlan, record: Mapping[str, Any], manifests: Mapping[str, str], began: float
+    ) -> None:
+        spent = int((time.monotonic() - began) * 1000)
+        for run in record["runs"]:
+            common = {"rows": run["rows"], "bytes": run["bytes"], "files": run["files"], "duration_ms": spent}
+            error = self.blocked.errors.get(run["tenant"])
+            if run["status"] == "unchanged":
+                result = self._result(
+                    run["tenant"], sweep, run["revision"], status="skipped", duration_ms=spent
+                )
+            elif run["tenant"] in manifests:
+                manifest = manifests[run["tenant"]]
+                result = self._result(
+                    run["tenant"], sweep, run["revision"], status="succeeded", manifest=manifest, **common
+                )
+            else:
+                told = f"Committed, but not published yet: {error.message if error else 'an older run waits'}"
+                result = self._result(
+                    run["tenant"], sweep, run["revision"], status="failed", error=told, exit_code=4, **common
+                )
+            self.results.append(result)
+
+    def _failed(self, sweep: SweepPlan, error: LadingError, began: float) -> None:
+        self.job.on_event(SweepFailed(self.job.export, sweep.interval.start, str(error)))
+        spent = int((time.monotonic() - began) * 1000)
+        runs = sweep.runs or (RunPlan("*"),)
+        for run in runs:
+            self.results.append(
+                self._result(
+                    run.tenant,
+                    sweep,
+                    run.revision,
+                    status="failed",
+                    error=str(error),
+                    exit_code=error.exit_code,
+                    duration_ms=spent,
+                )
+            )
+
+    def _report_not_due(self, due: Plan) -> None:
+        tenants = self.asked.tenants or ("*",)
+        for interval in due.not_due:
+            for tenant in tenants:
+                sweep = SweepPlan(interval, ())
+                error = f"The interval ends after the bound: {NotDue.__doc__}"
+                self.results.append(
+                    self._result(tenant, sweep, 0, status="not_due", error=error, exit_code=4)
+                )
+
+    def _report_skipped(self, skipped: tuple[Delivered, ...]) -> None:
+        """Runs that were there before; whoever has a result of this call already needs no second one."""
+        told = {(r.tenant, r.interval.start) for r in self.results}
+        for run in skipped:
+            if (run.tenant, run.interval.start) not in told:
+                self.results.append(
+                    Result(run.run_id, self.job.export, run.tenant, run.interval, run.revision, "skipped")
+                )
+
+
+def _rows(record: Mapping[str, Any]) -> int:
+    return sum(run["rows"] for run in record["runs"])
+
+
+def _extended(history: History, record: Mapping[str, Any]) -> History:
+    runs, swept = sealed(record)
+    ends = {**history.ends, swept.interval.start: swept.interval.end}
+    return replace(history, runs=(*history.runs, *runs), sweeps=(*history.sweeps, swept), ends=ends)

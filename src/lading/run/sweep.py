@@ -1,0 +1,396 @@
+"""One attempt of one sweep: read, check, route, mask, write, and the record that seals it.
+
+Nothing here is visible to a reader: files go to folders of this attempt, and only the seal makes them count.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lading.engine.threads import ahead, gather
+from lading.errors import DataRefused, LadingError
+from lading.events import CheckWarned, FileWritten, PartRead, RowsRead, SweepStarted
+from lading.export.identity import instant
+from lading.export.layout import Names
+from lading.journal.log import Claim
+from lading.manifest import Bill, Rows, failure
+from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
+from lading.ports import (
+    Check,
+    CheckResult,
+    FileNumber,
+    FileWriter,
+    Leftover,
+    Member,
+    Part,
+    Query,
+    Range,
+    Reading,
+    Survey,
+    Written,
+)
+from lading.routing.keys import Cutter, Key
+from lading.routing.router import Router, Tally
+from lading.run.job import Binding, Job
+
+
+def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query:
+    """The reading that serves a sweep."""
+    window, ranges = job.window, []
+    if window is not None and job.mode in ("incremental", "continuous"):
+        start = plan.interval.start - timedelta(seconds=window.lookback)
+        ranges.append(Range(window.column, start, plan.interval.end))
+    elif window is not None:
+        ranges.append(Range(window.column, plan.interval.start, plan.interval.end))
+        if window.arrival is not None:
+            ranges.append(Range(window.arrival, plan.since, clock.arrived))
+    member = None
+    if job.tenant_source is not None and plan.only_named:
+        member = Member(job.tenant_source, tuple(run.tenant for run in plan.runs))
+    return Query(
+        dataset=job.dataset,
+        columns=binding.columns,
+        as_text=binding.as_text,
+        types=job.types,
+        ranges=tuple(ranges),
+        member=member,
+        newest=job.newest,
+        whole_parts=job.newest is not None,
+    )
+
+
+@dataclass(slots=True)
+class _Served:
+    """A run of the sweep, as it grows."""
+
+    run: RunPlan
+    names: Names
+    tally: Tally
+
+
+class Attempt:
+    """Carries one claimed attempt from the reading to its seal."""
+
+    def __init__(self, job: Job, claim: Claim, plan: SweepPlan, clock: Clock, binding: Binding) -> None:
+        self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
+        self._served: dict[str, _Served] = {}
+        self._lock = threading.Lock()
+        self.folders: list[Mapping[str, str]] = []
+
+    def write(self) -> dict[str, Any]:
+        """Everything up to the seal, whose record is returned. Raises what went wrong; `discard` cleans up."""
+        job, plan = self._job, self._plan
+        began = time.monotonic()
+        self._serve(plan.runs)
+        with (
+            tempfile.TemporaryDirectory(prefix="lading-") as spill,
+            job.source.open(query_of(job, self._binding, plan, self._clock)) as reading,
+        ):
+            survey = reading.survey()
+            interval = plan.interval
+            job.on_event(
+                SweepStarted(
+                    job.export,
+                    interval.start,
+                    interval.end,
+                    self._claim.attempt.number,
+                    len(plan.runs),
+                    survey.rows,
+                )
+            )
+            checks = job.checks(self._binding, self._clock.now, Path(spill), job.buffer_memory // 4)
+            try:
+                self._read(reading, survey, checks, Path(spill))
+                results = [check.result() for check in checks]
+            finally:
+                for check in checks:
+                    check.close()
+            self._judge(results)
+            superseded = reading.superseded()
+        return self._record(survey, results, superseded, began)
+
+    def discard(self) -> list[Leftover]:
+        """Removes what was written; returns what could not be."""
+        return [left for folders in self.folders for left in self._job.channel.discard(folders)]
+
+    def fail(self, error: BaseException) -> None:
+        """Removes what was written, leaves failure markers, and closes the attempt so that the next may follow."""
+        job, now = self._job, self._job.journal.now()
+        retryable = isinstance(error, LadingError) and error.retryable
+        known = isinstance(error, LadingError)
+        body = failure(_kind(error), now, self._claim.attempt.number, retryable)
+        try:
+            orphans = [asdict(left) for left in self.discard()]
+            for served in self._served.values():
+                job.channel.fail(served.names, body)
+            self._claim.seal(
+                {
+                    "status": "failed",
+                    "at": instant(now),
+                    "error": _kind(error),
+                    "message": str(error) if known else "",
+                    "retryable": retryable,
+                    "orphans": orphans,
+                }
+            )
+        except LadingError as second:
+            # The first failure is the one to tell; an attempt left open is fenced by whoever comes next.
+            error.add_note(f"And closing the attempt failed: {second}")
+
+    # --- reading
+
+    def _read(self, reading: Reading, survey: Survey, checks: Sequence[Check], spill: Path) -> None:
+        """One file stream and several parts: a lane for each part, side by side. Otherwise one lane for all parts,
+        so that the number of files follows from tenants and partitions, not from how the source was cut."""
+        job = self._job
+        apart = job.tenant_column is None and not job.partitions
+        groups = [[part] for part in survey.parts] if apart else [list(survey.parts)]
+        workers = min(job.workers, len(groups))
+        tasks = []
+        for lane, parts in enumerate(groups):
+            folder = spill / f"lane{lane}"
+            folder.mkdir()
+            router = Router(
+                Cutter(job.tenant_column, job.partitions, DEFAULT_TENANT),
+                self._open_file,
+                self._transform,
+                lane=lane,
+                lanes=len(groups),
+                budget=job.buffer_memory // workers,
+                spill=folder,
+                max_file_size=job.max_file_size,
+                admit=self._admit,
+            )
+            tasks.append(self._lane(reading, router, parts, len(survey.parts), checks))
+        for router in gather(tasks, workers):
+            for tenant, tally in router.tallies.items():
+                total = self._served[tenant].tally
+                total.read += tally.read
+                total.written += tally.written
+                total.files.extend(tally.files)
+
+    def _lane(
+        self, reading: Reading, router: Router, parts: Sequence[Part], count: int, checks: Sequence[Check]
+    ) -> Callable[[Callable[[], None]], Router]:
+        job, names = self._job, list(self._binding.names)
+
+        def work(check: Callable[[], None]) -> Router:
+            try:
+                for part in parts:
+                    rows = 0
+                    for batch in ahead(reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8):
+                        check()
+                        named = batch.rename_columns(names)
+                        for promise in checks:
+                            promise.observe(named)
+                        router.feed(named)
+                        rows += batch.num_rows
+                        job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
+                    job.on_event(PartRead(job.export, part.index, count, rows))
+                router.finish()
+            except BaseException:
+                router.abort()
+                raise
+            return router
+
+        return work
+
+    def _admit(self, tenants: Sequence[str]) -> set[str]:
+        """Which of these tenants, met for the first time, this sweep serves. Raises for one that nobody knows."""
+        plan = self._plan
+        with self._lock:
+            new = [t for t in tenants if t not in self._served and t not in plan.delivered]
+            if new and not plan.discover:
+                raise DataRefused(
+                    f"Column {self._job.tenant_column}: unknown tenant {new[0]!r}"
+                    + (f" and {len(new) - 1} more." if len(new) > 1 else "."),
+                    hint="List it in tenants/, or let the export discover tenants.",
+                )
+            self._serve([RunPlan(tenant) for tenant in new])
+            return set(tenants) - plan.delivered
+
+    def _serve(self, runs: Sequence[RunPlan]) -> None:
+        """Takes runs on, and announces their folders before anything is written to them."""
+        records = []
+        for run in runs:
+            names = self._job.names(run, self._plan.interval, self._claim.attempt.number)
+            folders = self._job.channel.folders(names)
+            self._served[run.tenant] = _Served(run, names, Tally())
+            self.folders.append(folders)
+            records.append({"tenant": run.tenant, "folders": dict(folders)})
+        if records:
+            self._claim.announce(records)
+
+    def _open_file(self, key: Key, number: FileNumber, memory: int) -> FileWriter:
+        names = self._served[key.tenant].names
+        partition = dict(zip([p.name for p in self._job.partitions], key.partition, strict=True))
+        return self._job.channel.open(names, number, partition, self._binding.output, memory)
+
+    def _transform(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for transform in self._binding.transforms:
+            batch = transform.apply(batch, lambda: self._job.keys.tenant_key(tenant))
+        return batch
+
+    # --- judging and sealing
+
+    def _judge(self, results: Sequence[CheckResult]) -> None:
+        for result in results:
+            if not result.ok and result.on_violation == "warn":
+                self._job.on_event(
+                    CheckWarned(self._job.export, result.name, result.violations, result.detail)
+                )
+        broken = [r for r in results if not r.ok and r.on_violation == "fail"]
+        if broken:
+            told = "; ".join(f"{r.name}: {r.detail or f'{r.violations} violations'}" for r in broken)
+            raise DataRefused(f"Checks failed, nothing was delivered: {told}.")
+        for tenant in self._plan.doubtful:
+            if not self._served[tenant].tally.read:
+                raise DataRefused(
+                    f"Tenant {tenant!r} has no rows here and is not known from anywhere else.",
+                    hint="If it is spelt right, list it in tenants/ to have it delivered empty.",
+                )
+
+    def _record(
+        self, survey: Survey, results: Sequence[CheckResult], superseded: Mapping[str, int], began: float
+    ) -> dict[str, Any]:
+        job, plan = self._job, self._plan
+        now = job.journal.now()
+        runs = []
+        for served in sorted(self._served.values(), key=lambda s: s.run.tenant):
+            quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
+            if quiet and not served.tally.read and not served.run.reason:
+                runs.append(self._unchanged(served))
+                continue
+            if not served.tally.files:
+                served.tally.files.append(self._empty(served))
+            older = superseded.get(served.run.tenant if job.tenant_column else "", 0)
+            runs.append(self._prepare(served, survey, results, older, now, time.monotonic() - began))
+        return {
+            "status": "sealed",
+            "at": instant(now),
+            "export": job.export,
+            "interval": {"start": instant(plan.interval.start), "end": instant(plan.interval.end)},
+            "bound": instant(self._clock.arrived),
+            "since": instant(plan.since) if plan.since else None,
+            "discover": plan.discover,
+            "definition": job.definition,
+            "contract": dict(job.contract),
+            "snapshot": survey.snapshot,
+            "runs": runs,
+        }
+
+    def _empty(self, served: _Served) -> Written:
+        """A delivery without rows still carries a file with the schema."""
+        writer = self._job.channel.open(served.names, FileNumber(0, 1, 1), {}, self._binding.output, 1 << 20)
+        return writer.finish()
+
+    def _summary(self, served: _Served) -> dict[str, Any]:
+        run = served.run
+        return {
+            "tenant": run.tenant,
+            "major": self._job.major,
+            "revision": run.revision,
+            "kind": run.kind,
+            "run_id": served.names.run_id,
+            "supersedes": list(run.supersedes),
+            "reason": run.reason,
+        }
+
+    def _unchanged(self, served: _Served) -> dict[str, Any]:
+        return {**self._summary(served), "status": "unchanged", "rows": 0, "bytes": 0, "files": 0}
+
+    def _prepare(
+        self,
+        served: _Served,
+        survey: Survey,
+        results: Sequence[CheckResult],
+        superseded: int,
+        now: datetime,
+        seconds: float,
+    ) -> dict[str, Any]:
+        job, plan, binding, tally = self._job, self._plan, self._binding, served.tally
+        rows = Rows(
+            read=tally.read + superseded,
+            written=tally.written,
+            filtered=tally.read - tally.written,
+            superseded=superseded,
+        )
+        if sum(f.rows for f in tally.files) != tally.written:
+            raise LadingError(f"Run {served.names.run_id}: the files hold other than {tally.written} rows.")
+        files = [replace(f, columns=self._publishable(f)) for f in tally.files]
+        bill = Bill(
+            run_id=served.names.run_id,
+            project=job.project,
+            environment=job.environment,
+            export=job.export,
+            tenant=served.run.tenant,
+            interval=plan.interval,
+            revision=served.run.revision,
+            kind=served.run.kind,
+            supersedes=served.run.supersedes,
+            reason=served.run.reason,
+            attempt=self._claim.attempt.number,
+            bound=self._clock.arrived,
+            since=plan.since,
+            contract=job.contract,
+            definition_sha256=job.definition,
+            source={**job.origin, "partition": instant(plan.interval.start), "snapshot": survey.snapshot},
+            schema=binding.recipient,
+            policy=self._policy(served.run.tenant),
+            rows=rows,
+            files=[f.record() for f in files],
+            checks=[_check_record(r) for r in results],
+            format=job.format_name,
+            codec=job.codec,
+            encryption=job.encryption,
+            notices=binding.notices,
+            sealed_at=now,
+            duration_ms=int(seconds * 1000),
+            mode=job.mode,
+        )
+        commit = job.channel.prepare(served.names, bill.document, files)
+        sha = self._claim.prepare(served.run.tenant, commit)
+        size = sum(f.bytes for f in files)
+        for f in files:
+            job.on_event(FileWritten(job.export, served.run.tenant, f.name, f.rows, f.bytes))
+        return {
+            **self._summary(served),
+            "status": "committed",
+            "sha256": sha,
+            "rows": tally.written,
+            "bytes": size,
+            "files": len(files),
+        }
+
+    def _publishable(self, file: Written) -> Mapping[str, Any]:
+        return {name: stats for name, stats in file.columns.items() if name in self._binding.open_columns}
+
+    def _policy(self, tenant: str) -> list[dict[str, Any]]:
+        keyed = [dict(action) for action in self._binding.policy]
+        for action in keyed:
+            if action["action"] == "hmac_sha256":
+                action["key_id"] = self._job.keys.key_id(tenant)
+        return keyed
+
+
+def _kind(error: BaseException) -> str:
+    return type(error).__name__
+
+
+def _check_record(result: CheckResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "ok": result.ok,
+        "on_violation": result.on_violation,
+        "violations": result.violations,
+        "detail": result.detail,
+    }
