@@ -1,7 +1,7 @@
 """Files that are being written, how they get their names, and what the operating system's errors mean to a store."""
 
 # Plain strings rather than Path objects, since this is the way of thousands of small objects.
-# ruff: noqa: PTH100, PTH103, PTH105, PTH106, PTH108, PTH110, PTH112, PTH116, PTH120, PTH123
+# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 

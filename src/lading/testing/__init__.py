@@ -1,0 +1,1 @@
+"""Conformance suites that every adapter passes, and parts that fail on purpose."""
