@@ -1,0 +1,1 @@
+"""Where rows come from: one file per adapter of `lading.ports.Source`."""

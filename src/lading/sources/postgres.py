@@ -1,0 +1,207 @@
+"""PostgreSQL 14 and later as a source: tables, partitioned tables, views, foreign tables, and reviewed queries.
+
+A reading holds two connections of its own beside those that read. The first locks what is read against DROP, TRUNCATE
+and rewrites (ACCESS SHARE, as any SELECT does), *before* the second takes the snapshot: those commands are not bound by
+snapshots, and a table truncated in between would read as empty. The second exports its snapshot to the readers.
+``row_security = off`` makes a policy that would hide rows an error.
+
+How types arrive is written in `lading.sources.postgres_types`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, timedelta
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from lading.errors import InvalidProject
+from lading.ports import Bound, Dataset, Query, Types
+from lading.sources import postgres_catalog as catalog
+from lading.sources import postgres_sql as sql
+from lading.sources.postgres_catalog import Connection
+from lading.sources.postgres_errors import failed_statement, refused_connection
+from lading.sources.postgres_reading import PostgresReading
+from lading.sources.postgres_types import carry, field
+
+# Sessions read exact, comparable text whatever the server, the database or the role prefer.
+_SESSION = {
+    "row_security": "off",
+    "TimeZone": "UTC",
+    "DateStyle": "ISO,YMD",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "standard_conforming_strings": "on",
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+class PostgresOptions(BaseModel):
+    """A PostgreSQL server, read through libpq."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SecretStr = Field(
+        description="postgresql://user:password@host:port/database?sslmode=verify-full, or key=value words."
+    )
+    application_name: str = Field(
+        "lading", description="How the sessions call themselves in pg_stat_activity."
+    )
+    connect_timeout: int = Field(10, ge=2, description="Seconds to wait for the server's answer.")
+    statement_timeout: float = Field(0, ge=0, description="Seconds that one statement may take; 0: no limit.")
+    lock_timeout: float = Field(
+        30,
+        gt=0,
+        description="Seconds to wait for a table that another session is changing, or waits to change.",
+    )
+    part_size: int = Field(
+        128 * 1024 * 1024,
+        ge=8192,
+        description="Bytes of a table that make one part, the unit of reading and retry.",
+    )
+
+
+class PostgresSource:
+    """Fulfils `lading.ports.Source`. Thread-safe; connects anew for each call."""
+
+    def __init__(self, options: PostgresOptions) -> None:
+        """Raises InvalidProject when the URL is none."""
+        self._options = options
+        self._parameters = _parameters(options)
+        self._lock = threading.Lock()
+        self._own: dict[object, list[int]] = {}  # what we run ourselves holds no bound back
+        self._readings: set[PostgresReading] = set()
+
+    def describe(self, dataset: Dataset, types: Types, as_text: frozenset[str] = frozenset()) -> pa.Schema:
+        with self._session(dataset) as connection:
+            columns = catalog.describe(connection, dataset).columns
+        return pa.schema(
+            field(name, c.native, carry(c.native, types, as_text=name in as_text), nullable=c.nullable)
+            for name, c in columns.items()
+        )
+
+    def unique_keys(self, dataset: Dataset) -> frozenset[frozenset[str]]:
+        with self._session(dataset) as connection:
+            return catalog.unique_keys(connection, catalog.describe(connection, dataset))
+
+    def bound(self) -> Bound:
+        with self._lock:
+            own = [pid for pids in self._own.values() for pid in pids]
+            own += [pid for reading in self._readings for pid in reading.pids()]
+        with self._session() as connection:
+            (now,) = _one(connection, sql.CLOCK)
+            oldest, hidden, prepared, standby, sees = _one(connection, sql.ACTIVITY, own)
+        now = now.astimezone(UTC)
+        reasons = {
+            "the server is a standby, which cannot see the primary's transactions": standby,
+            "the role lacks pg_read_all_stats and cannot see when others' transactions began": not sees,
+            "a prepared transaction stands, and its start is not kept": prepared,
+            "a session hides its activity (track_activities is off)": hidden,
+        }
+        why = "; ".join(reason for reason, holds in reasons.items() if holds)
+        if why:
+            return Bound(now, None, why)
+        return Bound(now, min(now, oldest.astimezone(UTC) if oldest else now) - timedelta(seconds=1))
+
+    @contextmanager
+    def open(self, query: Query) -> Iterator[PostgresReading]:
+        with self._session(query.dataset) as holder, self._session(query.dataset) as control:
+            with _translated(query.dataset):
+                reading = self._read(query, holder, control)
+            with self._lock:
+                self._readings.add(reading)
+                self._own[reading] = [holder.info.backend_pid, control.info.backend_pid]
+            try:
+                yield reading
+            finally:
+                with self._lock:
+                    self._readings.discard(reading)
+                    del self._own[reading]
+                reading.close()
+
+    def test(self) -> str:
+        with self._session() as connection:
+            version, database, user, standby = _one(connection, sql.GREETING)
+        return f"PostgreSQL {version}, database {database}, role {user}{standby}"
+
+    def _read(self, query: Query, holder: Connection, control: Connection) -> PostgresReading:
+        holder.execute("begin isolation level read committed read only")
+        target = catalog.describe(holder, query.dataset).target
+        holder.execute(f"explain select 1 from {target.text} as q", prepare=True)  # locks all that it reads
+        described = catalog.describe(holder, query.dataset)
+        unique = catalog.unique_keys(holder, described)
+        control.execute("begin isolation level repeatable read read only")
+        pinned = {"host": control.info.host, "port": control.info.port}
+        conninfo = make_conninfo(**{**self._parameters, **(pinned if self._many_hosts else {})})
+        return PostgresReading(
+            query,
+            described,
+            control,
+            self._connect,
+            conninfo,
+            unique=unique,
+            part_bytes=self._options.part_size,
+        )
+
+    @property
+    def _many_hosts(self) -> bool:
+        """A snapshot belongs to one server, so readers go where the control connection went."""
+        return "," in str(self._parameters.get("host", ""))
+
+    @contextmanager
+    def _session(self, dataset: Dataset | None = None) -> Iterator[Connection]:
+        with closing(self._connect()) as connection, _translated(dataset):
+            yield connection
+
+    def _connect(self) -> Connection:
+        try:
+            return psycopg.connect(make_conninfo(**self._parameters), autocommit=True)
+        except psycopg.Error as error:
+            raise refused_connection(error) from None
+
+
+def _parameters(options: PostgresOptions) -> dict[str, Any]:
+    """libpq's parameters, with the session's settings; those of the URL come first, so that ours rule."""
+    try:
+        given = conninfo_to_dict(options.url.get_secret_value())
+    except psycopg.ProgrammingError:
+        raise InvalidProject(
+            "The PostgreSQL connection's url is neither a postgresql:// URL nor key=value words.",
+            hint="Percent-encode special characters in user and password.",
+        ) from None
+    session = {
+        **_SESSION,
+        "statement_timeout": f"{round(options.statement_timeout * 1000)}",
+        "lock_timeout": f"{max(1, round(options.lock_timeout * 1000))}",
+    }
+    settings = " ".join(f"-c {name}={value}" for name, value in session.items())
+    return {
+        "connect_timeout": options.connect_timeout,
+        **given,
+        "application_name": options.application_name,
+        "client_encoding": "utf8",
+        "options": f"{given.get('options', '')} {settings}".strip(),
+    }
+
+
+@contextmanager
+def _translated(dataset: Dataset | None) -> Iterator[None]:
+    what = "PostgreSQL" if dataset is None else dataset.table or "the query"
+    try:
+        yield
+    except psycopg.Error as error:
+        raise failed_statement(error, what) from None
+
+
+def _one(connection: Connection, statement: str, *values: object) -> tuple[Any, ...]:
+    row = connection.execute(statement, values or None).fetchone()
+    assert row is not None
+    return row

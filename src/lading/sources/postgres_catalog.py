@@ -1,0 +1,166 @@
+"""What PostgreSQL's catalogues say of a dataset: its columns, types and unique keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from lading.errors import InvalidProject, SchemaMismatch
+from lading.ports import Dataset
+from lading.sources import postgres_sql as sql
+from lading.sources.postgres_types import Native
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    native: Native
+    nullable: bool  # False only where the table proves that there is no NULL
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A dataset as it stands. ``oid`` is 0 for a query."""
+
+    what: str  # for messages
+    target: sql.Target
+    columns: dict[str, Column]
+    oid: int = 0
+    kind: str = ""  # relkind: r, p, v, m, f
+    heap: bool = False
+    inherited: bool = False  # a plain table with children, whose rows are read too
+
+    def column(self, name: str) -> Column:
+        """Raises SchemaMismatch where there is none."""
+        found = self.columns.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.columns, 3) or list(self.columns)[:10]
+            raise SchemaMismatch(f'{self.what} has no column "{name}".', hint=f"It has: {', '.join(near)}.")
+        return found
+
+
+def describe(connection: Connection, dataset: Dataset) -> Described:
+    """Raises SchemaMismatch where the dataset does not exist or has two columns of one name but for case."""
+    if dataset.table is not None:
+        described = _relation(connection, dataset.table)
+    elif dataset.sql is not None:
+        described = _query(connection, dataset.sql)
+    else:
+        raise InvalidProject("A PostgreSQL connection reads a table or a query, not files.")
+    _refuse_twins(described.what, described.columns)
+    return described
+
+
+def unique_keys(connection: Connection, described: Described) -> frozenset[frozenset[str]]:
+    """Column sets that an index keeps unique and NOT NULL; none where rows of other tables are read along."""
+    if not described.oid or described.inherited or described.kind not in ("r", "p", "m"):
+        return frozenset()
+    keys = (frozenset(row[0]) for row in connection.execute(sql.UNIQUE_KEYS, (described.oid,)))
+    return frozenset(key for key in keys if not any(described.columns[name].nullable for name in key))
+
+
+def _relation(connection: Connection, table: str) -> Described:
+    try:
+        row = connection.execute(sql.RELATION, (table,)).fetchone()
+    except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
+        row = None
+    if row is None:
+        raise SchemaMismatch(f"There is no table {table}.", hint=_near(connection, table))
+    oid, schema, name, kind, method, inherited = row
+    if kind not in ("r", "p", "v", "m", "f"):
+        raise SchemaMismatch(f"{table} is neither a table nor a view.")
+    rows = connection.execute(sql.COLUMNS, (oid,)).fetchall()
+    natives = _natives(connection, [(row[1], row[2]) for row in rows])
+    proven = kind in ("r", "p", "m") and not inherited
+    columns = {
+        row[0]: Column(native, not (row[3] and proven)) for row, native in zip(rows, natives, strict=True)
+    }
+    target = sql.Target.relation(schema, name)
+    return Described(table, target, columns, oid, kind, kind == "r" and method == "heap", inherited)
+
+
+def _query(connection: Connection, text: str) -> Described:
+    target = sql.Target.query(text)
+    # Prepared, so that the server itself refuses a second statement.
+    cursor = connection.execute(f"select * from {target.text} as q limit 0", prepare=True)
+    result = cursor.pgresult
+    assert result is not None
+    names = [column.name for column in cursor.description or ()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SchemaMismatch(
+            f"The query has more than one column {', '.join(twice)}.", hint="Name them apart."
+        )
+    natives = _natives(connection, [(result.ftype(i), result.fmod(i)) for i in range(len(names))])
+    columns = {name: Column(native, True) for name, native in zip(names, natives, strict=True)}
+    return Described("the query", target, columns)
+
+
+def _refuse_twins(what: str, names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise SchemaMismatch(
+                f'{what} has two columns that differ in case only: "{other}" and "{name}".',
+                hint="Many readers cannot tell them apart. Read a query that renames one.",
+            )
+
+
+def _near(connection: Connection, table: str) -> str:
+    names = [row[0] for row in connection.execute(sql.RELATIONS)]
+    tails = {name.rpartition(".")[2].strip('"').casefold(): name for name in names}
+    wanted = table.rpartition(".")[2].strip('"').casefold()
+    near = difflib.get_close_matches(table, names, 3)
+    near += [tails[tail] for tail in difflib.get_close_matches(wanted, tails, 3) if tails[tail] not in near]
+    return f"Did you mean {' or '.join(near)}?" if near else f"The role sees {len(names)} tables and views."
+
+
+def _natives(connection: Connection, columns: Sequence[tuple[int, int]]) -> list[Native]:
+    """The types of columns given as (type's oid, type modifier), domains and array elements resolved."""
+    known: dict[int, tuple[Any, ...]] = {}
+    wanted = {oid for oid, _ in columns}
+    while wanted:
+        for row in connection.execute(sql.TYPES, (sorted(wanted),)):
+            known[row[0]] = row
+        wanted = {oid for row in known.values() for oid in (row[4], row[6]) if oid} - known.keys()
+    wanted_names = list(dict.fromkeys(_named(known, columns)))
+    oids, mods = [oid for oid, _ in wanted_names], [mod for _, mod in wanted_names]
+    written = [row[0] for row in connection.execute(sql.TYPE_NAMES, (oids, mods))]
+    names = dict(zip(wanted_names, written, strict=True))
+    return [_native(known, names, oid, mod) for oid, mod in columns]
+
+
+def _named(
+    known: dict[int, tuple[Any, ...]], columns: Sequence[tuple[int, int]]
+) -> Iterable[tuple[int, int]]:
+    """Every (type, modifier) whose name is needed: the column's, its domains' base types, its elements'."""
+    for oid, mod in columns:
+        yield oid, mod
+        _, _, _, _, base, base_mod, element = known[oid]
+        if base:
+            yield from _named(known, [(base, base_mod)])
+        if element:
+            yield from _named(known, [(element, mod)])
+
+
+def _native(
+    known: dict[int, tuple[Any, ...]], names: dict[tuple[int, int], str], oid: int, mod: int
+) -> Native:
+    name, domain = names[oid, mod], False
+    while known[oid][4]:
+        oid, mod, domain = known[oid][4], known[oid][5], True
+    _, schema, typname, kind, _, _, element = known[oid]
+    return Native(
+        name=name,
+        base=typname if schema == "pg_catalog" else f"{schema}.{typname}",
+        kind=kind,
+        typmod=mod,
+        cast=names[oid, mod] if domain else "",
+        element=_native(known, names, element, mod) if element else None,
+    )

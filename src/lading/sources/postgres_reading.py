@@ -1,0 +1,355 @@
+"""One reading of PostgreSQL: every part in one exported snapshot, each thread on a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lading.errors import DataRefused, LadingError, SchemaMismatch, SourceUnavailable
+from lading.ports import Part, Query, Survey
+from lading.sources import postgres_sql as sql
+from lading.sources.postgres_catalog import Connection, Described
+from lading.sources.postgres_duckdb import FAILURES, Lane
+from lading.sources.postgres_errors import failed_statement, is_passing, server_said
+from lading.sources.postgres_types import arrive, carry, field, unfit
+
+BATCH_ROWS = 65_536
+BATCH_BYTES = 16 * 1024 * 1024
+VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch size
+FIRST_SLICE_BYTES = 4 * 1024 * 1024  # stored values may be compressed, so the first guess is a small one
+
+_WINDOWS = ("date", "timestamp", "timestamptz")
+_AS_STRING = "Declare the field a string in the contract to get PostgreSQL's own text."
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part: the whole target, or pages ``start`` to ``end`` of a heap (open-ended where ``end`` is None)."""
+
+    target: sql.Target
+    start: int = 0
+    end: int | None = None
+    pages: int = 0  # of the heap, where it can be cut; else 0
+
+    @property
+    def where(self) -> list[str]:
+        if not self.start and self.end is None:
+            return []
+        return [sql.pages((self.start, 0), (self.end, 0) if self.end is not None else None)]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Rows that end the reading, by an SQL condition."""
+
+    column: str
+    condition: str
+    why: str
+    hint: str
+    guarded: bool
+
+
+class PostgresReading:
+    """Reads ``query`` of what was ``described``, in the snapshot that ``control``'s transaction exported.
+
+    ``connect`` gives a new connection; ``conninfo`` is libpq's connection string for DuckDB.
+    """
+
+    replayable = False
+
+    def __init__(
+        self,
+        query: Query,
+        described: Described,
+        control: Connection,
+        connect: Callable[[], Connection],
+        conninfo: str,
+        *,
+        unique: frozenset[frozenset[str]],
+        part_bytes: int,
+    ) -> None:
+        self._query, self._described = query, described
+        self._control, self._connect, self._conninfo = control, connect, conninfo
+        self._lock = threading.Lock()
+        self._idle: list[Lane] = []
+        self._lanes: set[Lane] = set()
+        self._closed = False
+        self._superseded = 0
+        natives = {name: described.column(name).native for name in query.columns}
+        self._carried = [carry(natives[n], query.types, as_text=n in query.as_text) for n in query.columns]
+        self._schema = pa.schema(
+            field(name, natives[name], carried, nullable=described.columns[name].nullable)
+            for name, carried in zip(query.columns, self._carried, strict=True)
+        )
+        self._refusals = list(self._find_refusals())
+        self._where = list(self._find_where())
+        self._keep = ""
+        if query.newest and not any(key <= set(query.newest.key) for key in unique):
+            for name in (*query.newest.key, query.newest.order):
+                described.column(name)
+            ties = {"p": ", q.tableoid desc, q.ctid desc", "r": ", q.tableoid desc, q.ctid desc"}
+            self._keep = sql.newest(query.newest, ties=ties.get(described.kind, ""))
+        self._snapshot, self._snapshot_text = self._export()
+        self._survey, self._cuts = self._look(part_bytes)
+
+    # --- before the first row ---------------------------------------------------------------------------------------
+
+    def survey(self) -> Survey:
+        return self._survey
+
+    def superseded(self) -> int:
+        return self._superseded
+
+    def _find_refusals(self) -> Iterator[Refusal]:
+        for bounds in self._query.ranges:
+            if self._described.column(bounds.column).nullable:
+                hint = (
+                    "Such a row lies in no interval. Fill the column, or read a query that decides about it."
+                )
+                yield Refusal(bounds.column, f"{sql.column(bounds.column)} is null", "NULLs", hint, True)
+        for name, carried in zip(self._query.columns, self._carried, strict=True):
+            if carried.refuses:
+                condition = carried.refuses.replace("{c}", sql.column(name))
+                yield Refusal(name, condition, carried.why, _AS_STRING, carried.guarded)
+
+    def _find_where(self) -> Iterator[str]:
+        for bounds in self._query.ranges:
+            column = self._described.column(bounds.column)
+            if column.native.base not in _WINDOWS or column.native.element:
+                raise SchemaMismatch(
+                    f'Column "{bounds.column}" of {self._described.what} is {column.native.name}.',
+                    hint="A window needs a timestamp or a date.",
+                )
+            yield sql.within(bounds, column.native.base, nullable=column.nullable)
+        member = self._query.member
+        if member:
+            as_text = member.column in self._query.as_text
+            carried = carry(self._described.column(member.column).native, self._query.types, as_text=as_text)
+            text = carried.sql if carried.wire == pa.string() else "({c})::text"
+            yield sql.member(text.replace("{c}", sql.column(member.column)), member.column, member.values)
+
+    def _export(self) -> tuple[str, str]:
+        row = self._control.execute("select pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        return str(row[0]), str(row[1])
+
+    def _look(self, part_bytes: int) -> tuple[Survey, list[Cut]]:
+        """Estimates, and parts: pages of each heap, or all in one."""
+        plan = self._control.execute(
+            f"explain (format json) {self._statement(Cut(self._described.target))}", prepare=True
+        ).fetchone()
+        assert plan is not None
+        rows, width = int(plan[0][0]["Plan"]["Plan Rows"]), int(plan[0][0]["Plan"]["Plan Width"])
+        stored, heap, live, cuts = rows * width, 0, 0, [Cut(self._described.target)]
+        self._lines = block = 1
+        if self._described.kind in ("r", "p"):
+            block = int(self._scalar("select current_setting('block_size')"))
+            leaves = self._control.execute(sql.LEAVES, {"oid": self._described.oid}).fetchall()
+            stored = sum(leaf[3] for leaf in leaves)
+            heap = sum(leaf[2] for leaf in leaves)
+            live = sum(leaf[5] for leaf in leaves)  # 0 where it was never analysed
+            self._lines = block // 28 + 1  # line pointer and tuple header: no page holds more rows
+            if all(leaf[4] for leaf in leaves) and not self._keep:
+                cuts = list(self._cut(leaves, block, part_bytes)) or cuts
+        parts = tuple(
+            Part(i, {"relation": cut.target.text, "start": cut.start, "end": cut.end}, rows // len(cuts))
+            for i, cut in enumerate(cuts)
+        )
+        self._measure(live or rows, width, stored, heap, heap // block)
+        return Survey(self._schema, parts, rows, stored, self._snapshot_text), cuts
+
+    def _cut(self, leaves: list[tuple[Any, ...]], block: int, part_bytes: int) -> Iterator[Cut]:
+        if self._query.whole_parts:
+            if self._described.kind == "r":
+                yield Cut(self._described.target, 0, None, max(1, leaves[0][2] // block))
+            return
+        step = max(1, part_bytes // block)
+        for schema, name, size, *_ in leaves:
+            target = sql.Target.relation(schema, name)
+            pages = max(1, size // block)
+            for start in range(0, pages, step):
+                end = start + step if start + step < pages else None
+                yield Cut(target, start, end, pages)
+
+    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int) -> None:
+        """Batch size by row width; where values live beside the heap (TOAST), the heap is read in small slices."""
+        width = max(width, stored // max(rows, 1), 1)
+        self._rows = max(1, min(BATCH_ROWS, BATCH_BYTES // width))
+        self._wide = stored > 2 * heap + BATCH_BYTES and width * VECTOR_ROWS > BATCH_BYTES
+        self._slice_rows = max(1, FIRST_SLICE_BYTES // width)
+        self._dense = max(1, rows // max(1, pages))
+
+    def _scalar(self, statement: str, *values: object) -> Any:
+        row = self._control.execute(statement, values or None).fetchone()
+        assert row is not None
+        return row[0]
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    def read(self, part: Part) -> Iterator[pa.RecordBatch]:
+        cut = self._cuts[part.index]
+        lane, done = self._take(), False
+        try:
+            lane.begin(self._snapshot)
+            for statement in self._statements(cut):
+                rows = size = 0
+                for batch in lane.read(statement, self._rows):
+                    rows, size = rows + batch.num_rows, size + batch.nbytes
+                    yield from self._arrive(batch, cut)
+                if rows:
+                    self._slice_rows = (self._slice_rows + max(1, BATCH_BYTES * rows // max(size, 1))) // 2
+            done = True
+        except FAILURES as error:
+            raise self._explain(str(error), lane.pid, cut) from None
+        finally:
+            self._give_back(lane, done)
+
+    def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
+        guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.guarded]
+        return sql.select(
+            cut.target,
+            [
+                carried.sql.replace("{c}", sql.column(name))
+                for name, carried in zip(self._query.columns, self._carried, strict=True)
+            ],
+            [*(cut.where if extra is None else extra), *self._where],
+            guard=f"({' or '.join(guards)})" if guards else "",
+            keep=self._keep,
+        )
+
+    def _statements(self, cut: Cut) -> Iterator[str]:
+        """One statement, or, where rows are wide, many that each give about a batch: of pages, or of lines in one."""
+        if not (self._wide and cut.pages):
+            yield self._statement(cut)
+            return
+        page, line = cut.start, 0
+        last = cut.pages if cut.end is None else cut.end
+        while page < last:
+            step = max(1, self._slice_rows)
+            if step >= self._dense:
+                after = (page + step // self._dense, 0)
+            else:
+                after = (page, line + step) if line + step < self._lines else (page + 1, 0)
+            after = min(after, (last, 0))
+            yield self._statement(cut, (sql.pages((page, line), after),))
+            page, line = after
+        if cut.end is None:
+            yield self._statement(cut, (sql.pages((last, 0), None),))
+
+    def _arrive(self, batch: pa.RecordBatch, cut: Cut) -> Iterator[pa.RecordBatch]:
+        arrays = [arrive(batch.column(i), carried) for i, carried in enumerate(self._carried)]
+        suspicious = "guard" in batch.schema.names and pc.any(batch.column("guard")).as_py()
+        if suspicious or any(unfit(array) for array in arrays):
+            raise self._refuse(cut)
+        out = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        if self._keep:
+            kept = out.filter(batch.column("keep"))
+            with self._lock:
+                self._superseded += out.num_rows - kept.num_rows
+            out = kept
+        pieces = min(out.num_rows, -(-out.nbytes // BATCH_BYTES))
+        step = -(-out.num_rows // pieces) if pieces else 1
+        for start in range(0, out.num_rows, step):
+            yield out.slice(start, step)
+
+    # --- failures ---------------------------------------------------------------------------------------------------
+
+    def _refuse(self, cut: Cut) -> LadingError:
+        """Counts, in the same snapshot, what may not be there."""
+        found = self._count_refused(cut)
+        if isinstance(found, LadingError):
+            return found
+        said = [f'column "{refusal.column}" holds {n} {refusal.why}' for refusal, n in found]
+        hints = dict.fromkeys(refusal.hint for refusal, _ in found)
+        return DataRefused(f"{self._described.what}: {'; '.join(said)}.", hint=" ".join(hints))
+
+    def _count_refused(self, cut: Cut) -> list[tuple[Refusal, int]] | LadingError:
+        conditions = [f"({refusal.condition})" for refusal in self._refusals]
+        try:
+            statement = sql.count(cut.target, conditions, [*cut.where, *self._where])
+            row = self._control.execute(statement, prepare=True).fetchone()
+        except psycopg.Error as error:
+            return failed_statement(error, self._described.what)
+        assert row is not None
+        return [(refusal, n) for refusal, n in zip(self._refusals, row, strict=True) if n]
+
+    def _explain(self, said: str, pid: int, cut: Cut) -> LadingError:
+        """Why DuckDB failed: its message has no SQLSTATE and may hold the connection string, so PostgreSQL is asked."""
+        what = self._described.what
+        if self._closed:
+            return SourceUnavailable(f"The reading of {what} was closed.")
+        try:
+            with self._connect() as connection:
+                alive = connection.execute("select from pg_stat_activity where pid = %s", (pid,)).fetchone()
+                if pid and alive is None:
+                    return SourceUnavailable(f"PostgreSQL ended the session that read {what}.")
+                connection.execute(f"explain {self._statement(cut)}", prepare=True)
+        except psycopg.Error as error:
+            return failed_statement(error, what)
+        except LadingError as error:
+            return error
+        if is_passing(server_said(said)):
+            return SourceUnavailable(f"PostgreSQL interrupted the reading of {what}: {server_said(said)}.")
+        if self._refusals:
+            found = self._count_refused(cut)
+            if found:
+                return found if isinstance(found, LadingError) else self._refuse(cut)
+        return DataRefused(f"{what} could not be read: {server_said(said)}.")
+
+    # --- lanes ------------------------------------------------------------------------------------------------------
+
+    def pids(self) -> list[int]:
+        """Of the PostgreSQL backends that read at this moment."""
+        with self._lock:
+            return [lane.pid for lane in self._lanes if lane.pid]
+
+    def close(self) -> None:
+        """Ends every part that is being read."""
+        with self._lock:
+            self._closed = True
+            lanes, self._idle = list(self._lanes), []
+            self._lanes.clear()
+        for lane in lanes:
+            self._cancel(lane)
+            lane.close()
+
+    def _take(self) -> Lane:
+        with self._lock:
+            if self._closed:
+                raise SourceUnavailable(f"The reading of {self._described.what} was closed.")
+            if self._idle:
+                return self._idle.pop()
+        try:
+            lane = Lane(self._conninfo)
+        except FAILURES:
+            self._connect().close()  # says why, where it is PostgreSQL that refuses
+            raise SourceUnavailable("PostgreSQL cannot be reached.") from None
+        with self._lock:
+            self._lanes.add(lane)
+        return lane
+
+    def _give_back(self, lane: Lane, done: bool) -> None:
+        if not done:
+            self._cancel(lane)
+        fit = lane.end()
+        with self._lock:
+            if done and fit and not self._closed:
+                self._idle.append(lane)
+                return
+            self._lanes.discard(lane)
+        lane.close()
+
+    def _cancel(self, lane: Lane) -> None:
+        """A COPY that nobody reads to its end would be sent to its end by the rollback."""
+        if not lane.pid:
+            return
+        try:
+            self._control.execute("select pg_cancel_backend(%s)", (lane.pid,))
+        except psycopg.Error:  # the server has gone, and with it what was to be cancelled
+            return
