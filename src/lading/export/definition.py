@@ -1,0 +1,368 @@
+"""Export definitions: the files in `exports/`.
+
+The sections `format`, `transforms`, `checks` and `encryption` belong to adapters, which validate them; they are kept as
+they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+import rfc8785
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from lading.documents import Duration, Findings, Loc, Name, show_duration
+from lading.export.interval import Every, parse_every, parse_instant
+from lading.export.layout import Layout, PartitionColumn, check_file_name, check_partition_by, split_path
+from lading.export.schedule import Schedule, check_cron, check_timezone
+
+_CONTRACT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})@([0-9]{1,6})")
+
+
+class Section(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _contract_reference(text: str) -> str:
+    if not _CONTRACT.fullmatch(text):
+        raise ValueError("must be a contract's name and major version, such as flights@1")
+    return text
+
+
+def _columns(value: object) -> object:
+    """One column may stand without the list around it."""
+    columns = [value] if isinstance(value, str) else value
+    if isinstance(columns, list) and len(set(map(str, columns))) != len(columns):
+        raise ValueError("must not name a column twice")
+    return columns
+
+
+def _relative(path: str) -> str:
+    if path.startswith("/") or "\\" in path or ".." in path.split("/") or not path.strip():
+        raise ValueError("must be a path inside the project, without ..")
+    return path
+
+
+Contract = Annotated[str, AfterValidator(_contract_reference)]
+Columns = Annotated[tuple[str, ...], BeforeValidator(_columns), Field(min_length=1)]
+Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+Step = Annotated[Every, BeforeValidator(parse_every)]
+ProjectPath = Annotated[str, AfterValidator(_relative)]
+
+
+class Source(Section):
+    """What is read: exactly one of `table`, `query` and `files`."""
+
+    connection: str = Field(description="A connection of lading.yaml.")
+    table: str | None = Field(default=None, min_length=1, description="schema.name, as the source writes it.")
+    query: ProjectPath | None = Field(
+        None, description="A file with one reviewed SELECT: queries/flights.sql."
+    )
+    files: ProjectPath | None = Field(
+        None, description="A name or glob inside the connection: flights/*.parquet."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in (self.table, self.query, self.files)) != 1:
+            raise ValueError("give exactly one of table, query and files")
+        return self
+
+
+class Tenants(Section):
+    """Whose rows are whose."""
+
+    column: str = Field(description="The column that holds the tenant.")
+    discover: bool = Field(
+        False, description="Deliver to tenants that only the data names; else they fail the run."
+    )
+
+
+class LateColumn(Section):
+    """Late rows are delivered as numbered additions."""
+
+    column: str = Field(description="The column that says when a row arrived.")
+
+
+class Window(Section):
+    """Which rows an interval takes: those whose `column` lies in it."""
+
+    column: str
+    clock: Literal["transaction", "event"] = Field(
+        description="transaction: set by now() in the writing transaction. event: business time."
+    )
+    every: Step | None = Field(
+        default=None, description="append: the grid of intervals, such as 1 hour or 1 month."
+    )
+    start: Instant = Field(description="Where the grid, or the first run, begins.")
+    end: Instant | None = Field(default=None, description="append: where the grid ends.")
+    late: Literal["ignore"] | LateColumn | None = Field(
+        None, description="event clock: what becomes of rows that arrive for a delivered interval."
+    )
+    safety_lag: Duration | None = Field(
+        default=None, description="How long after its end an interval may be read."
+    )
+    lookback: Duration | None = Field(
+        None, description="incremental: how far before the last bound to read again."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found: list[tuple[Loc, str]] = []
+        if self.end is not None and self.end <= self.start:
+            found.append((("end",), "window.end must lie after window.start"))
+        elif self.end is not None and self.every is not None and not self.every.on_grid(self.start, self.end):
+            found.append((("end",), "window.end must be the end of an interval: whole steps of window.every "
+                                    "after window.start, since an interval is never shortened"))  # fmt: skip
+        if self.clock == "event" and self.late is None:
+            found.append((("clock",), 'the event clock needs window.late: "ignore", or {column: …} that says when '
+                                      "a row arrived, so that late rows become additions"))  # fmt: skip
+        if self.clock == "transaction" and self.late is not None:
+            found.append(
+                (("late",), "window.late belongs to the event clock: on transaction time no row is late")
+            )
+        if found:
+            raise Findings(found)
+        return self
+
+
+class ScheduleSection(Section):
+    """When runs are due: `cron` with its `timezone`, or `every`."""
+
+    cron: Annotated[str, AfterValidator(check_cron)] | None = None
+    timezone: Annotated[str, AfterValidator(check_timezone)] | None = None
+    every: Step | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("give exactly one of cron and every")
+        if self.every is not None and self.timezone is not None:
+            raise ValueError("timezone belongs to cron")
+        return self
+
+    def schedule(self) -> Schedule:
+        return Schedule(self.cron, self.timezone or "UTC", self.every)
+
+
+class Shards(Section):
+    """One folder for each of so many shards of a column (`id % 100` of whole numbers)."""
+
+    column: str
+    shards: int = Field(ge=2, le=10_000)
+
+
+class LayoutSection(Section):
+    """Where files go: a preset, or a path and file names of one's own."""
+
+    preset: Literal["lake", "dated", "svc002"] | None = None
+    path: str | None = Field(
+        default=None, description="The run's folder; holds {tenant}, {run} and {attempt}."
+    )
+    name: str | None = Field(default=None, description="A file's name without its ending; holds {file}.")
+    partition_by: tuple[str | Shards, ...] = ()
+
+    @property
+    def columns(self) -> tuple[PartitionColumn, ...]:
+        return tuple(
+            PartitionColumn(each) if isinstance(each, str) else PartitionColumn(each.column, each.shards)
+            for each in self.partition_by
+        )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found: list[tuple[Loc, str]] = []
+        if self.preset is not None and (self.path or self.name):
+            found.append((("preset",), "layout takes a preset, or a path and a name, not both"))
+        try:
+            check_partition_by(self.columns)
+        except ValueError as error:
+            found.append((("partition_by",), f"layout.{error}"))
+        try:
+            if self.path is not None:
+                split_path(self.path, self.columns)
+        except ValueError as error:
+            found.append((("path",), f"layout.path {error}"))
+        try:
+            if self.name is not None:
+                check_file_name(self.name)
+        except ValueError as error:
+            found.append((("name",), f"layout.name {error}"))
+        if found:
+            raise Findings(found)
+        return self
+
+    def layout(self, *, tenanted: bool) -> Layout:
+        preset = self.preset or ("custom" if self.path or self.name else "lake")
+        return Layout(preset, self.path or "", self.name or "", self.columns, tenanted)
+
+
+class Deletes(Section):
+    column: str
+
+
+class Export(Section):
+    """A standing order: who gets what, how and when."""
+
+    name: Name
+    description: str = ""
+    contract: Contract = Field(description="The contract's name and major version: flights@1.")
+    source: Source
+    tenants: Tenants | None = Field(default=None, description='Absent: one tenant, "default".')
+    channel: Literal["drop", "snapshot", "sync", "bundle", "audit", "document"] = "drop"
+    destination: str = Field(description="A store of lading.yaml.")
+    copies: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
+        (), description="Further destinations."
+    )
+    mode: Literal["append", "incremental", "full_refresh", "continuous"]
+    window: Window | None = None
+    merge_key: Columns | None = None
+    immutable_rows: bool = Field(
+        default=False, description="Rows of an interval never change: parts may be reused."
+    )
+    deletes: Literal["none"] | Deletes = "none"
+    schedule: ScheduleSection | None = None
+    layout: LayoutSection = LayoutSection()
+    format: dict[str, Any] = Field(default_factory=lambda: {"type": "parquet"})
+    types: Literal["portable", "exact"] = "portable"
+    unknown_columns: Literal["ignore", "refuse"] = "ignore"
+    transforms: tuple[dict[str, Any], ...] = ()
+    checks: tuple[dict[str, Any], ...] = ()
+    encryption: dict[str, Any] | None = None
+    keep: int | None = Field(default=None, ge=1, description="full_refresh: how many deliveries stay.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = [*_unavailable(self), *_mode_findings(self)]
+        if not isinstance(self.format.get("type"), str):
+            found.append((("format",), "format.type is missing: it names the format, such as parquet"))
+        if self.destination in self.copies:
+            found.append((("copies",), "copies must not name the destination again"))
+        if found:
+            raise Findings(found)
+        return self
+
+    @property
+    def contract_name(self) -> str:
+        return self.contract.partition("@")[0]
+
+    @property
+    def contract_major(self) -> int:
+        return int(self.contract.partition("@")[2])
+
+    @property
+    def incremental(self) -> bool:
+        return self.mode in ("incremental", "continuous")
+
+    def paths(self) -> Layout:
+        return self.layout.layout(tenanted=self.tenants is not None)
+
+
+def _unavailable(export: Export) -> list[tuple[Loc, str]]:
+    """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
+    found: list[tuple[Loc, str]] = []
+    if export.channel != "drop":
+        found.append(
+            (("channel",), f"the channel {export.channel} is not available in this version; use drop")
+        )
+    if export.encryption is not None:
+        found.append(
+            (("encryption",), "encryption is not available in this version: files would go out in the clear")
+        )
+    if export.deletes != "none":
+        found.append((("deletes",), "deletes other than none are not available in this version"))
+    return found
+
+
+def _mode_findings(export: Export) -> list[tuple[Loc, str]]:
+    """What belongs to each mode, and what would have no effect in it."""
+    mode, window = export.mode, export.window
+    found: list[tuple[Loc, str]] = []
+
+    def wrong(reason: str, *loc: str) -> None:
+        found.append((loc, reason))
+
+    if mode == "full_refresh":
+        if window is not None:
+            wrong("full_refresh takes no window: it delivers everything", "window")
+    elif window is None:
+        wrong(
+            f"{mode} needs a window" + (" with every: the grid of its intervals" if mode == "append" else ""),
+            "mode",
+        )
+    elif mode == "append":
+        if window.every is None:
+            wrong("append needs window.every: the grid of its intervals", "window")
+        if window.lookback is not None:
+            wrong(
+                "window.lookback belongs to incremental: append would deliver rows twice",
+                "window",
+                "lookback",
+            )
+    else:
+        for key in ("every", "end"):
+            if getattr(window, key) is not None:
+                wrong(
+                    f"window.{key} belongs to append: the schedule says where {mode} intervals end",
+                    "window",
+                    key,
+                )
+        if isinstance(window.late, LateColumn):
+            wrong(f"{mode} makes no additions: take the arrival column as window.column", "window", "late")
+
+    if export.incremental and export.merge_key is None:
+        wrong(f"{mode} needs merge_key: the columns by which the recipient merges", "mode")
+    if not export.incremental and export.merge_key is not None:
+        wrong("merge_key belongs to incremental", "merge_key")
+    if mode != "append" and export.immutable_rows:
+        wrong("immutable_rows belongs to append", "immutable_rows")
+    if mode != "full_refresh" and export.keep is not None:
+        wrong("keep belongs to full_refresh: an expired interval would be missing for good", "keep")
+    return found
+
+
+def definition_hash(export: Export, contract_sha256: str, sql: str | None = None) -> str:
+    """SHA-256, in hex, over all that decides which bytes an interval delivers, as canonical JSON (RFC 8785).
+
+    ``sql``: the text of the export's query. When runs happen, where they go and how long they stay do not count.
+    """
+    window = export.window
+    late = window.late if window else None
+    meant = {
+        "contract": contract_sha256,
+        "source": export.source.model_dump(),
+        "sql": sql,
+        "tenant_column": export.tenants.column if export.tenants else None,
+        "mode": export.mode,
+        "window": window and {
+            "column": window.column,
+            "clock": window.clock,
+            "late": late.column if isinstance(late, LateColumn) else late,
+            "lookback": window.lookback and show_duration(window.lookback),
+        },
+        "merge_key": export.merge_key,
+        "layout": export.layout.model_dump(),
+        "format": export.format,
+        "types": export.types,
+        "unknown_columns": export.unknown_columns,
+        "transforms": export.transforms,
+        "checks": export.checks,
+    }  # fmt: skip
+    return hashlib.sha256(rfc8785.dumps(_exact(meant))).hexdigest()
+
+
+def _exact(value: Any) -> Any:
+    """Whole numbers that RFC 8785 cannot hold (beyond 2^53) as text that no other value gives."""
+    if isinstance(value, Mapping):
+        return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
+        return {"": str(value)}
+    return value
