@@ -181,11 +181,11 @@ def sums(files: Iterable[Json]) -> str:
     return "".join(f"{file['sha256']}  {file['name']}\n" for file in files)
 
 
-def marker(manifest_name: str, manifest_bytes: bytes, rows: int, at: datetime) -> dict[str, Any]:
-    """The body of the success marker."""
+def marker(manifest_name: str, manifest_bytes: bytes, rows: int, at: str) -> dict[str, Any]:
+    """The body of the success marker; ``at`` is the manifest's own time."""
     return {
         "status": "SUCCESS",
-        "timestamp": instant(at),
+        "timestamp": at,
         "manifest": manifest_name,
         "manifest_sha256": sha256(manifest_bytes),
         "row_count": rows,

@@ -386,7 +386,7 @@ class Written:
     rows: int
     bytes: int
     sha256: str
-    partition: Mapping[str, str | None]
+    partition: Mapping[str, str | int | None]
     columns: Mapping[str, ColumnStats]
 
     def record(self) -> dict[str, object]:
@@ -448,7 +448,7 @@ class Channel(Protocol):
         self,
         names: Names,
         number: FileNumber,
-        partition: Mapping[str, str | None],
+        partition: Mapping[str, str | int | None],
         schema: pa.Schema,
         memory: int,
     ) -> FileWriter:

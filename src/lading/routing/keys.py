@@ -13,15 +13,15 @@ from lading.errors import DataRefused, InvalidProject
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where a row goes. ``partition`` has one text (or None, for NULL) per partition column."""
+    """Where a row goes. ``partition`` has one value per partition column: text, None for NULL, a shard's number."""
 
     tenant: str
-    partition: tuple[str | None, ...] = ()
+    partition: tuple[str | int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionColumn:
-    """``shards``: the column's value modulo this many, written with as many digits as the largest needs."""
+    """``shards``: not the column's value but its rest modulo this many."""
 
     name: str
     column: str
@@ -39,7 +39,7 @@ class PartitionColumn:
         rest = pc.subtract(wide, pc.multiply(pc.divide(wide, self.shards), self.shards))
         # Arrow's division truncates towards zero: a negative rest belongs to the shard that counts from above.
         rest = pc.if_else(pc.less(rest, 0), pc.add(rest, self.shards), rest)
-        return pc.utf8_lpad(rest.cast(pa.string()), width=len(str(self.shards - 1)), padding="0")
+        return rest
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -80,7 +80,7 @@ class Cutter:
 
 def _groups(
     columns: Sequence[pa.Array], batch: pa.RecordBatch
-) -> Iterator[tuple[tuple[str | None, ...], pa.RecordBatch]]:
+) -> Iterator[tuple[tuple[str | int | None, ...], pa.RecordBatch]]:
     encoded = [pc.dictionary_encode(column, null_encoding="encode") for column in columns]
     names = [column.dictionary.to_pylist() for column in encoded]
     code = encoded[0].indices.cast(pa.int64())
@@ -97,12 +97,17 @@ def _groups(
     for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
         cuts.append((_unpack(value, names), begin, end))
         begin = end
-    for values, begin, end in sorted(cuts, key=lambda cut: [(v is not None, v or "") for v in cut[0]]):
+    for values, begin, end in sorted(cuts, key=lambda cut: in_order(cut[0])):
         yield values, ordered.slice(begin, end - begin)
 
 
-def _unpack(code: int, names: Sequence[Sequence[str | None]]) -> tuple[str | None, ...]:
-    values: list[str | None] = []
+def in_order(values: Sequence[str | int | None]) -> list[tuple[bool, int, str]]:
+    """A sort key for values of partitions: NULL first, then shards by number and texts by their characters."""
+    return [(v is not None, v if isinstance(v, int) else 0, v if isinstance(v, str) else "") for v in values]
+
+
+def _unpack(code: int, names: Sequence[Sequence[str | int | None]]) -> tuple[str | int | None, ...]:
+    values: list[str | int | None] = []
     for choices in reversed(names):
         code, index = divmod(code, len(choices))
         values.append(choices[index])

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lading.ports import FileNumber, FileWriter, Written
-from lading.routing.keys import Cutter, Key
+from lading.routing.keys import Cutter, Key, in_order
 from lading.routing.spill import Spill
 
 OPEN_WRITERS = 8
@@ -164,5 +164,5 @@ class Router:
             self.tallies[key.tenant].files.append(writer.finish())
 
 
-def _order(key: Key) -> list[tuple[bool, str]]:
-    return [(True, key.tenant), *((value is not None, value or "") for value in key.partition)]
+def _order(key: Key) -> list[tuple[bool, int, str]]:
+    return in_order((key.tenant, *key.partition))

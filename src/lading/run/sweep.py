@@ -128,22 +128,25 @@ class Attempt:
         retryable = isinstance(error, LadingError) and error.retryable
         known = isinstance(error, LadingError)
         body = failure(_kind(error), now, self._claim.attempt.number, retryable)
+        orphans: list[dict[str, Any]] = []
+        seal = {
+            "status": "failed",
+            "at": instant(now),
+            "error": _kind(error),
+            "message": str(error) if known else "",
+            "retryable": retryable,
+            "orphans": orphans,
+        }
+        # The first failure is the one to tell; what cannot be closed here is fenced by whoever comes next.
         try:
-            orphans = [asdict(left) for left in self.discard()]
+            orphans.extend(asdict(left) for left in self.discard())
             for served in self._served.values():
                 job.channel.fail(served.names, body)
-            self._claim.seal(
-                {
-                    "status": "failed",
-                    "at": instant(now),
-                    "error": _kind(error),
-                    "message": str(error) if known else "",
-                    "retryable": retryable,
-                    "orphans": orphans,
-                }
-            )
         except LadingError as second:
-            # The first failure is the one to tell; an attempt left open is fenced by whoever comes next.
+            error.add_note(f"And cleaning up failed: {second}")
+        try:
+            self._claim.seal(seal)
+        except LadingError as second:
             error.add_note(f"And closing the attempt failed: {second}")
 
     # --- reading

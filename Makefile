@@ -1,0 +1,47 @@
+# Two commands on a fresh machine with Python >= 3.11 and make: `make demo` and `make test`. Each sets itself up.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+WORKERS ?= auto
+
+.PHONY: setup demo test test-fast check format lint types layers lock clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Lading needs Python 3.11, 3.12 or 3.13 on the PATH (or: make PYTHON=/path/to/python3)"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "This Python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/lading demo
+
+test: setup
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term
+
+test-fast: setup
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+
+check: setup format lint types layers test
+
+format:
+	$(BIN)/ruff format --check .
+
+lint:
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+layers:
+	$(BIN)/lint-imports
+
+lock:
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv demo

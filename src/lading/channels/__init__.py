@@ -1,0 +1,1 @@
+"""Kinds of delivery. One file per channel."""

@@ -1,0 +1,279 @@
+"""The drop: files in a folder of the run's own, a manifest, sums, sidecars, and the success marker last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from lading.errors import LadingError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.export.interval import parse_instant
+from lading.export.layout import FileType, Layout, Names
+from lading.manifest import canonical, marker, sha256, sums
+from lading.ports import (
+    Document,
+    FileNumber,
+    FileWriter,
+    Format,
+    Leftover,
+    Store,
+    Swapper,
+    Types,
+    Upload,
+    Written,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    name: str
+    store: Store
+
+    def url(self, folder: str) -> str:
+        return f"{self.store.url.rstrip('/')}/{folder}"
+
+
+class DropFile:
+    """One data file on its way to every destination, hashed as it passes."""
+
+    def __init__(
+        self,
+        name: str,
+        partition: Mapping[str, str | int | None],
+        uploads: Sequence[Upload],
+        format: Format,
+        schema: pa.Schema,
+        types: Types,
+        memory: int,
+    ) -> None:
+        self._name, self._partition, self._uploads = name, partition, uploads
+        self._sha = hashlib.sha256()
+        self._bytes = 0
+        self._writer = format.open(self, schema, types, memory)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """What the format writes to: the sink of its bytes."""
+        self._sha.update(data)
+        for upload in self._uploads:
+            upload.write(data)
+        self._bytes += len(data)
+        return len(data)
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        self._writer.append(batch)
+
+    @property
+    def size(self) -> int:
+        return self._writer.size
+
+    def finish(self) -> Written:
+        try:
+            stats = self._writer.finish()
+            for upload in self._uploads:
+                upload.finish()
+        except BaseException:
+            self._abort_uploads()
+            raise
+        return Written(
+            self._name,
+            stats.rows,
+            self._bytes,
+            self._sha.hexdigest(),
+            dict(self._partition),
+            dict(stats.columns),
+        )
+
+    def abort(self) -> None:
+        self._writer.abort()
+        self._abort_uploads()
+
+    def _abort_uploads(self) -> None:
+        for upload in self._uploads:
+            upload.abort()
+
+
+class DropChannel:
+    """``destinations``: the first is the export's destination, the others its copies."""
+
+    def __init__(
+        self,
+        destinations: Sequence[Destination],
+        layout: Layout,
+        format: Format,
+        types: Types,
+        *,
+        export: str,
+        pointer: bool = False,
+    ) -> None:
+        self._destinations = {d.name: d for d in destinations}
+        self._layout, self._format, self._types = layout, format, types
+        self._export, self._pointer = export, pointer
+
+    def folders(self, names: Names) -> Mapping[str, str]:
+        folder = self._layout.folder(names)
+        return dict.fromkeys(self._destinations, folder)
+
+    def open(
+        self,
+        names: Names,
+        number: FileNumber,
+        partition: Mapping[str, str | int | None],
+        schema: pa.Schema,
+        memory: int,
+    ) -> FileWriter:
+        kind = FileType(self._format.name, self._format.codec, self._format.suffix)
+        inside = self._layout.partition_folder(list(partition.values())) if partition else ""
+        name = inside + self._layout.data_file(names, number.lane, number.sequence, number.lanes, kind)
+        folder = self._layout.folder(names)
+        uploads: list[Upload] = []
+        try:
+            for destination in self._destinations.values():
+                uploads.append(destination.store.write(folder + name))
+            return DropFile(name, partition, uploads, self._format, schema, self._types, memory)
+        except BaseException:
+            for upload in uploads:
+                upload.abort()
+            raise
+
+    def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
+        destinations = []
+        for destination in self._destinations.values():
+            folder = self._layout.folder(names)
+            manifest = bill(destination.url(folder))
+            destinations.append(self._resolve(destination, folder, names, manifest, files))
+        return {"run_id": names.run_id, "tenant": names.tenant, "destinations": destinations}
+
+    def _resolve(
+        self,
+        destination: Destination,
+        folder: str,
+        names: Names,
+        manifest: Mapping[str, Any],
+        files: Sequence[Written],
+    ) -> dict[str, Any]:
+        layout = self._layout
+        manifest_name = layout.manifest(names)
+        sidecars: list[tuple[str, bytes]] = [(layout.sums(), sums(f.record() for f in files).encode())]
+        for file in files:
+            described = {"run_id": names.run_id, "manifest": manifest_name, "schema": manifest["schema"]}
+            sidecars.append((layout.metadata(file.name), canonical({**described, **file.record()})))
+            if checksum := layout.checksum(file.name):
+                base = file.name.rpartition("/")[2]
+                sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
+        if record := layout.record(names):
+            sidecars.append((record, canonical(_delivery_record(manifest))))
+        listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
+        data = canonical({**manifest, "sidecars": listed})
+        objects = [[name, body.decode()] for name, body in (*sidecars, (manifest_name, data))]
+        rows = int(manifest["rows"]["written"])
+        success = marker(manifest_name, data, rows, manifest["export_timestamp"])
+        return {
+            "name": destination.name,
+            "folder": folder,
+            "manifest": manifest_name,
+            "objects": objects,
+            "marker": [layout.success(), canonical(success).decode()],
+            "pointer": self._pointer_to(names, manifest, manifest_name, sha256(data))
+            if self._pointer
+            else None,
+        }
+
+    def _pointer_to(
+        self, names: Names, manifest: Mapping[str, Any], manifest_name: str, manifest_sha256: str
+    ) -> dict[str, Any]:
+        name = self._layout.pointer(names, self._export)
+        relative = posixpath.relpath(self._layout.folder(names) + manifest_name, posixpath.dirname(name))
+        return {
+            "name": name,
+            "content": {
+                "export": self._export,
+                "tenant": names.tenant,
+                "interval": manifest["interval"],
+                "revision": manifest["revision"],
+                "run_id": names.run_id,
+                "manifest": relative,
+                "sha256": manifest_sha256,
+            },
+        }
+
+    def publish(self, commit: Mapping[str, object]) -> str:
+        destinations: Any = commit["destinations"]
+        for resolved in destinations:
+            destination = self._destinations.get(resolved["name"])
+            if destination is None:
+                raise StoreDenied(
+                    f"Run {commit['run_id']} was committed for the destination {resolved['name']!r}, "
+                    "which the export no longer has.",
+                    hint="Name it again under destination or copies until the run is published.",
+                )
+            for name, text in [*resolved["objects"], resolved["marker"]]:
+                destination.store.put(resolved["folder"] + name, text.encode())
+            if resolved["pointer"] is not None:
+                _move_forward(destination.store, resolved["pointer"]["name"], resolved["pointer"]["content"])
+        first = destinations[0]
+        return self._destinations[first["name"]].url(first["folder"] + first["manifest"])
+
+    def fail(self, names: Names, body: Mapping[str, object]) -> None:
+        name = self._layout.folder(names) + self._layout.failure(names)
+        for destination in self._destinations.values():
+            try:
+                destination.store.put(name, canonical(body))
+            except (StoreDenied, StoreUnavailable):
+                continue  # the journal has the failure; a marker is a courtesy
+
+    def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
+        left = []
+        for name, folder in folders.items():
+            destination = self._destinations.get(name)
+            if destination is None:
+                left.append(Leftover(name, folder, "the export no longer has this destination"))
+                continue
+            try:
+                _empty(destination.store, folder)
+            except LadingError as error:
+                left.append(Leftover(name, folder, type(error).__name__))
+        return left
+
+
+def _empty(store: Store, folder: str) -> None:
+    """Deletes a folder's objects: first what makes a reader trust it, then the rest."""
+    names = [info.name for info in store.list(folder)]
+    for name in sorted(names, key=lambda n: (not n.rpartition("/")[2].lstrip("_").startswith("SUCCESS"), n)):
+        store.delete(name)
+
+
+def _move_forward(store: Store, name: str, content: Mapping[str, Any]) -> None:
+    """Puts the pointer where it says less than ``content``; leaves one alone that is as far or further."""
+    if not isinstance(store, Swapper):
+        raise StoreDenied(f"{store.url} cannot swap an object, which the pointer {name} needs.")
+    data = canonical(content)
+    while True:
+        try:
+            current: bytes | None = store.get(name)
+        except ObjectNotFound:
+            current = None
+        if current is not None and _place(json.loads(current)) >= _place(content):
+            return
+        if store.swap(name, current, data):
+            return
+
+
+def _place(pointer: Mapping[str, Any]) -> tuple[datetime, int]:
+    return parse_instant(pointer["interval"]["start"]), int(pointer["revision"])
+
+
+def _delivery_record(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The delivery record of source document 000, section 3."""
+    return {
+        "dataset": manifest["contract"]["name"],
+        "generated_at": manifest["export_timestamp"],
+        "encryption": str(manifest["encryption"]["type"]),
+        "records": manifest["rows"]["written"],
+        "schema_version": f"export.customer_drop.v{manifest['contract']['version'].partition('.')[0]}",
+    }
