@@ -98,4 +98,6 @@ def _uuid_text(array: pa.Array) -> pa.Array:
     assert isinstance(text, pl.Series)
     digits = text.bin.encode("hex").to_arrow(compat_level=pl.CompatLevel.oldest())
     cuts = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))
-    return pc.binary_join_element_wise(*(pc.utf8_slice_codeunits(digits, a, b) for a, b in cuts), "-")
+    return pc.binary_join_element_wise(
+        *(pc.utf8_slice_codeunits(digits, a, b) for a, b in cuts), pa.scalar("-", digits.type)
+    )
