@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ class PostgresReading:
         self._idle: list[Lane] = []
         self._lanes: set[Lane] = set()
         self._closed = False
-        self._superseded = 0
+        self._superseded: Counter[str] = Counter()
         natives = {name: described.column(name).native for name in query.columns}
         self._carried = [carry(natives[n], query.types, as_text=n in query.as_text) for n in query.columns]
         self._schema = pa.schema(
@@ -89,11 +90,12 @@ class PostgresReading:
         )
         self._refusals = list(self._find_refusals())
         self._where = list(self._find_where())
-        self._keep = ""
+        self._keep = self._by = ""
         if query.newest and not any(key <= set(query.newest.key) for key in unique):
             for name in (*query.newest.key, query.newest.order):
                 described.column(name)
             ties = {"p": ", q.tableoid desc, q.ctid desc", "r": ", q.tableoid desc, q.ctid desc"}
+            self._by = self._text_of(query.newest.by) if query.newest.by else ""
             self._keep = sql.newest(query.newest, ties=ties.get(described.kind, ""))
         self._snapshot, self._snapshot_text = self._export()
         self._survey, self._cuts = self._look(part_bytes)
@@ -103,8 +105,9 @@ class PostgresReading:
     def survey(self) -> Survey:
         return self._survey
 
-    def superseded(self) -> int:
-        return self._superseded
+    def superseded(self) -> Mapping[str, int]:
+        with self._lock:
+            return dict(self._superseded)
 
     def _find_refusals(self) -> Iterator[Refusal]:
         for bounds in self._query.ranges:
@@ -129,10 +132,14 @@ class PostgresReading:
             yield sql.within(bounds, column.native.base, nullable=column.nullable)
         member = self._query.member
         if member:
-            as_text = member.column in self._query.as_text
-            carried = carry(self._described.column(member.column).native, self._query.types, as_text=as_text)
-            text = carried.sql if carried.wire == pa.string() else "({c})::text"
-            yield sql.member(text.replace("{c}", sql.column(member.column)), member.column, member.values)
+            yield sql.member(self._text_of(member.column), member.column, member.values)
+
+    def _text_of(self, name: str) -> str:
+        """The text that others will see of the column."""
+        native = self._described.column(name).native
+        carried = carry(native, self._query.types, as_text=name in self._query.as_text)
+        text = carried.sql if carried.wire == pa.string() else "({c})::text"
+        return text.replace("{c}", sql.column(name))
 
     def _export(self) -> tuple[str, str]:
         row = self._control.execute("select pg_export_snapshot(), pg_current_snapshot()::text").fetchone()
@@ -221,6 +228,7 @@ class PostgresReading:
             [*(cut.where if extra is None else extra), *self._where],
             guard=f"({' or '.join(guards)})" if guards else "",
             keep=self._keep,
+            by=self._by,
         )
 
     def _statements(self, cut: Cut) -> Iterator[str]:
@@ -250,13 +258,23 @@ class PostgresReading:
         out = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         if self._keep:
             kept = out.filter(batch.column("keep"))
-            with self._lock:
-                self._superseded += out.num_rows - kept.num_rows
+            self._drop(batch)
             out = kept
         pieces = min(out.num_rows, -(-out.nbytes // BATCH_BYTES))
         step = -(-out.num_rows // pieces) if pieces else 1
         for start in range(0, out.num_rows, step):
             yield out.slice(start, step)
+
+    def _drop(self, batch: pa.RecordBatch) -> None:
+        dropped = batch.filter(pc.invert(batch.column("keep")))
+        if not dropped.num_rows:
+            return
+        by = Counter({"": dropped.num_rows})
+        if "by" in batch.schema.names:
+            counted = pc.value_counts(dropped.column("by")).to_pylist()
+            by = Counter({pair["values"] or "": pair["counts"] for pair in counted})
+        with self._lock:
+            self._superseded.update(by)
 
     # --- failures ---------------------------------------------------------------------------------------------------
 

@@ -123,12 +123,19 @@ def literal(text: str) -> str:
 
 
 def select(
-    target: Target, columns: Sequence[str], where: Iterable[str] = (), *, guard: str = "", keep: str = ""
+    target: Target,
+    columns: Sequence[str],
+    where: Iterable[str] = (),
+    *,
+    guard: str = "",
+    keep: str = "",
+    by: str = "",
 ) -> str:
-    """``c0, c1, … [, guard][, keep]`` of the target; the names hide whatever the source calls its columns."""
+    """``c0, c1, … [, guard][, keep][, by]`` of the target; the names hide whatever the source calls its columns."""
     shown = [f"{sql} as c{i}" for i, sql in enumerate(columns)]
     shown += [f"coalesce({guard}, false) as guard"] if guard else []
     shown += [f"{keep} as keep"] if keep else []
+    shown += [f"{by} as by"] if by else []
     return f"select {', '.join(shown)} from {target.text} as q{_where(where)}"
 
 
