@@ -1,0 +1,256 @@
+"""CSV after RFC 4180, with dialects: UTF-8, a header, one row a line.
+
+NULL and the empty string differ: by default NULL is an empty field and the empty string is ``""``, as PostgreSQL's
+``COPY … (FORMAT csv)`` and DuckDB (``allow_quoted_nulls = false``) read it. With a ``null_marker``, NULL is the bare
+marker, and a text that equals the marker is quoted.
+
+Fields hold what `lading.formats.text` lists; lists, structs and maps hold JSON text. Only text is ever quoted, and only
+where it must be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pc_csv
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from lading.errors import DataRefused, IntegrityError, SchemaMismatch
+from lading.formats import text
+from lading.formats.compression import SUFFIXES, Compression, decompressed
+from lading.formats.json_text import Rules, encode, unified, written_type
+from lading.formats.lines import LineWriter
+from lading.formats.parsing import parse
+from lading.formats.written import check, is_binary, is_uuid, logical, marked, plain, plain_type, refuse
+from lading.ports import Download, Sink, Types, Writer
+
+_FORMULA = "^[=+\\-@\t\r]"
+_READ = 64 << 20  # bytes read back at once; a row must fit
+_LIKE_A_VALUE = re.compile(r"[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL)
+
+
+class CsvOptions(BaseModel):
+    """Comma-separated values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    compression: Compression = Field(
+        default="none", description="none, gzip or zstd, over the file as a whole"
+    )
+    delimiter: str = Field(default=",", description="between fields: one ASCII character")
+    header: bool = Field(default=True, description="whether the first line names the columns")
+    quote: str = Field(
+        default='"',
+        description="around text that needs it: one ASCII character, or empty for none, which refuses such text",
+    )
+    escape: str = Field(
+        default="double",
+        description="how a quote inside quotes is written: `double` (RFC 4180), or the one ASCII character to put "
+        "before it, such as a backslash",
+    )
+    null_marker: str = Field(default="", description="what stands for NULL, never quoted")
+    line_ending: Literal["lf", "crlf"] = Field(default="lf", description="lf, or crlf as RFC 4180 has it")
+    formula_guard: bool = Field(
+        default=False,
+        description="put ' before text that begins with = + - @, a tab or a carriage return, so that spreadsheets do "
+        "not run it. It changes the text; the manifest says so",
+    )
+    bom: bool = Field(default=False, description="begin with a byte order mark, which makes Excel read UTF-8")
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _one_character(cls, value: str, info: Any) -> str:
+        if (value == "" and info.field_name == "quote") or (
+            value == "double" and info.field_name == "escape"
+        ):
+            return value
+        if len(value) != 1 or not value.isascii() or value.isalnum() or value in "\r\n\0":
+            raise ValueError(
+                f"{info.field_name} must be one ASCII character that is no letter, digit or line end"
+            )
+        if info.field_name != "escape" and value in "+-.:/=":
+            raise ValueError(
+                f"{info.field_name} must not be {value!r}, which numbers, times and base64 are made of"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_told_apart(self) -> Self:
+        if self.delimiter == self.quote or self.delimiter == self.escape:
+            raise ValueError("delimiter, quote and escape must differ")
+        if self.escape == self.quote:
+            raise ValueError("escape equals quote: write `escape: double`")
+        if self.null_marker and _LIKE_A_VALUE.fullmatch(self.null_marker):
+            raise ValueError(f"null_marker {self.null_marker!r} looks like a value; use \\N or NULL")
+        if any(
+            character in self.null_marker
+            for character in (self.delimiter, self.quote, self.escape)
+            if character
+        ):
+            raise ValueError("null_marker must hold no delimiter, quote or escape character")
+        if self.null_marker.strip() != self.null_marker or not self.null_marker.isprintable():
+            raise ValueError("null_marker must be printable, and not begin or end with white space")
+        return self
+
+
+class CsvFormat:
+    """Writes and reads CSV."""
+
+    name = "csv"
+
+    def __init__(self, options: CsvOptions | None = None) -> None:
+        self._options = options or CsvOptions()
+        self.codec = SUFFIXES[self._options.compression]
+        self.suffix = f"csv.{self.codec}" if self.codec else "csv"
+
+    def schema(self, schema: Any, types: Types) -> Any:
+        check(schema)
+        if len(schema) == 1 and schema[0].nullable and not self._options.null_marker:
+            raise SchemaMismatch(
+                f"column {schema[0].name!r} stands alone: a NULL would be an empty line, which readers skip",
+                hint="give the format a null_marker, such as \\N",
+            )
+        return pa.schema([_written(field) for field in schema])
+
+    def open(self, sink: Sink, schema: Any, types: Types, memory: int) -> Writer:
+        written = self.schema(schema, types)
+        options = self._options
+        end = "\r\n" if options.line_ending == "crlf" else "\n"
+        head = "\ufeff" if options.bom else ""
+        if options.header:
+            names = self._text(pa.array(schema.names, pa.string()), "the header")
+            head += options.delimiter.join(names.to_pylist()) + end
+
+        def lines(batch: Any) -> Any:
+            pieces: list[Any] = []
+            for array, field in zip(batch.columns, schema, strict=True):
+                pieces += [self._fields(array, field), options.delimiter]
+            pieces[-1] = end
+            return pc.binary_join_element_wise(*pieces, "")
+
+        return LineWriter(sink, schema, options.compression, memory, lines, written, head.encode())
+
+    def notices(self) -> tuple[str, ...]:
+        if not self._options.formula_guard:
+            return ()
+        return (
+            "text that begins with = + - @, a tab or a carriage return has ' put before it (formula guard)",
+        )
+
+    def scan(self, file: Download, schema: Any) -> Iterator[Any]:
+        """Raises IntegrityError for what is not CSV of these columns and types. A row must fit into 64 MiB."""
+        options = self._options
+        texts = dict.fromkeys(schema.names, pa.string())
+        try:
+            reader = pc_csv.open_csv(
+                decompressed(file, options.compression),
+                read_options=pc_csv.ReadOptions(
+                    block_size=_READ,
+                    column_names=schema.names,
+                    skip_rows=int(options.header),
+                    use_threads=False,
+                ),
+                parse_options=pc_csv.ParseOptions(
+                    delimiter=options.delimiter,
+                    quote_char=options.quote or False,
+                    double_quote=options.escape == "double",
+                    escape_char=False if options.escape == "double" else options.escape,
+                    newlines_in_values=bool(options.quote),
+                    ignore_empty_lines=False,
+                ),
+                convert_options=pc_csv.ConvertOptions(
+                    column_types=texts,
+                    null_values=[options.null_marker],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=False,
+                ),
+            )
+            for batch in reader:
+                columns = [
+                    parse(array, f.type, f.name) for array, f in zip(batch.columns, schema, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        except pa.ArrowInvalid as error:
+            raise IntegrityError(f"not CSV of {len(schema)} columns: {error}") from error
+
+    def _fields(self, array: Any, field: Any) -> Any:
+        """One column as fields, quoted where they must be."""
+        array, meaning = plain(array), logical(field)
+        kind = array.type
+        if pa.types.is_nested(kind):
+            encoded = encode(array, field, Rules("exact", nan="string"), field.name)
+            values = pc.if_else(array.is_valid(), encoded.values, pa.scalar(None, pa.string()))
+        elif pa.types.is_null(kind):
+            values = array.cast(pa.string())
+        elif is_binary(kind):
+            values = text.uuids(array) if is_uuid(kind, meaning) else text.base64(array)
+        else:
+            values = text.render(array, field.name)
+        if pa.types.is_nested(kind) or pa.types.is_string(kind):
+            values = self._text(values, f"column {field.name!r}")
+        elif is_binary(kind):
+            values = self._quoted(values, self._clashes(values), f"column {field.name!r}")
+        return pc.fill_null(values, self._options.null_marker) if values.null_count else values
+
+    def _text(self, values: Any, where: str) -> Any:
+        options = self._options
+        if options.formula_guard:
+            begins = pc.match_substring_regex(values, _FORMULA)
+            values = pc.if_else(begins, pc.binary_join_element_wise("'", values, ""), values)
+        special = (
+            options.delimiter
+            + "\r\n"
+            + options.quote
+            + ("" if options.escape == "double" else options.escape)
+        )
+        mask = text.positions(values, special.encode())
+        clashes = self._clashes(values)
+        if clashes is not None:
+            mask = clashes if mask is None else mask | clashes
+        return self._quoted(values, mask, where)
+
+    def _clashes(self, values: Any) -> np.ndarray | None:
+        """Which texts would be taken for NULL."""
+        if self._options.null_marker:
+            equal = pc.equal(values, self._options.null_marker)
+        else:
+            equal = pc.equal(pc.binary_length(values), 0)
+        if not pc.any(equal).as_py():
+            return None
+        return np.asarray(pc.fill_null(equal, False).to_numpy(zero_copy_only=False))
+
+    def _quoted(self, values: Any, mask: np.ndarray | None, where: str) -> Any:
+        if mask is None:
+            return values
+        quote, escape = self._options.quote, self._options.escape
+        if not quote:
+            raise DataRefused(
+                f"{where}: {int(mask.sum())} values need quotes, and the format's `quote` is empty",
+                hint="set `quote`, or another `delimiter` or `null_marker`",
+            )
+        chosen = pa.array(mask)
+        rows = values.filter(chosen)
+        if escape == "double":
+            rows = pc.replace_substring(rows, quote, quote * 2)
+        else:
+            rows = pc.replace_substring(pc.replace_substring(rows, escape, escape * 2), quote, escape + quote)
+        return pc.replace_with_mask(values, chosen, pc.binary_join_element_wise(quote, rows, quote, ""))
+
+
+def _written(field: Any) -> Any:
+    kind, meaning = plain_type(field.type), logical(field)
+    if pa.types.is_nested(kind) and not pa.types.is_union(kind):
+        written_type(field, Rules())
+        return marked(field, pa.string(), "json")
+    if is_binary(kind):
+        return marked(field, pa.string(), "uuid" if is_uuid(kind, meaning) else "base64")
+    if pa.types.is_duration(kind) or kind == pa.month_day_nano_interval():
+        return marked(field, pa.string(), "interval")
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_union(kind):
+        raise refuse(field.name, kind, "CSV", "declare the column a string in the contract, or leave it out")
+    return marked(field, unified(kind))

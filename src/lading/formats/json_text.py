@@ -1,0 +1,209 @@
+"""Values as JSON text (RFC 8259), a column at a time, nested ones too.
+
+==================  ================================================================================================
+type                JSON
+==================  ================================================================================================
+boolean, integer    ``true``, ``false``, digits; 64-bit integers as strings on request
+float               the shortest number that reads back as the same value; NaN and infinities by `Rules.nan`
+decimal             portable: a string. exact: a number with all its digits
+json                embedded as it stands; a line break in it, which can only be white space, becomes a space
+list, struct, map   array; object; object, or an array of ``{"key": …, "value": …}`` where keys are not text
+everything else     a string that holds what `lading.formats.text` says
+==================  ================================================================================================
+
+In strings ``"``, ``\\``, control characters and the line separators U+2028 and U+2029 are escaped, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lading.errors import DataRefused
+from lading.formats import text
+from lading.formats.written import elements, is_binary, is_list, is_uuid, logical, plain, plain_type
+from lading.ports import Types
+
+_SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
+_CONTROLS = {chr(code): _SHORT.get(code, f"\\u{code:04x}") for code in range(32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The choices that JSON leaves open."""
+
+    types: Types = "portable"
+    int64: Literal["number", "string"] = "number"
+    nan: Literal["refuse", "null", "string"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A column of JSON values: ``before`` + value + ``after`` for every row. NULLs are already ``null``."""
+
+    before: str
+    values: Any
+    after: str
+
+
+def encode(array: Any, field: Any, rules: Rules, name: str) -> Encoded:
+    """One column as JSON. ``name`` is its path, for errors.
+
+    Raises DataRefused for NaN and infinities, unless ``rules.nan`` says otherwise.
+    """
+    meaning = logical(field)
+    array = plain(array)
+    kind = array.type
+    if pa.types.is_nested(kind):
+        return _bare(_nested(array, rules, name))
+    if pa.types.is_null(kind):
+        return _bare(pa.nulls(len(array), pa.string()))
+    if is_binary(kind):
+        return _quoted(text.uuids(array) if is_uuid(kind, meaning) else text.base64(array))
+    if pa.types.is_string(kind):
+        return _bare(_on_one_line(array)) if meaning == "json" else _quoted(escape(array))
+    if pa.types.is_floating(kind):
+        return _bare(_floats(array, rules, name))
+    values = text.render(array, name)
+    return _quoted(values) if _as_string(kind, rules) else _bare(values)
+
+
+def _as_string(kind: Any, rules: Rules) -> bool:
+    if pa.types.is_boolean(kind):
+        return False
+    if pa.types.is_integer(kind):
+        return rules.int64 == "string" and kind.bit_width == 64
+    return not (pa.types.is_decimal(kind) and rules.types == "exact")
+
+
+def written_type(field: Any, rules: Rules) -> tuple[Any, str]:
+    """The type that a reader of the JSON finds, and its logical meaning."""
+    kind, meaning = plain_type(field.type), logical(field)
+    if is_list(kind):
+        return pa.list_(_written_field(kind.value_field, rules)), meaning
+    if pa.types.is_map(kind):
+        return pa.map_(_written_field(kind.key_field, rules), _written_field(kind.item_field, rules)), meaning
+    if pa.types.is_struct(kind):
+        return pa.struct([_written_field(child, rules) for child in kind.fields]), meaning
+    if is_binary(kind):
+        return pa.string(), "uuid" if is_uuid(kind, meaning) else "base64"
+    if pa.types.is_duration(kind) or kind == pa.month_day_nano_interval():
+        return pa.string(), "interval"
+    if pa.types.is_decimal(kind):
+        return (pa.string(), "decimal") if rules.types == "portable" else (kind, meaning)
+    return unified(kind), meaning
+
+
+def unified(kind: Any) -> Any:
+    """The type without what text cannot show: zones are UTC, dates are days, half floats are floats."""
+    if pa.types.is_date(kind):
+        return pa.date32()
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return pa.timestamp(kind.unit, "UTC")
+    return pa.float32() if pa.types.is_float16(kind) else kind
+
+
+def _written_field(field: Any, rules: Rules) -> Any:
+    return field.with_type(written_type(field, rules)[0]).remove_metadata()
+
+
+def escape(array: Any) -> Any:
+    """The insides of JSON strings. Only the rows that need it are touched."""
+    special = text.positions(array, b'"\\\xe2', below=0x20)
+    if special is None:
+        return array
+    mask = pa.array(special)
+    rows = pc.replace_substring(array.filter(mask), "\\", "\\\\")
+    rows = pc.replace_substring(rows, '"', '\\"')
+    _, data = text.spans(rows)
+    for code in np.unique(data[data < 0x20]):
+        rows = pc.replace_substring(rows, chr(code), _CONTROLS[chr(code)])
+    if (data == 0xE2).any():
+        rows = pc.replace_substring(pc.replace_substring(rows, "\u2028", "\\u2028"), "\u2029", "\\u2029")
+    return pc.replace_with_mask(array, mask, rows)
+
+
+def _bare(values: Any) -> Encoded:
+    return Encoded("", pc.fill_null(values, "null") if values.null_count else values, "")
+
+
+def _quoted(values: Any) -> Encoded:
+    if not values.null_count:
+        return Encoded('"', values, '"')
+    return _bare(pc.binary_join_element_wise('"', values, '"', ""))
+
+
+def _on_one_line(array: Any) -> Any:
+    if text.positions(array, b"\r\n") is None:
+        return array
+    return pc.replace_substring(pc.replace_substring(array, "\n", " "), "\r", " ")
+
+
+def _floats(array: Any, rules: Rules, name: str) -> Any:
+    if pa.types.is_float16(array.type):
+        array = array.cast(pa.float32())
+    values = array.cast(pa.string())
+    odd = pc.invert(pc.is_finite(array))
+    count = pc.sum(odd).as_py()
+    if not count:
+        return values
+    if rules.nan == "refuse":
+        raise DataRefused(
+            f"column {name!r}: {count} values are NaN or infinite, which JSON has no number for",
+            hint='set `nan: "null"` or `nan: string` in the format, or deliver the column as Parquet',
+        )
+    if rules.nan == "null":
+        return pc.if_else(odd, pa.scalar(None, pa.string()), values)
+    spelled = values
+    for ours, theirs in (("nan", '"NaN"'), ("-inf", '"-Infinity"'), ("inf", '"Infinity"')):
+        spelled = pc.if_else(pc.equal(values, ours), theirs, spelled)
+    return spelled
+
+
+def _nested(array: Any, rules: Rules, name: str) -> Any:
+    kind = array.type
+    if pa.types.is_struct(kind):
+        values = objects(
+            [
+                encode(array.field(i), kind.field(i), rules, f"{name}.{kind.field(i).name}")
+                for i in range(kind.num_fields)
+            ],
+            [child.name for child in kind.fields],
+            len(array),
+        )
+        return pc.if_else(array.is_valid(), values, pa.scalar(None, pa.string()))
+    offsets, values = elements(array)
+    brackets = "[", "]"
+    if pa.types.is_map(kind):
+        if pa.types.is_string(plain_type(kind.key_type)):
+            brackets = "{", "}"
+            key = encode(values.field(0), kind.key_field, rules, f"{name}.key")
+            item = encode(values.field(1), kind.item_field, rules, f"{name}.value")
+            values = pc.binary_join_element_wise(
+                key.before, key.values, f"{key.after}:{item.before}", item.values, item.after, ""
+            )
+        else:
+            values = _nested(values, rules, name)
+    else:
+        inner = encode(values, kind.value_field, rules, f"{name}[]")
+        values = pc.binary_join_element_wise(inner.before, inner.values, inner.after, "")
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), ",")
+    text_ = pc.binary_join_element_wise(brackets[0], joined, brackets[1], "")
+    return pc.if_else(array.is_valid(), text_, pa.scalar(None, pa.string())) if array.null_count else text_
+
+
+def objects(columns: list[Encoded], names: list[str], rows: int, end: str = "}") -> Any:
+    """One JSON object per row, ``end`` closing it."""
+    if not columns:
+        return pa.array(["{" + end] * rows, pa.string())
+    pieces: list[Any] = []
+    before = "{"
+    for name, column in zip(names, columns, strict=True):
+        pieces += [f"{before}{json.dumps(name, ensure_ascii=False)}:{column.before}", column.values]
+        before = f"{column.after},"
+    return pc.binary_join_element_wise(*pieces, columns[-1].after + end, "")

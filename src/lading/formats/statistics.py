@@ -1,0 +1,122 @@
+"""Minimum, maximum and number of NULLs per column, gathered batch by batch from the values as the file holds them.
+
+===========================  =====================================================================================
+type                         minimum and maximum
+===========================  =====================================================================================
+boolean                      as they are
+integer                      a number up to 2^53, where doubles stop being exact; text beyond
+float                        a number; infinities as the text ``Infinity``. NaN is passed over, -0.0 counts as 0.0
+decimal                      text: plain digits
+date, timestamp, time        text: RFC 3339
+text, enum, uuid             the least and greatest in the order of their UTF-8 bytes, each None where it is longer
+                             than 64 bytes: a cut value would be a false one
+everything else              None: binary, nested, and text whose own order is not that of its letters (json, decimals
+                             and intervals as text, base64)
+===========================  =====================================================================================
+
+None says nothing: it is not to be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lading.errors import DataRefused
+from lading.formats import text
+from lading.formats.written import is_uuid, logical, plain, plain_type
+from lading.ports import ColumnStats
+
+_EXACT_IN_DOUBLE = 1 << 53
+_LONGEST = 64
+_UNORDERED = ("json", "decimal", "interval", "base64", "xml")
+
+
+class Statistics:
+    """Statistics of one file. ``schema`` is that of the batches, ``written`` that of the file; not thread-safe."""
+
+    def __init__(self, schema: Any, written: Any = None) -> None:
+        self._names: list[str] = schema.names
+        # Batches are compared before they become text, unless the text has an order of its own.
+        self._columns = [
+            _Column(there if logical(there) in _UNORDERED else here)
+            for here, there in zip(schema, written or schema, strict=True)
+        ]
+
+    def observe(self, batch: Any) -> None:
+        """Takes a batch in; its columns in the schema's order."""
+        for column, array in zip(self._columns, batch.columns, strict=True):
+            column.observe(array)
+
+    def result(self) -> dict[str, ColumnStats]:
+        """By column name, in the schema's order."""
+        return {name: column.result() for name, column in zip(self._names, self._columns, strict=True)}
+
+
+class _Column:
+    def __init__(self, field: Any) -> None:
+        self._nulls = 0
+        self._low: Any = None
+        self._high: Any = None
+        self._kind = plain_type(field.type)
+        self._comparable, self._spell = _ways(self._kind, logical(field))
+
+    def observe(self, array: Any) -> None:
+        self._nulls += array.null_count
+        if self._comparable is None or array.null_count == len(array):
+            return
+        span = pc.min_max(self._comparable(array))
+        low, high = span["min"].as_py(), span["max"].as_py()
+        if low is None or low != low:  # all NULL, or all NaN
+            return
+        self._low = low if self._low is None else min(self._low, low)
+        self._high = high if self._high is None else max(self._high, high)
+
+    def result(self) -> ColumnStats:
+        if self._low is None or self._spell is None:
+            return ColumnStats(None, None, self._nulls)
+        return ColumnStats(self._spell(self._low), self._spell(self._high), self._nulls)
+
+
+_Ways = tuple[Callable[[Any], Any] | None, Callable[[Any], object] | None]
+
+
+def _ways(kind: Any, meaning: str) -> _Ways:
+    """How a column is made comparable, and how its extremes, as Python values, are spelled in JSON."""
+    if pa.types.is_boolean(kind):
+        return plain, bool
+    if pa.types.is_integer(kind):
+        return plain, lambda value: value if abs(value) <= _EXACT_IN_DOUBLE else str(value)
+    if pa.types.is_floating(kind):
+        return (
+            lambda array: plain(array).cast(pa.float32()) if pa.types.is_float16(kind) else plain(array),
+            _float,
+        )
+    if pa.types.is_decimal(kind):
+        return plain, lambda value: f"{value:f}"
+    if pa.types.is_date(kind) or pa.types.is_timestamp(kind) or pa.types.is_time(kind):
+        ticks = pa.int32() if kind.bit_width == 32 else pa.int64()
+        return lambda array: plain(array).view(ticks), lambda value: _moment(value, kind, ticks)
+    if is_uuid(kind, meaning):
+        return plain, lambda value: text.uuids(pa.array([value], kind))[0].as_py()
+    if pa.types.is_string(kind) and meaning not in _UNORDERED:
+        return plain, lambda value: value if len(value.encode()) <= _LONGEST else None
+    return None, None
+
+
+def _float(value: float) -> object:
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value + 0.0  # -0.0 becomes 0.0
+
+
+def _moment(value: int, kind: Any, ticks: Any) -> object:
+    """RFC 3339, or None for what it has no text for."""
+    try:
+        return text.render(pa.array([value], ticks).view(kind), "")[0].as_py()
+    except DataRefused:
+        return None

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import io
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from lading.errors import IntegrityError, SchemaMismatch
+from lading.formats.parquet import ParquetFormat, ParquetOptions
+from lading.testing.format import MEMORY, SCHEMA, FormatSuite, Sink, batch_of, differences, rows, sample, write
+
+
+class TestParquet(FormatSuite):
+    @pytest.fixture(params=["snappy", "zstd", "gzip", "brotli", "none"])
+    def format(self, request: pytest.FixtureRequest) -> ParquetFormat:
+        return ParquetFormat(ParquetOptions(compression=request.param))
+
+
+def file_of(data: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(io.BytesIO(data))
+
+
+def plain_uuid(value: bytes | None) -> uuid.UUID | None:
+    return None if value is None else uuid.UUID(bytes=value)
+
+
+# D2, design law 8
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=rows(finite=False))
+def test_duckdb_and_polars_read_exactly_what_was_written(values: list[dict[str, Any]], tmp_path: Path) -> None:
+    batch = batch_of(values)
+    for types in ("portable", "exact"):
+        data, _ = write(ParquetFormat(), [batch], types)
+        path = tmp_path / "t.parquet"
+        path.write_bytes(data)
+        expected = {name: batch.column(name).to_pylist() for name in SCHEMA.names}
+        expected["uuid"] = [plain_uuid(value) for value in expected["uuid"]]
+        if types == "portable":
+            expected["uuid"] = [value and str(value) for value in expected["uuid"]]
+            expected["huge"] = [value if value is None else f"{value:f}" for value in expected["huge"]]
+        by_polars = pl.read_parquet(path) if types == "portable" else None
+        with duckdb.connect() as connection:
+            connection.execute("set timezone = 'UTC'")
+            for name in SCHEMA.names:
+                if name == "huge" and types == "exact":
+                    continue  # DuckDB has no decimals beyond 38 digits
+                quoted = name.replace('"', '""')
+                column = f'"{quoted}"' if name != "moment" else "epoch_us(moment)"
+                query = f"select {column} from read_parquet('{path}')"
+                found = [row[0] for row in connection.execute(query).fetchall()]
+                wanted = expected[name]
+                if name == "moment":
+                    wanted = batch.column(name).cast(pa.timestamp("us")).view(pa.int64()).to_pylist()
+                if name == "tags":
+                    wanted = [value if value is None else dict(value) for value in wanted]
+                assert not list(differences(found, wanted)), (name, types)
+                if by_polars is not None and name not in ("moment", "tags"):
+                    assert not list(differences(by_polars[name].to_list(), wanted)), (name, "polars")
+
+
+def test_zoned_timestamps_are_utc_instants_and_naive_ones_are_not() -> None:
+    data, _ = write(ParquetFormat(), [sample(3)])
+    schema = file_of(data).schema
+    adjusted = {schema.column(i).path: str(schema.column(i).logical_type) for i in range(len(schema))}
+    assert "isAdjustedToUTC=true, timeUnit=microseconds" in adjusted["moment"]
+    assert "isAdjustedToUTC=false, timeUnit=microseconds" in adjusted["local"]
+
+
+def test_exact_files_carry_the_logical_types_for_uuid_and_json() -> None:
+    data, _ = write(ParquetFormat(), [sample(3)], "exact")
+    schema = file_of(data).schema
+    logical = {schema.column(i).path: str(schema.column(i).logical_type) for i in range(len(schema))}
+    assert (logical["uuid"], logical["doc"]) == ("UUID", "JSON")
+    assert logical["huge"] == "Decimal(precision=60, scale=20)"
+
+
+def test_the_file_says_nothing_of_where_it_came_from() -> None:
+    data, _ = write(ParquetFormat(), [sample(3)])
+    assert file_of(data).metadata.metadata is None
+    assert b"lading" not in data
+
+
+# D2
+def test_encodings_dictionary_row_groups_and_pages_are_as_configured() -> None:
+    options = ParquetOptions.model_validate(
+        {"row_group_rows": 100, "page_size": "64KiB", "dictionary": ["kind"], "encodings": {"id": "DELTA_BINARY_PACKED"}}
+    )
+    data, _ = write(ParquetFormat(options), [sample(250)])
+    metadata = file_of(data).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [100, 100, 50]
+    found = {metadata.row_group(0).column(i).path_in_schema: metadata.row_group(0).column(i) for i in range(24)}
+    assert "DELTA_BINARY_PACKED" in found["id"].encodings
+    assert found["kind"].has_dictionary_page
+    assert not found["price"].has_dictionary_page
+    assert found["price"].statistics.has_min_max
+    assert metadata.format_version == "2.6"
+
+
+def test_lists_can_be_named_by_their_column() -> None:
+    options = ParquetOptions(encodings={"numbers": "DELTA_BINARY_PACKED"}, dictionary=("words", "pair", "tags"))
+    data, _ = write(ParquetFormat(options), [sample(50)])
+    group = file_of(data).metadata.row_group(0)
+    found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert "DELTA_BINARY_PACKED" in found["numbers.list.element"].encodings
+    assert found["tags.key_value.key"].has_dictionary_page
+    assert not found["id"].has_dictionary_page
+
+
+def test_settings_that_name_no_column_are_refused() -> None:
+    with pytest.raises(SchemaMismatch, match="'nope'"):
+        ParquetFormat(ParquetOptions(dictionary=("nope",))).schema(SCHEMA, "portable")
+
+
+# D2
+def test_the_schema_version_column_carries_the_version_in_every_row() -> None:
+    format = ParquetFormat(ParquetOptions(schema_version_column="_schema_version", schema_version="1.2.0"))
+    data, stats = write(format, [sample(3)])
+    assert format.schema(SCHEMA, "portable").names[-1] == "_schema_version"
+    assert pq.read_table(io.BytesIO(data))["_schema_version"].to_pylist() == ["1.2.0"] * 3
+    assert stats.columns["_schema_version"].min == "1.2.0"
+    with pytest.raises(SchemaMismatch, match="'_v' is in the data already"):
+        ParquetFormat(ParquetOptions(schema_version_column="_v")).schema(pa.schema([("_v", pa.int8())]), "portable")
+
+
+def test_short_memory_ends_row_groups_early_and_loses_nothing() -> None:
+    sink = Sink()
+    writer = ParquetFormat().open(sink, SCHEMA, "portable", 100_000)
+    for _ in range(10):
+        writer.append(sample(500))
+    assert writer.finish().rows == 5000
+    metadata = file_of(sink.data).metadata
+    assert metadata.num_row_groups > 3
+    assert metadata.num_rows == 5000
+
+
+def test_intervals_are_text_when_portable_and_refused_when_exact() -> None:
+    schema = pa.schema([("span", pa.month_day_nano_interval()), ("took", pa.duration("us"))])
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array([pa.MonthDayNano([14, -3, 1_500_000_000]), None], pa.month_day_nano_interval()),
+            pa.array([-1, None], pa.duration("us")),
+        ],
+        schema=schema,
+    )
+    data, _ = write(ParquetFormat(), [batch])
+    table = pq.read_table(io.BytesIO(data))
+    assert table["span"].to_pylist() == ["P14M-3DT1.500000000S", None]
+    assert table["took"].to_pylist() == ["PT-0.000001S", None]
+    with pytest.raises(SchemaMismatch, match="'span'"):
+        ParquetFormat().schema(schema, "exact")
+
+
+def test_small_wide_decimals_stay_decimals() -> None:
+    schema = pa.schema([("d", pa.decimal256(20, 2)), ("e", pa.decimal128(5, -2))])
+    written = ParquetFormat().schema(schema, "portable")
+    assert written.types == [pa.decimal128(20, 2), pa.decimal128(7, 0)]
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array([Decimal("1.50")], schema[0].type), pa.array([Decimal("12300")], schema[1].type)], schema=schema
+    )
+    data, _ = write(ParquetFormat(), [batch])
+    assert pq.read_table(io.BytesIO(data)).to_pylist() == [{"d": Decimal("1.50"), "e": Decimal("12300")}]
+
+
+def test_what_is_no_parquet_file_is_an_integrity_error() -> None:
+    format = ParquetFormat()
+    data, _ = write(format, [sample(10)])
+    with pytest.raises(IntegrityError):
+        list(format.scan(io.BytesIO(data[:-9]), format.schema(SCHEMA, "portable")))
+    with pytest.raises(IntegrityError, match="columns"):
+        list(format.scan(io.BytesIO(data), pa.schema([("id", pa.string())])))
+
+
+def test_a_writer_that_is_let_go_of_writes_no_footer() -> None:
+    sink = Sink()
+    writer = ParquetFormat().open(sink, SCHEMA, "portable", MEMORY)
+    writer.append(sample(5))
+    writer.abort()
+    assert not sink.data.endswith(b"PAR1") or sink.data == b"PAR1"
