@@ -11,6 +11,8 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ class Spill:
         self._parent, self._memory = folder, max(memory, FLOOR)
         self._lock = threading.Lock()
         self._folder: Path | None = None
+        self._closed = False
         self._sink: Any = None
         self._writer: Any = None
 
@@ -56,11 +59,14 @@ class Spill:
         Raises Failed where memory and disk do not suffice, or a sum overflows.
         """
         with self._lock:
+            if self._closed:
+                raise ValueError("the check has ended; its rows are gone")
             if self._folder is None:
                 return 0
-            self._finish_writing()
             import duckdb
 
+            with self._told():
+                self._finish_writing()
             with self._connect() as connection, pa.memory_map(str(self._rows)) as file:
                 try:
                     connection.register("spilled", pa.ipc.open_stream(file))
@@ -78,7 +84,9 @@ class Spill:
 
     def close(self) -> None:
         with self._lock:
-            self._finish_writing()
+            self._closed = True
+            with suppress(OSError):  # a full disk; the file goes anyway
+                self._finish_writing()
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -94,10 +102,21 @@ class Spill:
         self._writer = pa.ipc.new_stream(self._sink, schema)
 
     def _finish_writing(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._sink.close()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with self._sink:
+                writer.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFull(
+                    f"a check has no room left in {self._parent}", hint="Free space, or set another folder."
+                ) from error
+            raise
 
     def _connect(self) -> Any:
         import duckdb
