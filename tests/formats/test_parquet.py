@@ -15,7 +15,17 @@ from hypothesis import HealthCheck, given, settings
 
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.parquet import ParquetFormat, ParquetOptions
-from lading.testing.format import MEMORY, SCHEMA, FormatSuite, Sink, batch_of, differences, rows, sample, write
+from lading.testing.format import (
+    MEMORY,
+    SCHEMA,
+    FormatSuite,
+    Sink,
+    batch_of,
+    differences,
+    rows,
+    sample,
+    write,
+)
 
 
 class TestParquet(FormatSuite):
@@ -35,7 +45,9 @@ def plain_uuid(value: bytes | None) -> uuid.UUID | None:
 # D2, design law 8
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=rows(finite=False))
-def test_duckdb_and_polars_read_exactly_what_was_written(values: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_duckdb_and_polars_read_exactly_what_was_written(
+    values: list[dict[str, Any]], tmp_path: Path
+) -> None:
     batch = batch_of(values)
     for types in ("portable", "exact"):
         data, _ = write(ParquetFormat(), [batch], types)
@@ -91,12 +103,19 @@ def test_the_file_says_nothing_of_where_it_came_from() -> None:
 # D2
 def test_encodings_dictionary_row_groups_and_pages_are_as_configured() -> None:
     options = ParquetOptions.model_validate(
-        {"row_group_rows": 100, "page_size": "64KiB", "dictionary": ["kind"], "encodings": {"id": "DELTA_BINARY_PACKED"}}
+        {
+            "row_group_rows": 100,
+            "page_size": "64KiB",
+            "dictionary": ["kind"],
+            "encodings": {"id": "DELTA_BINARY_PACKED"},
+        }
     )
     data, _ = write(ParquetFormat(options), [sample(250)])
     metadata = file_of(data).metadata
     assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [100, 100, 50]
-    found = {metadata.row_group(0).column(i).path_in_schema: metadata.row_group(0).column(i) for i in range(24)}
+    found = {
+        metadata.row_group(0).column(i).path_in_schema: metadata.row_group(0).column(i) for i in range(24)
+    }
     assert "DELTA_BINARY_PACKED" in found["id"].encodings
     assert found["kind"].has_dictionary_page
     assert not found["price"].has_dictionary_page
@@ -105,7 +124,9 @@ def test_encodings_dictionary_row_groups_and_pages_are_as_configured() -> None:
 
 
 def test_lists_can_be_named_by_their_column() -> None:
-    options = ParquetOptions(encodings={"numbers": "DELTA_BINARY_PACKED"}, dictionary=("words", "pair", "tags"))
+    options = ParquetOptions(
+        encodings={"numbers": "DELTA_BINARY_PACKED"}, dictionary=("words", "pair", "tags")
+    )
     data, _ = write(ParquetFormat(options), [sample(50)])
     group = file_of(data).metadata.row_group(0)
     found = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
@@ -127,7 +148,9 @@ def test_the_schema_version_column_carries_the_version_in_every_row() -> None:
     assert pq.read_table(io.BytesIO(data))["_schema_version"].to_pylist() == ["1.2.0"] * 3
     assert stats.columns["_schema_version"].min == "1.2.0"
     with pytest.raises(SchemaMismatch, match="'_v' is in the data already"):
-        ParquetFormat(ParquetOptions(schema_version_column="_v")).schema(pa.schema([("_v", pa.int8())]), "portable")
+        ParquetFormat(ParquetOptions(schema_version_column="_v")).schema(
+            pa.schema([("_v", pa.int8())]), "portable"
+        )
 
 
 def test_short_memory_ends_row_groups_early_and_loses_nothing() -> None:
@@ -163,7 +186,8 @@ def test_small_wide_decimals_stay_decimals() -> None:
     written = ParquetFormat().schema(schema, "portable")
     assert written.types == [pa.decimal128(20, 2), pa.decimal128(7, 0)]
     batch = pa.RecordBatch.from_arrays(
-        [pa.array([Decimal("1.50")], schema[0].type), pa.array([Decimal("12300")], schema[1].type)], schema=schema
+        [pa.array([Decimal("1.50")], schema[0].type), pa.array([Decimal("12300")], schema[1].type)],
+        schema=schema,
     )
     data, _ = write(ParquetFormat(), [batch])
     assert pq.read_table(io.BytesIO(data)).to_pylist() == [{"d": Decimal("1.50"), "e": Decimal("12300")}]

@@ -10,6 +10,7 @@ where it must be.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, Self
@@ -146,14 +147,14 @@ class CsvFormat:
         """Raises IntegrityError for what is not CSV of these columns and types. A row must fit into 64 MiB."""
         options = self._options
         texts = dict.fromkeys(schema.names, pa.string())
+        source = io.BufferedReader(decompressed(file, options.compression), 1 << 16)
+        if not options.header and not source.peek(1):
+            return  # no rows
         try:
             reader = pc_csv.open_csv(
-                decompressed(file, options.compression),
+                source,
                 read_options=pc_csv.ReadOptions(
-                    block_size=_READ,
-                    column_names=schema.names,
-                    skip_rows=int(options.header),
-                    use_threads=False,
+                    block_size=_READ, column_names=None if options.header else schema.names, use_threads=False
                 ),
                 parse_options=pc_csv.ParseOptions(
                     delimiter=options.delimiter,
@@ -170,6 +171,10 @@ class CsvFormat:
                     quoted_strings_can_be_null=False,
                 ),
             )
+            if reader.schema.names != schema.names:
+                raise IntegrityError(
+                    f"the columns are {', '.join(reader.schema.names)}, not {', '.join(schema.names)}"
+                )
             for batch in reader:
                 columns = [
                     parse(array, f.type, f.name) for array, f in zip(batch.columns, schema, strict=True)

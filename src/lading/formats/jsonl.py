@@ -151,6 +151,8 @@ def _column(values: list[Any], field: Any, path: str) -> Any:
     if pa.types.is_boolean(kind):
         return pa.array(values, kind)
     if pa.types.is_integer(kind):
+        if any(isinstance(value, (bool, Decimal)) for value in values):
+            raise TypeError("not an integer")
         return pa.array([None if value is None else int(value) for value in values], kind)
     if pa.types.is_floating(kind):
         return pa.array([None if value is None else float(value) for value in values], pa.float64()).cast(

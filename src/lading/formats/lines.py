@@ -43,11 +43,12 @@ class LineWriter:
         self._statistics = Statistics(schema, written)
         self._slice = max(1, min(_SLICE, memory // _GROWTH))
         self._rows = 0
-        self._stream.write(head)
+        self._head = head
 
     def append(self, batch: Any) -> None:
         """Raises DataRefused for a value that the format has no form for, SchemaMismatch for another schema."""
         accept(batch, self._schema)
+        self._begin()
         for piece in slices(batch, self._slice):
             try:
                 lines = self._encode(piece)
@@ -66,11 +67,18 @@ class LineWriter:
         return self._out.size
 
     def finish(self) -> FileStats:
+        self._begin()
         self._stream.finish()
         return FileStats(self._rows, self._statistics.result())
 
     def abort(self) -> None:
         self._out.detach()
+
+    def _begin(self) -> None:
+        """Writes the head, not before there is a writer that can be aborted."""
+        head, self._head = self._head, b""
+        if head:
+            self._stream.write(head)
 
 
 def slices(batch: Any, size: int) -> Iterator[Any]:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -46,7 +47,9 @@ class Sink:
         return self._kept.getvalue()
 
 
-def write(format: Format, batches: list[Any], types: Types = "portable", schema: Any = None) -> tuple[bytes, FileStats]:
+def write(
+    format: Format, batches: list[Any], types: Types = "portable", schema: Any = None
+) -> tuple[bytes, FileStats]:
     """One file of these batches, whole."""
     sink = Sink()
     writer = format.open(sink, schema or batches[0].schema, types, MEMORY)
@@ -159,7 +162,9 @@ def rows(finite: bool = True) -> st.SearchStrategy[list[dict[str, Any]]]:
         "numbers": st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), max_size=3),
         "words": st.lists(st.none() | st.lists(st.none() | texts(), max_size=2), max_size=2),
         "pair": st.fixed_dictionaries({"a": st.none() | st.integers(-9, 9), "b": st.none() | decimals(9, 3)}),
-        "tags": st.dictionaries(texts(), st.none() | st.integers(-9, 9), max_size=2).map(lambda d: list(d.items())),
+        "tags": st.dictionaries(texts(), st.none() | st.integers(-9, 9), max_size=2).map(
+            lambda d: list(d.items())
+        ),
     }
     nullable = {name: st.none() | values for name, values in columns.items()}
     return st.lists(st.fixed_dictionaries({"id": st.integers(-(2**63), 2**63 - 1), **nullable}), max_size=8)
@@ -200,7 +205,10 @@ def sample(count: int) -> Any:
             "pair": {"a": n % 9, "b": None},
             "tags": [("k", n % 9)],
         }
-        return {name: None if name != "id" and (n + i) % 11 == 0 else v for i, (name, v) in enumerate(values.items())}
+        return {
+            name: None if name != "id" and (n + i) % 11 == 0 else v
+            for i, (name, v) in enumerate(values.items())
+        }
 
     return batch_of([row(n) for n in range(count)])
 
@@ -237,7 +245,7 @@ class FormatSuite:
         whole = sample(700)
         expected, stats = write(format, [whole])
         for cuts in ([0, 1, 2, 500, 500, 700], [0, 350, 700]):
-            pieces = [whole.slice(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+            pieces = [whole.slice(a, b - a) for a, b in itertools.pairwise(cuts)]
             data, found = write(format, pieces)
             assert data == expected
             assert found == stats
@@ -287,7 +295,9 @@ class FormatSuite:
         writer.abort()
 
     def test_a_column_that_the_source_cannot_carry_is_refused_by_name(self, format: Format) -> None:
-        schema = pa.schema([pa.field("a", pa.int64()), pa.field("shape", pa.null(), metadata={REFUSED: b"box"})])
+        schema = pa.schema(
+            [pa.field("a", pa.int64()), pa.field("shape", pa.null(), metadata={REFUSED: b"box"})]
+        )
         with pytest.raises(SchemaMismatch, match=r"'shape'.*box"):
             format.schema(schema, "portable")
 
@@ -299,7 +309,9 @@ class FormatSuite:
 def same(left: Any, right: Any) -> bool:
     """Equal values: NaN equals NaN, and -0.0 differs from 0.0."""
     if isinstance(left, float) and isinstance(right, float):
-        return (math.isnan(left) and math.isnan(right)) or (left == right and math.copysign(1, left) == math.copysign(1, right))
+        return (math.isnan(left) and math.isnan(right)) or (
+            left == right and math.copysign(1, left) == math.copysign(1, right)
+        )
     return bool(left == right)
 
 
