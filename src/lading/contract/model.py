@@ -1,0 +1,102 @@
+"""What a dataset promises, as the rest of Lading sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+LogicalType = Literal[
+    "string", "date", "timestamp", "time", "number", "integer", "boolean", "object", "array", "map", "vector"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityRule:
+    """A rule of ODCS, of a field or of the dataset. ``operator`` and ``operand``: ``mustBe`` and 0."""
+
+    type: str  # library, sql, custom, text
+    name: str = ""
+    metric: str = ""  # of library rules: nullValues, rowCount, ...
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    operator: str = ""
+    operand: object = None
+    unit: str = ""
+    severity: str = ""
+    description: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.description or " ".join(
+            str(part) for part in (self.metric or self.type, self.operator, self.operand) if part not in ("", None)
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ContractField:
+    """A promised field. ``name`` is what recipients see, ``column`` what the source calls it."""
+
+    name: str
+    physical_name: str | None = None
+    logical_type: LogicalType | None = None
+    physical_type: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)  # logicalTypeOptions
+    required: bool = False
+    unique: bool = False
+    primary_key: bool = False
+    primary_key_position: int | None = None  # from 1
+    classification: str | None = None
+    description: str = ""
+    values: tuple[object, ...] = ()  # of its enum
+    quality: tuple[QualityRule, ...] = ()
+    items: ContractField | None = None  # of an array
+    properties: tuple[ContractField, ...] = ()  # of an object
+
+    @property
+    def column(self) -> str:
+        return self.physical_name or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class SlaProperty:
+    """An agreed property that is not a span of time, as it stands in the contract."""
+
+    property: str
+    value: object
+    unit: str = ""
+    element: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sla:
+    """Spans of time that are agreed on; None where nothing is."""
+
+    freshness: timedelta | None = None  # how old the newest delivered row may be
+    latency: timedelta | None = None  # from a row's birth to its delivery
+    frequency: timedelta | None = None  # how far apart deliveries may lie
+    other: tuple[SlaProperty, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One version of one dataset's contract."""
+
+    id: str
+    name: str  # the entity: of paths, and of exports' references
+    version: str
+    major: int
+    status: str
+    description: str
+    path: str  # as shown to people
+    sha256: str  # of the file's bytes
+    owners: tuple[str, ...]
+    sla: Sla
+    fields: tuple[ContractField, ...]  # in the contract's order
+    primary_key: tuple[str, ...]  # names of fields, in the key's order
+    quality: tuple[QualityRule, ...] = ()  # of the dataset
+
+    def field(self, name: str) -> ContractField | None:
+        return next((each for each in self.fields if each.name == name), None)
+
+    def __iter__(self) -> Iterator[ContractField]:
+        return iter(self.fields)
