@@ -37,16 +37,18 @@ class Settings(BaseModel):
     name: Name = Field(description="The project's name: part of run ids and paths.")
     environment: Name = Field(description="Part of run ids, paths and manifests.")
     connections: dict[Name, Raw] = Field(
-        default_factory=dict, description="Databases; each names its `type`."
+        default_factory=dict, repr=False, description="Databases; each names its `type`."
     )
-    stores: dict[Name, Raw] = Field(default_factory=dict, description="Where files go; each has a `url`.")
+    stores: dict[Name, Raw] = Field(
+        default_factory=dict, repr=False, description="Where files go; each has a `url`."
+    )
     catalogues: dict[Name, Raw] = Field(
-        default_factory=dict, description="Table catalogues; each names its `type`."
+        default_factory=dict, repr=False, description="Table catalogues; each names its `type`."
     )
     journal: str = Field(
         default="journal", description="The store that keeps claims, receipts, commits, evidence."
     )
-    keys: Raw | None = Field(default=None, description="The keyring.")
+    keys: Raw | None = Field(default=None, repr=False, description="The keyring.")
     lease: Annotated[Duration, AfterValidator(_lease)] = Field(
         default=timedelta(seconds=60), description="How long a silent owner is believed to live."
     )

@@ -38,6 +38,8 @@ def reason(text: str | bytes) -> str:
         ("x: &x {a: 1}\ny:\n  <<: *x\n", "a.yaml:3: merge keys (<<) are not allowed: write the keys out"),
         ("a: &a [1, *a]\n", "a.yaml:1: the alias *a stands inside what it refers to"),
         ("a: *b\n", "a.yaml:1: the alias *b refers to nothing"),
+        ("x: &x [1]\n? *x\n: 1\n", "a.yaml:2: a key must be plain text"),
+        ("a: !!int x\n", "a.yaml:1: the tag !!int is not allowed: only plain data is"),
         ("? [a, b]\n: 1\n", "a.yaml:1: a key must be plain text"),
         ("a: .inf\n", "a.yaml:1: .inf is not a finite number; put it in quotes if it is text"),
         ("a: 1e999\n", "a.yaml:1: 1e999 is not a finite number; put it in quotes if it is text"),
@@ -107,6 +109,10 @@ def test_keys_are_text_as_written() -> None:
         "2013-01-01": "c",
         "<<": "d",
     }
+
+
+def test_an_anchored_key_can_be_referred_to() -> None:
+    assert parse(b"&k a: 1\nb: *k\nc: &v d\n*v : 2\n", "a").data == {"a": 1, "b": "a", "c": "d", "d": 2}
 
 
 def test_an_empty_file_is_no_data_and_a_byte_order_mark_is_none_either() -> None:

@@ -140,6 +140,10 @@ def test_every_mode_reads_with_what_it_needs() -> None:
          ["6: layout.partition_by[1].shards must be greater than or equal to 2"]),
         ("mode: full_refresh\nlayout: {preset: lakes}\n",
          ['6: layout.preset must be one of lake, dated, svc002, not "lakes" – did you mean "lake"?']),
+        ("mode: full_refresh\nlayout: {partition_by: [a, a]}\n", ['6: layout.partition_by names "a" twice']),
+        ("mode: full_refresh\nlayout: {name: x}\n", ["6: layout.name must hold {file}, the file's number"]),
+        (f"mode: incremental\nmerge_key: id\n{WINDOW.replace('transaction', 'event')}, late: {{column: d}}}}\n",
+         ["7: incremental makes no additions: take the arrival column as window.column"]),
         ("mode: fullrefresh\n",
          ['5: mode must be one of append, incremental, full_refresh, continuous, not "fullrefresh" – did you mean '
           '"full_refresh"?']),

@@ -51,6 +51,11 @@ def test_the_documented_file_is_read(root: Path) -> None:
 
 
 # M7
+def test_what_is_shown_of_settings_holds_no_secret(root: Path) -> None:
+    assert "s3cret" not in repr(load_settings(root, ENVIRON))
+
+
+# M7
 def test_variables_override_the_file_and_flags_override_them(root: Path) -> None:
     environ = ENVIRON | {"LADING_ENVIRONMENT": "staging", "LADING_LEASE": "5m", "LADING_OTHER": "x"}
     found = load_settings(root, environ, {"environment": "dev", "buffer_memory": None}).settings

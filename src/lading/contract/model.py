@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -97,6 +97,3 @@ class Contract:
 
     def field(self, name: str) -> ContractField | None:
         return next((each for each in self.fields if each.name == name), None)
-
-    def __iter__(self) -> Iterator[ContractField]:
-        return iter(self.fields)

@@ -6,9 +6,18 @@ and aliases that expand without measure are refused.
 
 from lading.documents.quantities import Duration, Size, parse_duration, parse_size, show_duration
 from lading.documents.reading import Document, Loc, load, parse
-from lading.documents.validation import NAME, Findings, Name, check_name, expand, unknown_key, validate
+from lading.documents.validation import (
+    NAME,
+    Findings,
+    Name,
+    check_name,
+    expand,
+    known_keys,
+    unknown_key,
+    validate,
+)
 
 __all__ = [
-    "Document", "Loc", "load", "parse", "expand", "validate", "unknown_key", "Findings",
+    "Document", "Loc", "load", "parse", "expand", "validate", "known_keys", "unknown_key", "Findings",
     "NAME", "Name", "check_name", "Size", "Duration", "parse_size", "parse_duration", "show_duration",
 ]  # fmt: skip

@@ -48,7 +48,7 @@ class Document:
     """A file's plain data: dict (keys are text), list, str, int, float, bool, None."""
 
     path: str  # as shown to people
-    data: Any
+    data: Any = field(repr=False)  # may hold secrets, once expanded
     root: Node = field(repr=False)
     sha256: str = ""  # of the file's bytes
     inserted: frozenset[str] = field(default=frozenset(), repr=False)  # values that came from the environment

@@ -123,7 +123,7 @@ def _finding(model_type: type[BaseModel], data: Any, error: Any) -> list[_Found]
     kind, context = error["type"], error.get("ctx", {})
     path, value = _path(data, error["loc"], keep_last=kind in ("missing", "extra_forbidden"))
     if kind == "extra_forbidden":
-        return [_Found(path, unknown_key(str(path[-1]), _known(model_type, path[:-1])), whole=True)]
+        return [_Found(path, unknown_key(str(path[-1]), known_keys(model_type, path[:-1])), whole=True)]
     if kind == "missing":
         return [_Found(path, "is missing")]
     cause = context.get("error")
@@ -221,8 +221,8 @@ def _nearest(text: str, known: Iterable[str]) -> str:
     return f' – did you mean "{near[0]}"?' if near else ""
 
 
-def _known(model_type: type[BaseModel], path: Loc) -> set[str]:
-    """The keys of the model, or the models, that stand at ``path``."""
+def known_keys(model_type: type[BaseModel], path: Loc) -> set[str]:
+    """The keys that the model, or the models of a union, take at ``path``."""
     models = {model_type}
     for key in path:
         if not isinstance(key, str):
