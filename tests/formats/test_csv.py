@@ -171,7 +171,7 @@ def test_pandas_reads_marked_nulls() -> None:
 def test_without_quotes_what_needs_them_is_refused() -> None:
     assert encoded(text_columns("a", None, 'q"'), quote="") == 'n,t\n0,a\n1,\n2,q"\n'
     for value in ("", "a,b", "a\nb"):
-        with pytest.raises(DataRefused, match="column 't': 1 values need quotes"):
+        with pytest.raises(DataRefused, match="column 't': at least 1 values need quotes"):
             encoded(text_columns("ok", value), quote="")
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import IntegrityError
-from lading.formats.compression import Counted
+from lading.formats.compression import Counted, arrow_file
 from lading.formats.statistics import Statistics
 from lading.formats.written import accept, check, columnar, convert
 from lading.ports import LOGICAL, Download, FileStats, Sink, Types, Writer
@@ -53,7 +53,7 @@ class ArrowFormat:
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for what is no Arrow file of these columns and types."""
         try:
-            opened = pa.ipc.open_file(pa.PythonFile(file, mode="r"))
+            opened = pa.ipc.open_file(arrow_file(file))
             found = opened.schema
             if found.names != schema.names or found.types != schema.types:
                 raise IntegrityError(

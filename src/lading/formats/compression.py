@@ -67,6 +67,31 @@ class Counted:
         """The sink is its owner's to end."""
 
 
+class Opened:
+    """A download as the file object that pyarrow's readers want. Closing it is left to the download's owner."""
+
+    closed = False
+
+    def __init__(self, file: Download) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """The download is its owner's to close."""
+
+
+def arrow_file(file: Download) -> Any:
+    """A download as an Arrow file."""
+    return pa.PythonFile(Opened(file), mode="r")
+
+
 class Blocks:
     """Cuts what is written into blocks of one size for an encoder, whose output may depend on how it is fed."""
 
@@ -111,5 +136,5 @@ def decompressed(file: Download, compression: Compression) -> Any:
     """The plain bytes of a compressed file, as a binary file object that is read forwards."""
     if compression == "gzip":
         return gzip.GzipFile(fileobj=file)
-    source = pa.PythonFile(file, mode="r")
+    source = arrow_file(file)
     return pa.CompressedInputStream(source, "zstd") if compression == "zstd" else source

@@ -154,7 +154,7 @@ def _floats(array: Any, rules: Rules, name: str) -> Any:
         return values
     if rules.nan == "refuse":
         raise DataRefused(
-            f"column {name!r}: {count} values are NaN or infinite, which JSON has no number for",
+            f"column {name!r}: at least {count} values are NaN or infinite, which JSON has no number for",
             hint='set `nan: "null"` or `nan: string` in the format, or deliver the column as Parquet',
         )
     if rules.nan == "null":

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.documents import Size
 from lading.errors import IntegrityError, SchemaMismatch
-from lading.formats.compression import Counted
+from lading.formats.compression import Counted, arrow_file
 from lading.formats.statistics import Statistics
 from lading.formats.written import accept, check, columnar, convert, is_list
 from lading.ports import Download, FileStats, Sink, Types, Writer
@@ -95,7 +95,7 @@ class ParquetFormat:
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for what is no Parquet file of these columns and types."""
         try:
-            opened = pq.ParquetFile(pa.PythonFile(file, mode="r"), arrow_extensions_enabled=True)
+            opened = pq.ParquetFile(arrow_file(file), arrow_extensions_enabled=True)
             found = opened.schema_arrow
             if found.names != schema.names or found.types != schema.types:
                 raise IntegrityError(

@@ -176,7 +176,7 @@ def _within(array: Any, low: int, high: int, name: str, what: str) -> None:
         return
     outside = pc.sum(pc.or_(pc.less(numbers, low), pc.greater(numbers, high))).as_py()
     raise DataRefused(
-        f"column {name!r}: {outside} values are {what}, which text has no form for (RFC 3339)",
+        f"column {name!r}: at least {outside} values are {what}, which text has no form for (RFC 3339)",
         hint="deliver the column as Parquet, or declare it a string in the contract",
     )
 

@@ -69,7 +69,7 @@ def accept(batch: Any, schema: Any) -> None:
     for field, column in zip(schema, batch.columns, strict=True):
         if not field.nullable and column.null_count:
             raise DataRefused(
-                f"column {field.name!r}: {column.null_count} NULLs, where the contract allows none"
+                f"column {field.name!r}: at least {column.null_count} NULLs, where the contract allows none"
             )
 
 

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -47,6 +48,17 @@ class Sink:
         return self._kept.getvalue()
 
 
+class Bytes:
+    """A download, and no more than that: read, seek, tell, close."""
+
+    def __init__(self, data: bytes) -> None:
+        file = io.BytesIO(data)
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
+        self.close = file.close
+
+
 def write(
     format: Format, batches: list[Any], types: Types = "portable", schema: Any = None
 ) -> tuple[bytes, FileStats]:
@@ -63,7 +75,7 @@ def write(
 def scan(format: Format, data: bytes, schema: Any, types: Types = "portable") -> Any:
     """The file read back by the format itself, as one table."""
     written = format.schema(schema, types)
-    return pa.Table.from_batches(format.scan(io.BytesIO(data), written), written)
+    return pa.Table.from_batches(format.scan(Bytes(data), written), written)
 
 
 SCHEMA = pa.schema(
@@ -177,6 +189,7 @@ def batch_of(values: list[dict[str, Any]], schema: Any = SCHEMA) -> Any:
     )
 
 
+@functools.cache
 def sample(count: int) -> Any:
     """A batch of `SCHEMA` that is always the same, with NULLs and awkward text in it."""
 
@@ -268,8 +281,7 @@ class FormatSuite:
     def test_a_failing_sink_is_the_error_that_the_caller_sees(self, format: Format) -> None:
         writer = format.open(Sink(limit=100), SCHEMA, "portable", MEMORY)
         with pytest.raises(StoreFull):
-            for _ in range(100):
-                writer.append(sample(3000))
+            writer.append(sample(2000))
             writer.finish()
         writer.abort()
 
@@ -290,7 +302,7 @@ class FormatSuite:
     def test_a_null_where_none_may_be_is_refused_by_name(self, format: Format) -> None:
         schema = pa.schema([pa.field("key", pa.int64(), nullable=False), pa.field("b", pa.int64())])
         writer = format.open(Sink(), schema, "portable", MEMORY)
-        with pytest.raises(DataRefused, match="'key': 1 NULL"):
+        with pytest.raises(DataRefused, match="'key': at least 1 NULL"):
             writer.append(pa.RecordBatch.from_arrays([pa.array([1, None]), pa.array([1, 1])], schema=schema))
         writer.abort()
 
