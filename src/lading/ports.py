@@ -471,5 +471,5 @@ class Channel(Protocol):
         ...
 
     def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
-        """Deletes whatever stands in these folders, the success marker first."""
+        """Deletes whatever stands in these folders, the success marker first; returns what may not be deleted."""
         ...

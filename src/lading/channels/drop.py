@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import LadingError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.errors import ObjectNotFound, StoreDenied, StoreUnavailable
 from lading.export.interval import parse_instant
 from lading.export.layout import FileType, Layout, Names
 from lading.manifest import canonical, marker, sha256, sums
@@ -236,8 +236,8 @@ class DropChannel:
                 continue
             try:
                 _empty(destination.store, folder)
-            except LadingError as error:
-                left.append(Leftover(name, folder, type(error).__name__))
+            except StoreDenied as error:
+                left.append(Leftover(name, folder, error.message))
         return left
 
 

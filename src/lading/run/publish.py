@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lading.errors import LadingError, Refused, Retryable, StoreUnavailable
+from lading.errors import LadingError
 from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen
+from lading.journal.owner import Owner
 from lading.run.job import Job
 
 
@@ -18,9 +19,12 @@ class Blocked:
     """Tenants with a committed run that could not be published: nothing newer of theirs may be, either."""
 
     errors: dict[str, LadingError] = field(default_factory=dict)
+    runs: list[tuple[Mapping[str, Any], Mapping[str, Any], LadingError]] = field(default_factory=list)
 
-    def worst(self) -> LadingError | None:
-        return next(iter(self.errors.values()), None)
+    def add(self, record: Mapping[str, Any], run: Mapping[str, Any], error: LadingError) -> None:
+        """``run`` of the seal ``record`` stays unpublished because of ``error``."""
+        self.errors.setdefault(run["tenant"], error)
+        self.runs.append((record, run, error))
 
 
 def roll_forward(job: Job, seen: Mapping[Any, list[Seen]], blocked: Blocked, *, wait: bool) -> None:
@@ -47,15 +51,13 @@ def roll_forward(job: Job, seen: Mapping[Any, list[Seen]], blocked: Blocked, *, 
 
 def _fence_if_dead(job: Job, at: Seen) -> None:
     """An owner that is plainly gone need not be waited for, whether its sweep is wanted now or not."""
-    from lading.journal.owner import Owner
-
     if "claim.json" in at.names and Owner.of(job.journal.claim_of(at.attempt)["owner"]).gone():
         job.journal.abandon(at.attempt)
         clean(job, at.attempt)
 
 
 def clean(job: Job, attempt: Attempt) -> None:
-    """Removes what an attempt that can never be sealed has left at its destinations. What cannot be removed is noted."""
+    """Removes what an attempt that can never be sealed has left at its destinations; notes what it cannot remove."""
     leftovers = []
     for opened in job.journal.opened(attempt):
         for left in job.channel.discard(opened["folders"]):
@@ -79,33 +81,30 @@ def publish(job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Bloc
 
     A run whose destination is out of reach stays committed; its error goes to ``blocked``.
     """
-    clean_before(job, attempt)
     manifests: dict[str, str] = {}
     complete = True
+    unclean = None
+    try:
+        clean_before(job, attempt)
+    except LadingError as error:
+        unclean = error
     for run in record["runs"]:
         if run["status"] != "committed":
             continue
         tenant = run["tenant"]
-        if tenant in blocked.errors:
-            complete = False
-            continue
-        try:
-            commit = json.loads(job.journal.prepared(attempt, run))
-            manifests[tenant] = job.channel.publish(commit)
-            job.journal.publish(attempt, tenant, run["run_id"])
-        except LadingError as error:
-            blocked.errors[tenant] = error
+        error = unclean or blocked.errors.get(tenant)
+        if error is None:
+            try:
+                commit = json.loads(job.journal.prepared(attempt, run))
+                manifests[tenant] = job.channel.publish(commit)
+                job.journal.publish(attempt, tenant, run["run_id"])
+            except LadingError as failure:
+                error = failure
+        if error is not None:
+            blocked.add(record, run, error)
             complete = False
             continue
         job.on_event(RunPublished(job.export, tenant, run["run_id"], manifests[tenant]))
     if complete:
         job.journal.done(attempt)
     return manifests
-
-
-def unpublished(errors: Iterable[LadingError]) -> LadingError:
-    """What to raise when commits stand that could not be published."""
-    first = next(iter(errors))
-    if isinstance(first, Retryable | Refused):
-        return first
-    return StoreUnavailable(f"Committed, but not published yet: {first}")

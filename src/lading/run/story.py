@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lading.errors import Fenced, InvalidProject, LadingError, NotDue
+from lading.errors import Fenced, InvalidProject, LadingError
 from lading.events import RunCommitted, SweepDone, SweepFailed, Waiting
 from lading.export.identity import instant
+from lading.export.interval import Interval
 from lading.journal.log import Attempt as AttemptRef
-from lading.journal.log import Seen, sealed
+from lading.journal.log import Claim, Seen, interval_of, sealed
 from lading.plan import (
     Asked,
     Clock,
@@ -84,6 +85,7 @@ class Story:
                 skipped = due.skipped
         if not any(result.status == "failed" for result in self.results):
             history = self._late(history, clock)
+        self._report_unpublished()
         self._report_skipped(skipped)
         return self.results
 
@@ -147,18 +149,21 @@ class Story:
         self._report(sweep, record, manifests, began)
         return record
 
-    def _write(self, attempt: Attempt, claim: Any, sweep: SweepPlan) -> Mapping[str, Any]:
-        """Writes and seals. Whatever goes wrong, what was written is removed and the attempt is closed."""
+    def _write(self, attempt: Attempt, claim: Claim, sweep: SweepPlan) -> Mapping[str, Any]:
+        """Writes and seals. What fails before the seal is closed and removed."""
         job = self.job
         try:
             record = attempt.write()
+        except (Exception, KeyboardInterrupt) as error:
+            attempt.fail(error)
+            raise
+        try:
             claim.seal(record)
         except Fenced:
             attempt.discard()
             raise
-        except (Exception, KeyboardInterrupt) as error:
-            attempt.fail(error)
-            raise
+        # Any other failure of the seal leaves its outcome unknown, so nothing is touched: whoever comes next finds
+        # either the seal, and publishes, or none, and fences the attempt.
         for run in record["runs"]:
             if run["status"] == "committed":
                 job.on_event(RunCommitted(job.export, run["tenant"], run["run_id"], run["rows"]))
@@ -204,9 +209,9 @@ class Story:
 
     # --- reports
 
-    def _result(self, tenant: str, sweep: SweepPlan, revision: int, **rest: Any) -> Result:
-        key = self.job.key(RunPlan(tenant, revision), sweep.interval)
-        return Result(key.run_id, self.job.export, tenant, sweep.interval, revision, **rest)
+    def _add(self, tenant: str, interval: Interval, revision: int, **rest: Any) -> None:
+        key = self.job.key(RunPlan(tenant, revision), interval)
+        self.results.append(Result(key.run_id, self.job.export, tenant, interval, revision, **rest))
 
     def _report(
         self, sweep: SweepPlan, record: Mapping[str, Any], manifests: Mapping[str, str], began: float
@@ -214,49 +219,53 @@ class Story:
         spent = int((time.monotonic() - began) * 1000)
         for run in record["runs"]:
             common = {"rows": run["rows"], "bytes": run["bytes"], "files": run["files"], "duration_ms": spent}
-            error = self.blocked.errors.get(run["tenant"])
             if run["status"] == "unchanged":
-                result = self._result(
-                    run["tenant"], sweep, run["revision"], status="skipped", duration_ms=spent
-                )
+                self._add(run["tenant"], sweep.interval, run["revision"], status="skipped", duration_ms=spent)
             elif run["tenant"] in manifests:
                 manifest = manifests[run["tenant"]]
-                result = self._result(
-                    run["tenant"], sweep, run["revision"], status="succeeded", manifest=manifest, **common
+                self._add(
+                    run["tenant"],
+                    sweep.interval,
+                    run["revision"],
+                    status="succeeded",
+                    manifest=manifest,
+                    **common,
                 )
-            else:
-                told = f"Committed, but not published yet: {error.message if error else 'an older run waits'}"
-                result = self._result(
-                    run["tenant"], sweep, run["revision"], status="failed", error=told, exit_code=4, **common
-                )
-            self.results.append(result)
+
+    def _report_unpublished(self) -> None:
+        """Commits that stand and could not be published, of this call or of an earlier one: failures, never skipped."""
+        for record, run, error in self.blocked.runs:
+            self._add(
+                run["tenant"],
+                interval_of(record),
+                run["revision"],
+                status="failed",
+                rows=run["rows"],
+                bytes=run["bytes"],
+                files=run["files"],
+                error=f"Committed, but not published yet: {error}",
+                exit_code=4 if error.exit_code == 5 else error.exit_code,
+            )
 
     def _failed(self, sweep: SweepPlan, error: LadingError, began: float) -> None:
         self.job.on_event(SweepFailed(self.job.export, sweep.interval.start, str(error)))
         spent = int((time.monotonic() - began) * 1000)
-        runs = sweep.runs or (RunPlan("*"),)
-        for run in runs:
-            self.results.append(
-                self._result(
-                    run.tenant,
-                    sweep,
-                    run.revision,
-                    status="failed",
-                    error=str(error),
-                    exit_code=error.exit_code,
-                    duration_ms=spent,
-                )
+        for run in sweep.runs or (RunPlan("*"),):
+            self._add(
+                run.tenant,
+                sweep.interval,
+                run.revision,
+                status="failed",
+                error=str(error),
+                exit_code=error.exit_code,
+                duration_ms=spent,
             )
 
     def _report_not_due(self, due: Plan) -> None:
-        tenants = self.asked.tenants or ("*",)
+        error = "The interval ends after the bound: not all of its rows are known to have arrived."
         for interval in due.not_due:
-            for tenant in tenants:
-                sweep = SweepPlan(interval, ())
-                error = f"The interval ends after the bound: {NotDue.__doc__}"
-                self.results.append(
-                    self._result(tenant, sweep, 0, status="not_due", error=error, exit_code=4)
-                )
+            for tenant in self.asked.tenants or ("*",):
+                self._add(tenant, interval, 0, status="not_due", error=error, exit_code=4)
 
     def _report_skipped(self, skipped: tuple[Delivered, ...]) -> None:
         """Runs that were there before; whoever has a result of this call already needs no second one."""

@@ -5,11 +5,10 @@ Nothing here is visible to a reader: files go to folders of this attempt, and on
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from lading.ports import (
 )
 from lading.routing.keys import Cutter, Key
 from lading.routing.router import Router, Tally
+from lading.routing.spill import scratch
 from lading.run.job import Binding, Job
 
 
@@ -84,7 +84,7 @@ class Attempt:
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, _Served] = {}
         self._lock = threading.Lock()
-        self.folders: list[Mapping[str, str]] = []
+        self._folders: list[Mapping[str, str]] = []
 
     def write(self) -> dict[str, Any]:
         """Everything up to the seal, whose record is returned. Raises what went wrong; `discard` cleans up."""
@@ -92,7 +92,7 @@ class Attempt:
         began = time.monotonic()
         self._serve(plan.runs)
         with (
-            tempfile.TemporaryDirectory(prefix="lading-") as spill,
+            scratch() as spill,
             job.source.open(query_of(job, self._binding, plan, self._clock)) as reading,
         ):
             survey = reading.survey()
@@ -107,9 +107,9 @@ class Attempt:
                     survey.rows,
                 )
             )
-            checks = job.checks(self._binding, self._clock.now, Path(spill), job.buffer_memory // 4)
+            checks = job.checks(self._binding, self._clock.now, spill, job.buffer_memory // 4)
             try:
-                self._read(reading, survey, checks, Path(spill))
+                self._read(reading, survey, checks, spill)
                 results = [check.result() for check in checks]
             finally:
                 for check in checks:
@@ -120,33 +120,31 @@ class Attempt:
 
     def discard(self) -> list[Leftover]:
         """Removes what was written; returns what could not be."""
-        return [left for folders in self.folders for left in self._job.channel.discard(folders)]
+        return [left for folders in self._folders for left in self._job.channel.discard(folders)]
 
     def fail(self, error: BaseException) -> None:
-        """Removes what was written, leaves failure markers, and closes the attempt so that the next may follow."""
+        """Closes the attempt as failed, so that the next may follow; then removes what was written and leaves markers.
+
+        The closing comes first: where it does not succeed, somebody else decides about the attempt and its files.
+        """
         job, now = self._job, self._job.journal.now()
-        retryable = isinstance(error, LadingError) and error.retryable
         known = isinstance(error, LadingError)
+        retryable = isinstance(error, LadingError) and error.retryable
         body = failure(_kind(error), now, self._claim.attempt.number, retryable)
-        orphans: list[dict[str, Any]] = []
         seal = {
             "status": "failed",
             "at": instant(now),
             "error": _kind(error),
             "message": str(error) if known else "",
             "retryable": retryable,
-            "orphans": orphans,
         }
-        # The first failure is the one to tell; what cannot be closed here is fenced by whoever comes next.
         try:
-            orphans.extend(asdict(left) for left in self.discard())
+            self._claim.seal(seal)
+            self.discard()
             for served in self._served.values():
                 job.channel.fail(served.names, body)
         except LadingError as second:
-            error.add_note(f"And cleaning up failed: {second}")
-        try:
-            self._claim.seal(seal)
-        except LadingError as second:
+            # The first failure is the one to tell. What is left behind is cleaned before the sweep's next publication.
             error.add_note(f"And closing the attempt failed: {second}")
 
     # --- reading
@@ -160,8 +158,6 @@ class Attempt:
         workers = min(job.workers, len(groups))
         tasks = []
         for lane, parts in enumerate(groups):
-            folder = spill / f"lane{lane}"
-            folder.mkdir()
             router = Router(
                 Cutter(job.tenant_column, job.partitions, DEFAULT_TENANT),
                 self._open_file,
@@ -169,7 +165,7 @@ class Attempt:
                 lane=lane,
                 lanes=len(groups),
                 budget=job.buffer_memory // workers,
-                spill=folder,
+                spill=spill / f"lane{lane}",
                 max_file_size=job.max_file_size,
                 admit=self._admit,
             )
@@ -223,15 +219,19 @@ class Attempt:
 
     def _serve(self, runs: Sequence[RunPlan]) -> None:
         """Takes runs on, and announces their folders before anything is written to them."""
-        records = []
-        for run in runs:
-            names = self._job.names(run, self._plan.interval, self._claim.attempt.number)
-            folders = self._job.channel.folders(names)
-            self._served[run.tenant] = _Served(run, names, Tally())
-            self.folders.append(folders)
-            records.append({"tenant": run.tenant, "folders": dict(folders)})
-        if records:
-            self._claim.announce(records)
+        served = [
+            _Served(run, self._job.names(run, self._plan.interval, self._claim.attempt.number), Tally())
+            for run in runs
+        ]
+        folders = [self._job.channel.folders(each.names) for each in served]
+        if served:
+            self._claim.announce(
+                {"tenant": each.run.tenant, "folders": dict(where)}
+                for each, where in zip(served, folders, strict=True)
+            )
+        # Only what was announced may be written to, failure markers included.
+        self._served.update({each.run.tenant: each for each in served})
+        self._folders.extend(folders)
 
     def _open_file(self, key: Key, number: FileNumber, memory: int) -> FileWriter:
         names = self._served[key.tenant].names

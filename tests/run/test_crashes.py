@@ -1,0 +1,171 @@
+"""A run may be killed anywhere and called again by anything: every store call, before and after it.
+
+The process "dies" by a `Crash` at one numbered store call, after which every later call of that process dies too, its
+heartbeats included. The next call finds an owner that is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections import Counter
+
+import pytest
+from worlds import World, ids, snapshot, some_orders
+
+from lading.errors import Retryable, StoreUnavailable
+from lading.run import run
+from lading.testing.faults import Crash, Faults
+from lading.verify import verify
+
+JOBS = {
+    "append": {"late": True},
+    "incremental": {"mode": "incremental"},
+    "full_refresh": {"mode": "full_refresh"},
+    "one tenant, several lanes": {"tenants": False, "workers": 1},
+}
+
+
+def job(world: World, faults: Faults | None, kind: dict):
+    if faults is None:
+        return world.job(**kind)
+    # A lease too long for any heartbeat, so that equal runs have equal points.
+    journal, lake = faults.wrap(world.journal, "journal"), faults.wrap(world.lake, "lake")
+    return world.job(journal=journal, lake=lake, lease=3600, **kind)
+
+
+def points(kind: dict) -> int:
+    faults = Faults()
+    run(job(World(some_orders()), faults, kind))
+    return faults.count
+
+
+def undisturbed(kind: dict) -> Counter[int]:
+    world = World(some_orders())
+    run(job(world, None, kind))
+    return ids(world.lake)
+
+
+def attempt_folders_are_unique(world: World) -> bool:
+    """One success marker for each run and nothing of another attempt beside it."""
+    markers = Counter(name.rpartition("-a")[0] for name in snapshot(world.lake) if name.endswith("_SUCCESS"))
+    folders = {name.split("-a", 1)[0] + "-a" + name.split("-a", 1)[1].split("/")[0]
+               for name in snapshot(world.lake) if "-a" in name}  # fmt: skip
+    return all(count == 1 for count in markers.values()) and len(folders) == len(markers)
+
+
+def chosen(kind: str) -> list[tuple[int, str]]:
+    every = [(n, side) for n in range(1, points(JOBS[kind]) + 1) for side in ("before", "after")]
+    return random.Random(f"lading {kind}").sample(every, min(60, len(every)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_run_killed_at_any_point_and_called_again_delivers_as_if_undisturbed(kind):  # D15
+    expected = undisturbed(JOBS[kind])
+    for point, side in chosen(kind):
+        world = World(some_orders())
+        faults = Faults(crash=(point, side))
+        with contextlib.suppress(Crash):
+            run(job(world, faults, JOBS[kind]))
+        # A get that answers "not found" has no side after it.
+        assert faults.crashed or side == "after"
+        results = run(job(world, None, JOBS[kind]))
+        told = f"{kind}, killed {side} point {point}"
+        assert not [r for r in results if r.status == "failed"], told
+        assert ids(world.lake) == expected, told
+        assert attempt_folders_are_unique(world), told
+        assert verify(world.lake).record()["problems"] == [], told
+        assert verify(world.lake).notes == [], told
+        before = snapshot(world.lake)
+        run(job(world, None, JOBS[kind]))
+        assert snapshot(world.lake) == before, told
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_gets_there():
+    expected = undisturbed(JOBS["append"])
+    world, chance = World(some_orders()), random.Random(7)
+    for _ in range(300):
+        faults = Faults(crash=(chance.randint(1, 60), chance.choice(("before", "after"))))
+        try:
+            run(job(world, faults, JOBS["append"]))
+        except Crash:
+            continue
+        break
+    run(job(world, None, JOBS["append"]))
+    assert ids(world.lake) == expected
+    assert verify(world.lake).ok
+
+
+def test_passing_faults_of_the_stores_end_in_a_whole_delivery_or_a_failure():  # D13
+    expected = undisturbed(JOBS["append"])
+    for seed in range(12):
+        world = World(some_orders())
+        for turn in range(40):
+            faults = Faults(transient=0.05, seed=seed * 1000 + turn)
+            try:
+                results = run(job(world, faults, JOBS["append"]))
+            except Retryable:
+                continue
+            if not any(r.status == "failed" for r in results):
+                break
+            assert {r.exit_code for r in results if r.status == "failed"} == {4}
+        assert verify(world.lake).record()["problems"] == [], seed
+        assert ids(world.lake) == expected, seed
+        run(job(world, None, JOBS["append"]))
+        assert verify(world.lake).notes == []
+
+
+def test_a_seal_whose_answer_is_lost_keeps_its_files():
+    expected = undisturbed(JOBS["append"])
+    world = World(some_orders())
+
+    class Lossy(type(world.journal)):
+        """Does what it is told and then loses the answer, once."""
+
+        lossy = True
+
+        def put(self, name, data, *, create=False):
+            super().put(name, data, create=create)
+            if name.endswith("end.json") and self.lossy:
+                self.lossy = False
+                raise StoreUnavailable("the answer was lost")
+
+    world.journal = Lossy("memory://journal")
+    first = run(world.job(late=True))
+    assert [r.exit_code for r in first if r.status == "failed"]
+    run(world.job(late=True))
+    assert ids(world.lake) == expected
+    assert verify(world.lake).record()["problems"] == []
+    assert attempt_folders_are_unique(world)
+
+
+def test_a_process_that_slept_through_its_lease_commits_nothing():
+    world = World(some_orders(months=1))
+    asleep, woken = threading.Event(), threading.Event()
+    outcome: list[object] = []
+
+    def hold(point) -> float:
+        if point.store == "journal" and point.name.endswith("end.json") and point.operation == "create":
+            asleep.set()
+            assert woken.wait(30)
+        return 0.0
+
+    sleeper = Faults(latency=hold)
+    # A heart that beats once an hour is a silent one for whoever believes in a lease of a twentieth of a second.
+    slow = job(world, sleeper, {})
+    thread = threading.Thread(target=lambda: outcome.append(run(slow)))
+    thread.start()
+    assert asleep.wait(30)
+    results = run(world.job(lease=0.05))
+    woken.set()
+    thread.join()
+    assert not [r for r in results if r.status == "failed"]
+    assert [r.status for r in outcome[0] if r.interval.start.month == 1] == ["failed"] * len(
+        [r for r in outcome[0] if r.interval.start.month == 1]
+    )
+    assert ids(world.lake) == Counter(world.table["id"].to_pylist())
+    assert attempt_folders_are_unique(world)
+    assert verify(world.lake).notes == []

@@ -1,0 +1,170 @@
+"""A small job made of in-memory parts: orders of three customers on a monthly or open-ended window."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from lading.channels.drop import Destination, DropChannel
+from lading.export.interval import grid, parse_every
+from lading.export.layout import Layout
+from lading.formats.jsonl import JsonlFormat, JsonlOptions
+from lading.journal.log import Journal
+from lading.keys.memory import MemoryKeyring
+from lading.plan import Clock, Standing
+from lading.ports import Bound, Dataset, Store
+from lading.run import Binding, Job
+from lading.run.job import Window
+from lading.sources.memory import MemorySource
+from lading.stores.memory import MemoryStore
+from lading.verify import current
+
+JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
+UTC_US = pa.timestamp("us", "UTC")
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("customer", pa.string()),
+        pa.field("at", UTC_US),
+        pa.field("arrived", UTC_US),
+    ]
+)
+
+
+def orders(rows: list[tuple[int, str | None, datetime, datetime]]) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+
+def some_orders(months: int = 2, per_customer: int = 3, customers: str = "abc") -> pa.Table:
+    rows = []
+    for month in range(months):
+        at = JANUARY.replace(month=month + 1)
+        for customer in customers:
+            for n in range(per_customer):
+                rows.append((len(rows), customer, at + timedelta(hours=n), at + timedelta(hours=n)))
+    return orders(rows)
+
+
+@dataclass
+class World:
+    """What stays when a process dies: the table, the stores, the clock of the source."""
+
+    table: pa.Table
+    journal: Store = field(default_factory=lambda: MemoryStore("memory://journal"))
+    lake: Store = field(default_factory=lambda: MemoryStore("memory://lake"))
+    now: datetime = datetime(2024, 6, 1, tzinfo=UTC)
+    bound: datetime | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def job(
+        self,
+        *,
+        journal: Store | None = None,
+        lake: Store | None = None,
+        mode: str = "append",
+        tenants: bool = True,
+        discover: bool = True,
+        listed: tuple[str, ...] = (),
+        late: bool = False,
+        pointer: bool = False,
+        lease: float = 0.05,
+        keep: int | None = None,
+        **changes: Any,
+    ) -> Job:
+        source = MemorySource(
+            {"orders": self.table},
+            known_to=lambda: Bound(self.now, self.bound or self.now),
+            rows_per_part=4,
+            rows_per_batch=2,
+            **self.extra,
+        )
+        every = parse_every("1 month")
+        intervals = tuple(grid(JANUARY, every, until=self.now, last=datetime(2024, 5, 1, tzinfo=UTC)))
+        format = JsonlFormat(JsonlOptions())
+        window = None
+        if mode == "append":
+            window = Window("at", "event" if late else "transaction", "arrived" if late else None)
+        elif mode == "incremental":
+            window = Window("arrived", "transaction")
+
+        def standing(clock: Clock) -> Standing:
+            tick = None
+            if mode == "full_refresh":
+                day = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
+                tick = next(grid(day, parse_every("1 day"), until=day + timedelta(days=1), last=None))
+            return Standing(
+                mode=mode,
+                major=1,
+                clock="event" if late else "transaction",
+                late=late,
+                grid=intervals if mode == "append" else (),
+                start=JANUARY,
+                tick=tick,
+                discover=discover and tenants,
+                listed=listed if tenants else ("default",),
+            )
+
+        binding = Binding(
+            columns=tuple(SCHEMA.names),
+            names=tuple(SCHEMA.names),
+            as_text=frozenset(),
+            output=SCHEMA,
+            recipient=[{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in SCHEMA],
+            policy=[],
+            transforms=(),
+            notices=(),
+            open_columns=frozenset({"id"}),
+        )
+        job = Job(
+            project="shop",
+            environment="test",
+            export="orders_drop",
+            entity="orders",
+            mode=mode,
+            types="portable",
+            definition="0" * 64,
+            contract={"id": "orders", "name": "orders", "version": "1.0.0", "sha256": "0" * 64},
+            major=1,
+            source=source,
+            dataset=Dataset(table="orders"),
+            origin={"connection": "memory", "table": "orders"},
+            channel=DropChannel(
+                [Destination("lake", lake or self.lake)],
+                Layout(tenanted=tenants),
+                format,
+                "portable",
+                export="orders_drop",
+                pointer=pointer or mode == "full_refresh",
+            ),
+            journal=Journal(journal or self.journal, lease=lease),
+            keys=MemoryKeyring(),
+            binding=lambda: binding,
+            checks=lambda *_: [],
+            standing=standing,
+            tenant_column="customer" if tenants else None,
+            tenant_source="customer" if tenants else None,
+            window=window,
+            format_name="jsonl",
+            keep=keep,
+        )
+        return replace(job, **changes)
+
+
+def ids(store: Store, prefix: str = "") -> Counter[int]:
+    """The ids in the current deliveries, as a recipient would read them."""
+    found: Counter[int] = Counter()
+    for delivery in current(store, prefix):
+        for file in delivery.manifest["files"]:
+            text = store.get(f"{delivery.folder}/{file['name']}").decode()
+            found.update(json.loads(line)["id"] for line in text.splitlines())
+    return found
+
+
+def snapshot(store: Store) -> dict[str, bytes]:
+    return {info.name: store.get(info.name) for info in list(store.list())}
