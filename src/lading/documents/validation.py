@@ -211,7 +211,7 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """``unknown key "formt" – did you mean "format"?``, or the keys that are known."""
     known = sorted(set(known))
     near = _nearest(key, known)
-    if near or not known:
+    if near or not 0 < len(known) <= 25:
         return f'unknown key "{key}"{near}'
     return f'unknown key "{key}"; known here: {", ".join(known)}'
 
