@@ -43,10 +43,6 @@ def lines(batch: Any, types: Any = "portable", **options: Any) -> list[str]:
     return data.decode().splitlines()
 
 
-def utc(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)
-
-
 # D3, design law 8
 @settings(max_examples=60, deadline=None)
 @given(values=rows())
@@ -73,7 +69,7 @@ def test_python_reads_exactly_what_was_written(values: list[dict[str, Any]]) -> 
         if name == "double":
             return float(value)
         if name == "single":
-            return float(pa.scalar(value, pa.float32()).as_py())
+            return pa.array([float(value)]).cast(pa.float32())[0].as_py()
         if name == "pair":
             return {"a": value["a"], "b": None if value["b"] is None else Decimal(value["b"])}
         if name == "tags":
@@ -84,15 +80,7 @@ def test_python_reads_exactly_what_was_written(values: list[dict[str, Any]]) -> 
         wanted = batch.column(name).to_pylist()
         if name == "doc":  # embedded as it stands
             wanted = [value if value is None else json.loads(value) for value in wanted]
-        texts = [
-            json.loads(line, parse_int=lambda t: t, parse_float=lambda t: t)[name]
-            for line in data.split(b"\n")[:-1]
-        ]
-        got = texts if name in ("double", "single") else [row[name] for row in found]
-        if name == "single":
-            got = [None if t is None else pa.array([t]).cast(pa.float32())[0].as_py() for t in got]
-            assert not list(differences(got, wanted))
-            continue
+        got = [row[name] for row in found]
         assert not list(differences([restored(name, value) for value in got], wanted)), name
 
 
@@ -256,3 +244,13 @@ def test_gzip_is_deterministic_and_opens_with_anything() -> None:
 def test_what_does_not_fit_is_an_integrity_error(bad: bytes) -> None:
     with pytest.raises(IntegrityError):
         list(JsonlFormat().scan(io.BytesIO(bad + b"\n"), pa.schema([("a", pa.int64())])))
+
+
+def test_a_number_in_a_text_column_is_an_integrity_error() -> None:
+    with pytest.raises(IntegrityError, match="'a'"):
+        list(JsonlFormat().scan(io.BytesIO(b'{"a":1}\n'), pa.schema([("a", pa.string())])))
+
+
+# Law 8: the sign of a zero is lost where a reader takes it for an integer
+def test_a_negative_zero_is_no_integer() -> None:
+    assert lines(table(f=[-0.0, 0.0, None, 1.0])) == ['{"f":-0.0}', '{"f":0}', '{"f":null}', '{"f":1}']

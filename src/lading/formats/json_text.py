@@ -4,7 +4,8 @@
 type                JSON
 ==================  ================================================================================================
 boolean, integer    ``true``, ``false``, digits; 64-bit integers as strings on request
-float               the shortest number that reads back as the same value; NaN and infinities by `Rules.nan`
+float               the shortest number that reads back as the same value; -0.0 keeps its sign; NaN and infinities by
+                    `Rules.nan`
 decimal             portable: a string. exact: a number with all its digits
 json                embedded as it stands; a line break in it, which can only be white space, becomes a space
 list, struct, map   array; object; object, or an array of ``{"key": …, "value": …}`` where keys are not text
@@ -148,6 +149,10 @@ def _floats(array: Any, rules: Rules, name: str) -> Any:
     if pa.types.is_float16(array.type):
         array = array.cast(pa.float32())
     values = array.cast(pa.string())
+    # Readers take -0 for the integer 0 and lose its sign.
+    values = (
+        pc.if_else(pc.equal(values, "-0"), "-0.0", values) if pc.any(pc.equal(array, 0)).as_py() else values
+    )
     odd = pc.invert(pc.is_finite(array))
     count = pc.sum(odd).as_py()
     if not count:

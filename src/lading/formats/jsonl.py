@@ -89,12 +89,14 @@ class JsonlFormat:
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for a line that is not an object of exactly these columns, or a value of another type.
 
-        Numbers inside embedded JSON come back as doubles.
+        Numbers inside embedded JSON come back as doubles. The schema's `lading.logical` says which columns that are.
         """
         lines = io.BufferedReader(decompressed(file, self._options.compression), 1 << 20)
+        exact = any("decimal" in str(field.type) for field in schema)
+        decoder = json.JSONDecoder(parse_float=Decimal if exact else float)
         held: list[dict[str, Any]] = []
         for number, line in enumerate(lines, 1):
-            held.append(_row(line, number, schema.names))
+            held.append(_row(decoder, line, number, schema.names))
             if len(held) == _ROWS:
                 yield _batch(held, schema)
                 held = []
@@ -109,13 +111,9 @@ def _written(field: Any, rules: Rules) -> Any:
     return marked(field, kind, meaning)
 
 
-def _integer(digits: str) -> int | float:
-    return -0.0 if digits == "-0" else int(digits)
-
-
-def _row(line: bytes, number: int, names: list[str]) -> dict[str, Any]:
+def _row(decoder: json.JSONDecoder, line: bytes, number: int, names: list[str]) -> dict[str, Any]:
     try:
-        row = json.loads(line, parse_float=Decimal, parse_int=_integer)
+        row = decoder.decode(line.decode())
     except ValueError as error:
         raise IntegrityError(f"line {number} is not JSON") from error
     if not isinstance(row, dict) or list(row) != names:
@@ -147,11 +145,11 @@ def _column(values: list[Any], field: Any, path: str) -> Any:
         mask = pa.array([value is None for value in values], pa.bool_())
         return pa.StructArray.from_arrays(children, fields=list(kind.fields), mask=mask)
     if pa.types.is_string(kind):
-        return pa.array([_text(value, logical(field) == "json") for value in values], kind)
+        return pa.array([_embedded(value) for value in values] if logical(field) == "json" else values, kind)
     if pa.types.is_boolean(kind):
         return pa.array(values, kind)
     if pa.types.is_integer(kind):
-        if any(isinstance(value, (bool, Decimal)) for value in values):
+        if any(isinstance(value, (bool, float, Decimal)) for value in values):
             raise TypeError("not an integer")
         return pa.array([None if value is None else int(value) for value in values], kind)
     if pa.types.is_floating(kind):
@@ -182,7 +180,5 @@ def _pairs(value: Any) -> Iterator[tuple[Any, Any]]:
     return ((entry["key"], entry["value"]) for entry in value or ())
 
 
-def _text(value: Any, embedded: bool) -> str | None:
-    if value is None or (isinstance(value, str) and not embedded):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=float)
+def _embedded(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, default=float)
