@@ -140,16 +140,32 @@ def test_a_key_that_the_source_proves_needs_no_look_and_no_disk() -> None:
     assert not judge({"unique": ["b"]}, table, proven=frozenset({frozenset[str]()})).ok
 
 
+LARGE: list[tuple[object, int, int]] = [  # a check, its violations, MiB
+    ({"unique": ["id"]}, 1, 8),
+    ({"ordered": {"column": "n", "by": ["id"], "strict": True}}, 1, 32),
+    ({"balance": {"column": "n", "by": ["id"]}}, 1, 8),
+    ({"distribution": {"column": "id", "distinct": [600_000, 600_000]}}, 0, 8),
+]
+
+
 @pytest.mark.slow
-def test_unique_of_more_keys_than_fit_its_memory_is_exact(spill: Path) -> None:
-    (check,) = parse({"unique": ["id"]}, spill)
-    check.bind(pa.schema([("id", pa.string())]))
-    for start in range(0, 4_000_000, 100_000):
-        # 48 bytes each: three times the memory that the check may take
-        numbers = pa.array(range(start, start + 100_000))
-        check.observe(pa.record_batch({"id": pc.utf8_lpad(numbers.cast(pa.string()), width=48, padding="0")}))
-    check.observe(pa.record_batch({"id": ["3".rjust(48, "0")]}))
-    assert check.result().violations == 1
+@pytest.mark.parametrize(("declared", "violations", "mebibytes"), LARGE, ids=str)
+def test_keys_that_do_not_fit_the_memory_are_judged_exactly(
+    declared: object, violations: int, mebibytes: int, spill: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lading.transforms.spill.FLOOR", mebibytes << 20)
+    (check,) = parse(declared, spill, memory=mebibytes << 20)
+    check.bind(pa.schema([("id", pa.string()), ("n", pa.int64())]))
+    for start in range(0, 600_000, 50_000):
+        ids = pa.array(range(start, start + 50_000)).cast(pa.string())
+        # 128 bytes each: 77 MB of keys
+        padded = pc.utf8_lpad(ids, width=128, padding="0")
+        check.observe(pa.record_batch({"id": padded, "n": pa.repeat(0, 50_000)}))
+    check.observe(
+        pa.record_batch({"id": ["3".rjust(128, "0")], "n": [0 if "ordered" in str(declared) else 1]})
+    )
+    result = check.result()
+    assert result.violations == violations
     assert not list(spill.iterdir())
 
 

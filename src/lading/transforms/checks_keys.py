@@ -50,8 +50,8 @@ class KeyCheck:
         return {f"k{i}": storable(batch.column(column)) for i, column in enumerate(self.key)}
 
     @property
-    def key_names(self) -> str:
-        return ", ".join(f"k{i}" for i in range(len(self.key)))
+    def key_names(self) -> list[str]:
+        return [f"k{i}" for i in range(len(self.key))]
 
     def verdict(self, violations: int, broken: str, proof: str = "") -> CheckResult:
         detail = f"{violations} {broken}" if violations else proof
@@ -87,7 +87,8 @@ class Unique(KeyCheck):
                 return self.verdict(0, "", "proven by the source's constraint")
             repeated = self._spill.ask(
                 "SELECT coalesce(sum(n - 1), 0) FROM "
-                f"(SELECT count(*) AS n FROM spilled GROUP BY {self.key_names} HAVING n > 1)"
+                f"(SELECT count(*) AS n FROM spilled GROUP BY {', '.join(self.key_names)} HAVING n > 1)",
+                self.key_names,
             )
             return self.verdict(repeated, "row(s) repeat a key")
         finally:
@@ -146,12 +147,13 @@ class Ordered(KeyCheck):
             self._violations += violations
 
     def result(self) -> CheckResult:
-        partition = f"PARTITION BY {self.key_names} " if self.key else ""
+        partition = f"PARTITION BY {', '.join(self.key_names)} " if self.key else ""
         comparison = ">=" if self.options.strict else ">"
         try:
             between = self._spill.ask(
                 f"SELECT count(*) FROM (SELECT first, lag(last) OVER ({partition}ORDER BY number) AS before "
-                f"FROM spilled) WHERE before {comparison} first"
+                f"FROM spilled) WHERE before {comparison} first",
+                self.key_names,
             )
             return self.verdict(self._violations + between, "row(s) are out of order")
         finally:
@@ -220,11 +222,12 @@ class Balance(KeyCheck):
         )
 
     def result(self) -> CheckResult:
-        grouping = f"GROUP BY {self.key_names} " if self.key else ""
+        grouping = f"GROUP BY {', '.join(self.key_names)} " if self.key else ""
         try:
             unbalanced = self._spill.ask(
                 f"SELECT count(*) FROM (SELECT sum(amount) AS total FROM spilled {grouping}"
-                f"HAVING coalesce(total, 0) <> {self._target:f})"
+                f"HAVING coalesce(total, 0) <> {self._target:f})",
+                self.key_names,
             )
             return self.verdict(unbalanced, "sum(s) differ")
         finally:

@@ -252,7 +252,7 @@ class Distribution:
         if options.mean and values and (self._infinite or not inside(self._sum / values, options.mean)):
             missed.append(f"mean is not within {spoken(options.mean)}")
         if options.distinct:
-            distinct = self._spill.ask("SELECT count(*) FROM (SELECT DISTINCT value FROM spilled)")
+            distinct = self._spill.ask("SELECT count(*) FROM (SELECT DISTINCT value FROM spilled)", ["value"])
             if not inside(distinct, options.distinct):
                 missed.append(f"{distinct} different values, expected {spoken(options.distinct)}")
         return missed

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from lading.transforms.columns import is_text, plain, value_type
 
 # below this DuckDB cannot even hold the blocks that it is working on; each thread takes as much again
 FLOOR = 64 << 20
+MOST_SHARES = 1024
 
 
 class Spill:
@@ -37,50 +38,58 @@ class Spill:
         self._writer: Any = None
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Rows of one schema. Raises StoreFull where the disk has no room."""
+        """Rows of one schema. Raises StoreFull where the disk has no room, ValueError after `close`."""
         if not batch.num_rows:
             return
-        with self._lock:
-            try:
-                if self._folder is None:
-                    self._start(batch.schema)
-                self._writer.write_batch(batch)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise StoreFull(
-                        f"a check has no room left in {self._parent}",
-                        hint="Free space, or set another folder.",
-                    ) from error
-                raise
+        with self._lock, self._told():
+            if self._closed:
+                raise ValueError("the check has ended; it takes no more rows")
+            if self._folder is None:
+                self._start(batch.schema)
+            self._writer.write_batch(batch)
 
-    def ask(self, sql: str) -> int:
+    def ask(self, sql: str, key: Sequence[str]) -> int:
         """The one number that ``sql`` gives over the table ``spilled``; 0 where no row was appended.
 
-        Raises Failed where memory and disk do not suffice, or a sum overflows.
+        ``sql`` must not compare rows whose ``key`` (columns) differs: where memory does not suffice, rows are asked
+        about in shares by the key's hash, and the numbers added.
+        Raises Failed where that does not suffice either, or a sum overflows; ValueError after `close`.
         """
         with self._lock:
             if self._closed:
                 raise ValueError("the check has ended; its rows are gone")
             if self._folder is None:
                 return 0
-            import duckdb
-
             with self._told():
                 self._finish_writing()
-            with self._connect() as connection, pa.memory_map(str(self._rows)) as file:
+            shares = max(1, self._rows.stat().st_size // (4 * self._memory)) if key else 1
+            while True:
                 try:
-                    connection.register("spilled", pa.ipc.open_stream(file))
-                    row = connection.execute(sql).fetchone()
-                except duckdb.OutOfMemoryException:
-                    raise Failed(
-                        f"a check over all rows needs more than {self._memory} bytes of memory and the room in "
-                        f"{self._parent}",
-                        hint="Raise buffer_memory, or free space.",
-                    ) from None
-                except duckdb.OutOfRangeException:
-                    # the engine's message holds values
-                    raise Failed("a check over all rows: a sum has more than 38 digits") from None
-            return int(row[0]) if row else 0
+                    return sum(self._ask(sql, key, share, shares) for share in range(shares))
+                except MemoryError as error:
+                    if not key or 4 * shares > MOST_SHARES:
+                        raise Failed(
+                            f"a check over all rows needs more than {self._memory} bytes of memory, or more room in "
+                            f"{self._parent}",
+                            hint="Raise buffer_memory, or free space.",
+                        ) from error
+                shares *= 4
+
+    def _ask(self, sql: str, key: Sequence[str], share: int, shares: int) -> int:
+        """The number for one share of the rows. Raises MemoryError where it does not fit."""
+        import duckdb
+
+        which = f" WHERE hash({', '.join(key)}) % {shares} = {share}" if shares > 1 else ""
+        with self._connect() as connection, pa.memory_map(str(self._rows)) as file:
+            try:
+                connection.register("every_row", pa.ipc.open_stream(file))
+                row = connection.execute(f"WITH spilled AS (SELECT * FROM every_row{which}) {sql}").fetchone()
+            except duckdb.OutOfMemoryException as error:
+                raise MemoryError from error
+            except duckdb.OutOfRangeException:
+                # the engine's message holds values
+                raise Failed("a check over all rows: a sum has more than 38 digits") from None
+        return int(row[0]) if row else 0
 
     def close(self) -> None:
         with self._lock:
