@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from lading.errors import InvalidProject, NotDue
@@ -43,14 +44,26 @@ class Swept:
     discover: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class History:
     runs: tuple[Delivered, ...] = ()
     sweeps: tuple[Swept, ...] = ()
     late_checked: datetime | None = None  # late rows were looked for, everywhere, up to this bound
-    ends: Mapping[datetime, datetime] = field(
-        default_factory=dict
-    )  # interval start -> the end once chosen for it
+    # interval start -> the end once chosen for it
+    ends: Mapping[datetime, datetime] = field(default_factory=dict)
+
+    @cached_property
+    def by_start(self) -> Mapping[datetime, Mapping[str, list[Delivered]]]:
+        """Runs by interval start and tenant."""
+        found: dict[datetime, dict[str, list[Delivered]]] = {}
+        for run in self.runs:
+            found.setdefault(run.interval.start, {}).setdefault(run.tenant, []).append(run)
+        return found
+
+    @cached_property
+    def discovered(self) -> frozenset[datetime]:
+        """Starts of the intervals whose tenants were all discovered."""
+        return frozenset(sweep.interval.start for sweep in self.sweeps if sweep.discover)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +108,8 @@ class Standing:
     late: bool = False  # event clock: late rows become additions
     grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
     start: datetime | None = None  # incremental: where the first run starts
-    tick: Interval | None = (
-        None  # full_refresh: the interval of the latest tick; incremental: its end is the tick
-    )
+    tick: Interval | None = None  # full_refresh: the interval that begins with the latest tick
+    upto: datetime | None = None  # incremental: the latest tick at or before the bound, with a schedule
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
     inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
@@ -160,11 +172,11 @@ def _wanted(standing: Standing, history: History, asked: Asked) -> tuple[tuple[s
 
 
 def _at(history: History, start: datetime, major: int | None = None) -> dict[str, list[Delivered]]:
-    found: dict[str, list[Delivered]] = {}
-    for run in history.runs:
-        if run.interval.start == start and (major is None or run.major == major):
-            found.setdefault(run.tenant, []).append(run)
-    return found
+    here = history.by_start.get(start, {})
+    if major is None:
+        return dict(here)
+    chosen = {tenant: [run for run in runs if run.major == major] for tenant, runs in here.items()}
+    return {tenant: runs for tenant, runs in chosen.items() if runs}
 
 
 def _revision(runs: Iterable[Delivered]) -> int:
@@ -206,9 +218,7 @@ def _interval_sweep(
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
         return SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover), have
-    swept = (
-        any(s.discover and s.interval.start == interval.start for s in history.sweeps) and not asked.backfill
-    )
+    swept = interval.start in history.discovered and not asked.backfill
     discover = discover and not swept
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
     lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
@@ -300,7 +310,7 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
             "--revise of an incremental export needs --start and --end of a delivered interval."
         )
     assert standing.start is not None
-    upto = min(clock.bound, standing.tick.end) if standing.tick else clock.bound
+    upto = min(clock.bound, standing.upto) if standing.upto else clock.bound
     tenants, discover = _wanted(standing, history, asked)
     last: dict[str, Delivered] = {}
     for run in history.runs:
@@ -314,7 +324,8 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
         groups.setdefault(last[tenant].interval.end if tenant in last else fresh, []).append(RunPlan(tenant))
     if discover:
         groups.setdefault(frontier, [])
-    sweeps, skipped = [], []
+    sweeps: list[SweepPlan] = []
+    skipped: list[Delivered] = []
     doubtful = frozenset(tenants) - set(known_tenants(standing, history))
     for start, runs in sorted(groups.items()):
         end = history.ends.get(start, upto)

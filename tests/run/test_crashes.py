@@ -17,7 +17,7 @@ from worlds import World, ids, snapshot, some_orders
 from lading.errors import Retryable, StoreUnavailable
 from lading.run import run
 from lading.testing.faults import Crash, Faults
-from lading.verify import verify
+from lading.proof import verify
 
 JOBS = {
     "append": {"late": True},

@@ -13,7 +13,7 @@ from lading.errors import DataRefused, InvalidProject
 from lading.plan import Asked
 from lading.ports import Bound
 from lading.run import run
-from lading.verify import verify
+from lading.proof import verify
 
 
 def every_id(world: World) -> Counter[int]:

@@ -22,7 +22,7 @@ from lading.run import Binding, Job
 from lading.run.job import Window
 from lading.sources.memory import MemorySource
 from lading.stores.memory import MemoryStore
-from lading.verify import current
+from lading.proof import current
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 UTC_US = pa.timestamp("us", "UTC")
@@ -85,7 +85,7 @@ class World:
             **self.extra,
         )
         every = parse_every("1 month")
-        intervals = tuple(grid(JANUARY, every, until=self.now, last=datetime(2024, 5, 1, tzinfo=UTC)))
+        intervals = tuple(grid(JANUARY, every, last=datetime(2024, 5, 1, tzinfo=UTC)))
         format = JsonlFormat(JsonlOptions())
         window = None
         if mode == "append":
@@ -93,7 +93,7 @@ class World:
         elif mode == "incremental":
             window = Window("arrived", "transaction")
 
-        def standing(clock: Clock) -> Standing:
+        def standing(clock: Clock, upto: datetime | None) -> Standing:
             tick = None
             if mode == "full_refresh":
                 day = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -112,8 +112,8 @@ class World:
 
         binding = Binding(
             columns=tuple(SCHEMA.names),
-            names=tuple(SCHEMA.names),
             as_text=frozenset(),
+            read=SCHEMA,
             output=SCHEMA,
             recipient=[{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in SCHEMA],
             policy=[],
@@ -148,7 +148,6 @@ class World:
             checks=lambda *_: [],
             standing=standing,
             tenant_column="customer" if tenants else None,
-            tenant_source="customer" if tenants else None,
             window=window,
             format_name="jsonl",
             keep=keep,

@@ -99,7 +99,8 @@ class DropFile:
 
 
 class DropChannel:
-    """``destinations``: the first is the export's destination, the others its copies."""
+    """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
+    another first destination."""
 
     def __init__(
         self,
@@ -109,15 +110,20 @@ class DropChannel:
         types: Types,
         *,
         export: str,
+        own: Mapping[str, Destination] | None = None,
         pointer: bool = False,
     ) -> None:
-        self._destinations = {d.name: d for d in destinations}
+        self._first, self._copies, self._own = destinations[0], tuple(destinations[1:]), dict(own or {})
+        self._known = {d.name: d for d in (*self._own.values(), *destinations)}
         self._layout, self._format, self._types = layout, format, types
         self._export, self._pointer = export, pointer
 
     def folders(self, names: Names) -> Mapping[str, str]:
-        folder = self._layout.folder(names)
-        return dict.fromkeys(self._destinations, folder)
+        return {destination.name: self._layout.folder(names) for destination in self._of(names)}
+
+    def _of(self, names: Names) -> tuple[Destination, ...]:
+        """Where a tenant's deliveries go, the first destination first."""
+        return (self._own.get(names.tenant, self._first), *self._copies)
 
     def open(
         self,
@@ -133,7 +139,7 @@ class DropChannel:
         folder = self._layout.folder(names)
         uploads: list[Upload] = []
         try:
-            for destination in self._destinations.values():
+            for destination in self._of(names):
                 uploads.append(destination.store.write(folder + name))
             return DropFile(name, partition, uploads, self._format, schema, self._types, memory)
         except BaseException:
@@ -143,7 +149,7 @@ class DropChannel:
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         destinations = []
-        for destination in self._destinations.values():
+        for destination in self._of(names):
             folder = self._layout.folder(names)
             manifest = bill(destination.url(folder))
             destinations.append(self._resolve(destination, folder, names, manifest, files))
@@ -205,7 +211,7 @@ class DropChannel:
     def publish(self, commit: Mapping[str, object]) -> str:
         destinations: Any = commit["destinations"]
         for resolved in destinations:
-            destination = self._destinations.get(resolved["name"])
+            destination = self._known.get(resolved["name"])
             if destination is None:
                 raise StoreDenied(
                     f"Run {commit['run_id']} was committed for the destination {resolved['name']!r}, "
@@ -217,11 +223,11 @@ class DropChannel:
             if resolved["pointer"] is not None:
                 _move_forward(destination.store, resolved["pointer"]["name"], resolved["pointer"]["content"])
         first = destinations[0]
-        return self._destinations[first["name"]].url(first["folder"] + first["manifest"])
+        return self._known[first["name"]].url(first["folder"] + first["manifest"])
 
     def fail(self, names: Names, body: Mapping[str, object]) -> None:
         name = self._layout.folder(names) + self._layout.failure(names)
-        for destination in self._destinations.values():
+        for destination in self._of(names):
             try:
                 destination.store.put(name, canonical(body))
             except (StoreDenied, StoreUnavailable):
@@ -230,7 +236,7 @@ class DropChannel:
     def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
         left = []
         for name, folder in folders.items():
-            destination = self._destinations.get(name)
+            destination = self._known.get(name)
             if destination is None:
                 left.append(Leftover(name, folder, "the export no longer has this destination"))
                 continue

@@ -150,14 +150,16 @@ class Journal:
                 sealed_runs, sweep = sealed(record)
                 runs.extend(sealed_runs)
                 sweeps.append(sweep)
-        checked = max((info.name for info in self.store.list(f"late/{segment(export)}/")), default=None)
-        return History(
-            tuple(runs), tuple(sweeps), parse_token(checked.rpartition("/")[2]) if checked else None, ends
+        prefix = f"late/{segment(export)}/"
+        # By time, not by name: names with microseconds sort otherwise.
+        checked = max(
+            (parse_token(info.name[len(prefix) :]) for info in self.store.list(prefix)), default=None
         )
+        return History(tuple(runs), tuple(sweeps), checked, ends)
 
     # --- liveness
 
-    def settle(self, attempt: Attempt, *, wait: bool, waiting: Callable[[Owner], None], upto: str) -> None:
+    def settle(self, attempt: Attempt, *, wait: bool, waiting: Callable[[Owner], object], upto: str) -> None:
         """Returns once ``upto`` (end.json or done.json) is there, or the attempt's owner is dead.
 
         A dead owner's attempt without a seal is abandoned. Raises InProgress for a live owner unless ``wait``.
@@ -207,11 +209,8 @@ class Journal:
             )
         return data
 
-    def published(self, attempt: Attempt, tenant: str) -> bool:
-        return self.find(f"{attempt.path}published/{segment(tenant)}.json") is not None
-
     def publish(self, attempt: Attempt, tenant: str, run_id: str) -> None:
-        self.create(f"{attempt.path}published/{segment(tenant)}.json", {"run_id": run_id})
+        self.create(attempt.path + published_name(tenant), {"run_id": run_id})
 
     def done(self, attempt: Attempt) -> None:
         self.create(attempt.path + "done.json", {"attempt": attempt.number})
@@ -283,6 +282,11 @@ class Claim:
 
 def prepared_name(attempt: Attempt, tenant: str) -> str:
     return f"{attempt.path}runs/{segment(tenant)}.json"
+
+
+def published_name(tenant: str) -> str:
+    """Relative to the attempt's path."""
+    return f"published/{segment(tenant)}.json"
 
 
 def interval_of(record: Record) -> Interval:

@@ -38,8 +38,7 @@ class PartitionColumn:
         wide = values.cast(pa.int64())
         rest = pc.subtract(wide, pc.multiply(pc.divide(wide, self.shards), self.shards))
         # Arrow's division truncates towards zero: a negative rest belongs to the shard that counts from above.
-        rest = pc.if_else(pc.less(rest, 0), pc.add(rest, self.shards), rest)
-        return rest
+        return pc.if_else(pc.less(rest, 0), pc.add(rest, self.shards), rest)
 
 
 def texts(values: pa.Array) -> pa.Array:

@@ -36,10 +36,12 @@ class Window:
 class Binding:
     """An export bound to its source: columns, types and transforms, all checked against each other."""
 
-    columns: tuple[str, ...]  # the source's names, as read
-    names: tuple[str, ...]  # what they are called from then on: the contract's names
-    as_text: frozenset[str]  # source names
-    output: pa.Schema  # after transforms, before the format
+    columns: tuple[
+        str, ...
+    ]  # as read, by the source's names: checks, routing and transforms know them by these
+    as_text: frozenset[str]
+    read: pa.Schema  # of what is read, in the order of `columns`
+    output: pa.Schema  # after transforms, by the contract's names, before the format
     recipient: Sequence[Mapping[str, Any]]  # the manifest's schema
     policy: Sequence[Mapping[str, Any]]
     transforms: tuple[Transform, ...]
@@ -68,9 +70,9 @@ class Job:
     keys: Keys
     binding: Callable[[], Binding]
     checks: Callable[[Binding, datetime, Path, int], list[Check]]
-    standing: Callable[[Clock], Standing]
-    tenant_column: str | None = None  # by its name after reading
-    tenant_source: str | None = None  # by the source's name
+    standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
+    tenant_column: str | None = None
+    in_order: bool = False  # a check judges the order of rows
     window: Window | None = None
     newest: Newest | None = None
     safety_lag: float | None = None  # seconds

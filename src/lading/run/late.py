@@ -29,8 +29,8 @@ def find_late(
     delivered = sorted({sweep.interval for sweep in history.sweeps})
     starts = [interval.start for interval in delivered]
     columns = [window.column, window.arrival]
-    if job.tenant_source is not None and job.tenant_source not in columns:
-        columns.append(job.tenant_source)
+    if job.tenant_column is not None and job.tenant_column not in columns:
+        columns.append(job.tenant_column)
     query = Query(
         dataset=job.dataset,
         columns=tuple(columns),
@@ -66,10 +66,10 @@ def _distinct(
 ) -> list[tuple[str, datetime, datetime]]:
     """(tenant, window value, newest arrival), once for each tenant and window value of the batch."""
     table = pa.table({"at": _instants(batch.column(window)), "arrival": _instants(batch.column(arrival))})
-    if job.tenant_source is None:
+    if job.tenant_column is None:
         table = table.append_column("tenant", pa.array([DEFAULT_TENANT] * len(table), pa.string()))
     else:
-        table = table.append_column("tenant", texts(batch.column(job.tenant_source)))
+        table = table.append_column("tenant", texts(batch.column(job.tenant_column)))
     groups = table.group_by(["tenant", "at"]).aggregate([("arrival", "max")])
     return list(
         zip(

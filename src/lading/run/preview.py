@@ -16,14 +16,14 @@ from lading.run.job import Job
 def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.Table:
     """At most ``limit`` rows of the source, whatever their interval, transformed as a delivery would be."""
     binding = job.binding()
-    member = Member(job.tenant_source, tenants) if job.tenant_source and tenants else None
+    member = Member(job.tenant_column, tenants) if job.tenant_column and tenants else None
     query = Query(job.dataset, binding.columns, binding.as_text, job.types, member=member, whole_parts=True)
     cutter = Cutter(job.tenant_column, (), DEFAULT_TENANT)
     found: list[pa.RecordBatch] = []
     missing = limit
     with job.source.open(query) as reading, closing(_batches(reading)) as batches:
         for batch in batches:
-            for key, rows in cutter.cut(batch.slice(0, missing).rename_columns(list(binding.names))):
+            for key, rows in cutter.cut(batch.slice(0, missing)):
                 for transform in binding.transforms:
                     rows = transform.apply(rows, lambda tenant=key.tenant: job.keys.tenant_key(tenant))  # type: ignore[misc]
                 found.append(rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from lading.errors import LadingError
 from lading.events import RunPublished, Waiting
-from lading.journal.log import Attempt, Seen
+from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
 from lading.run.job import Job
 
@@ -27,29 +28,28 @@ class Blocked:
         self.runs.append((record, run, error))
 
 
-def roll_forward(job: Job, seen: Mapping[Any, list[Seen]], blocked: Blocked, *, wait: bool) -> None:
-    """Publishes every sealed attempt that is not done, and fences those whose owner is dead."""
-    for attempts in seen.values():
-        for at in attempts:
-            if at.done:
-                continue
-            if not at.ended:
-                _fence_if_dead(job, at)
-                continue
-            record = job.journal.end(at.attempt)
-            if record["status"] != "sealed":
-                continue
-            attempt = at.attempt
-            job.journal.settle(
-                attempt,
-                wait=wait,
-                upto="done.json",
-                waiting=lambda owner, a=attempt: job.on_event(Waiting(job.export, a.start, str(owner))),  # type: ignore[misc]
-            )
-            publish(job, attempt, record, blocked)
+def roll_forward(job: Job, seen: Mapping[datetime, list[Seen]], blocked: Blocked, *, wait: bool) -> None:
+    """Publishes every sealed attempt that is not done, and fences those whose owner is gone."""
+    for at in [at for attempts in seen.values() for at in attempts if not at.done]:
+        if not at.ended:
+            _fence_if_gone(job, at)
+        elif job.journal.end(at.attempt)["status"] == "sealed":
+            _finish(job, at.attempt, blocked, wait)
 
 
-def _fence_if_dead(job: Job, at: Seen) -> None:
+def _finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
+    """Publishes what another process has sealed, once that is dead; a live one is waited for."""
+
+    def told(owner: Owner) -> None:
+        job.on_event(Waiting(job.export, attempt.start, str(owner)))
+
+    job.journal.settle(attempt, wait=wait, upto="done.json", waiting=told)
+    now = job.journal.seen(attempt.export, attempt.start)[attempt.start][attempt.number - 1]
+    if not now.done:
+        publish(job, attempt, job.journal.end(attempt), blocked, now.names)
+
+
+def _fence_if_gone(job: Job, at: Seen) -> None:
     """An owner that is plainly gone need not be waited for, whether its sweep is wanted now or not."""
     if "claim.json" in at.names and Owner.of(job.journal.claim_of(at.attempt)["owner"]).gone():
         job.journal.abandon(at.attempt)
@@ -76,30 +76,33 @@ def clean_before(job: Job, attempt: Attempt) -> None:
             job.journal.create(at.attempt.path + "cleaned.json", {})
 
 
-def publish(job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Blocked) -> dict[str, str]:
+def publish(
+    job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Blocked, already: Container[str] = ()
+) -> dict[str, str]:
     """Publishes the runs of one seal; returns where their manifests stand, by tenant.
 
-    A run whose destination is out of reach stays committed; its error goes to ``blocked``.
+    ``already``: the attempt's records, among them those of runs that are published. A run whose destination is out of
+    reach stays committed; its error goes to ``blocked``.
     """
     manifests: dict[str, str] = {}
     complete = True
-    unclean = None
+    unclean: LadingError | None = None
     try:
         clean_before(job, attempt)
-    except LadingError as error:
-        unclean = error
+    except LadingError as caught:
+        unclean = caught
     for run in record["runs"]:
-        if run["status"] != "committed":
-            continue
         tenant = run["tenant"]
-        error = unclean or blocked.errors.get(tenant)
+        if run["status"] != "committed" or published_name(tenant) in already:
+            continue
+        error: LadingError | None = unclean or blocked.errors.get(tenant)
         if error is None:
             try:
                 commit = json.loads(job.journal.prepared(attempt, run))
                 manifests[tenant] = job.channel.publish(commit)
                 job.journal.publish(attempt, tenant, run["run_id"])
-            except LadingError as failure:
-                error = failure
+            except LadingError as caught:
+                error = caught
         if error is not None:
             blocked.add(record, run, error)
             complete = False

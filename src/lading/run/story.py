@@ -73,7 +73,7 @@ class Story:
         job = self.job
         history = self._catch_up()
         clock = clock_of(job)
-        standing = job.standing(clock)
+        standing = job.standing(clock, self.asked.end)
         due = plan(standing, history, clock, self.asked)
         self._report_not_due(due)
         skipped = due.skipped
@@ -106,7 +106,7 @@ class Story:
     def _late(self, history: History, clock: Clock) -> History:
         """Late rows of delivered intervals, as additions; then notes that they were looked for."""
         job = self.job
-        standing = job.standing(clock)
+        standing = job.standing(clock, self.asked.end)
         where = late_window(standing, history, self.asked)
         if where is None:
             return history

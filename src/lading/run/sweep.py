@@ -54,8 +54,8 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         if window.arrival is not None:
             ranges.append(Range(window.arrival, plan.since, clock.arrived))
     member = None
-    if job.tenant_source is not None and plan.only_named:
-        member = Member(job.tenant_source, tuple(run.tenant for run in plan.runs))
+    if job.tenant_column is not None and plan.only_named:
+        member = Member(job.tenant_column, tuple(run.tenant for run in plan.runs))
     return Query(
         dataset=job.dataset,
         columns=binding.columns,
@@ -64,7 +64,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         ranges=tuple(ranges),
         member=member,
         newest=job.newest,
-        whole_parts=job.newest is not None,
+        whole_parts=job.newest is not None or job.in_order,
     )
 
 
@@ -180,7 +180,7 @@ class Attempt:
     def _lane(
         self, reading: Reading, router: Router, parts: Sequence[Part], count: int, checks: Sequence[Check]
     ) -> Callable[[Callable[[], None]], Router]:
-        job, names = self._job, list(self._binding.names)
+        job = self._job
 
         def work(check: Callable[[], None]) -> Router:
             try:
@@ -188,10 +188,9 @@ class Attempt:
                     rows = 0
                     for batch in ahead(reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8):
                         check()
-                        named = batch.rename_columns(names)
                         for promise in checks:
-                            promise.observe(named)
-                        router.feed(named)
+                            promise.observe(batch)
+                        router.feed(batch)
                         rows += batch.num_rows
                         job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
                     job.on_event(PartRead(job.export, part.index, count, rows))

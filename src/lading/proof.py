@@ -126,7 +126,7 @@ def verify(store: Store, prefix: str = "", *, deep: Deep | None = None) -> Repor
     with ThreadPoolExecutor(WORKERS) as pool:
         for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
             report.problems.extend(found)
-    for delivery, entry in jobs:
+    for _, entry in jobs:
         if "rows" in entry:
             report.files += 1
             report.rows += int(entry["rows"])

@@ -1,0 +1,286 @@
+"""Binding an export to its source: which columns are read, as what, and what recipients get of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lading.contract import Contract, contract_checks, unmapped_quality
+from lading.contract.types import fit
+from lading.documents import Document
+from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
+from lading.export.definition import Export
+from lading.manifest import OPEN_CLASSIFICATIONS
+from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Source, Transform
+from lading.run import Binding
+from lading.transforms.checks import parse_check
+from lading.transforms.consent import Consent
+from lading.transforms.mask import Mask
+from lading.transforms.select import Exclude, Rename, Select
+
+# Told to recipients where a column is text because common readers cannot hold its type.
+_TEXT_KINDS = frozenset({"decimal", "interval", "uuid", "money", "timetz"})
+
+
+@dataclass(frozen=True, slots=True)
+class Binder:
+    """Everything that binding looks at. ``document`` is the export's file, for places in messages."""
+
+    export: Export
+    document: Document
+    contract: Contract
+    source: Source
+    dataset: Dataset
+    format: Format
+    transforms: Sequence[Transform]
+
+    def bind(self) -> Binding:
+        """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
+        described, as_text = self._described()
+        excluded = self._excluded()
+        promised = [f.column for f in self.contract.fields if f.column not in excluded]
+        wanted = list(dict.fromkeys([*promised, *self._needed()]))
+        self._known(wanted, described)
+        read = pa.schema([described.field(name) for name in wanted])
+        transforms = self._pruned(excluded, described, set(wanted))
+        output = read
+        for transform in transforms:
+            output = self._bound(transform, output)
+        last = self._last(output)
+        output = last[1].bind(last[0].bind(output))
+        recipient = self.format.schema(output, self.export.types)
+        return Binding(
+            columns=tuple(wanted),
+            as_text=as_text,
+            read=read,
+            output=output,
+            recipient=[self._column(f) for f in recipient],
+            policy=self._policy(transforms, excluded),
+            transforms=(*transforms, *last),
+            notices=self._notices(output, described),
+            open_columns=self._open(recipient),
+        )
+
+    def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
+        """The export's checks and those that the contract implies, bound to what is read."""
+        whole = self.export.mode == "full_refresh"
+        scope = (self.export.tenants.column,) if self.export.tenants else ()
+        proven = self.source.unique_keys(self.dataset)
+        read = set(binding.columns)
+        implied = [_readable(check, read) for check in contract_checks(self.contract, whole=whole)]
+        stated = [dict(check) for check in self.export.checks]
+        made: list[Check] = []
+        for index, check in enumerate([*stated, *(c for c in implied if c and c not in stated)]):
+            own = index < len(stated)
+            place = self.document.path, self.document.line("checks", index) if own else 0
+            try:
+                parsed = parse_check(check, scope=scope, now=now, memory=memory, spill=spill, proven=proven)
+                for each in parsed:
+                    each.bind(binding.read)
+            except (ValueError, InvalidProject) as error:
+                reason = str(error) if own else f"a check that {self.contract.path} implies: {error}"
+                raise InvalidProject(problems=[Problem(*place, reason)]) from error
+            made.extend(parsed)
+        return made
+
+    # --- columns
+
+    def _described(self) -> tuple[pa.Schema, frozenset[str]]:
+        """The source's columns, those as text that the contract declares strings; every promised field judged."""
+        types = self.export.types
+        schema = self.source.describe(self.dataset, types)
+        self._promised(schema)
+        verdicts = {f.column: fit(f, schema.field(f.column)) for f in self.contract.fields}
+        as_text = frozenset(column for column, verdict in verdicts.items() if verdict.verdict == "as_text")
+        if as_text:
+            schema = self.source.describe(self.dataset, types, as_text)
+            for f in self.contract.fields:
+                if f.column in as_text:
+                    verdicts[f.column] = fit(f, schema.field(f.column), as_text=True)
+        reasons = [
+            f"{f.name}: {verdicts[f.column].reason}"
+            for f in self.contract.fields
+            if verdicts[f.column].verdict == "refused" and f.column not in self._excluded()
+        ]
+        if reasons:
+            raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
+        return schema, as_text
+
+    def _where(self) -> str:
+        return self.dataset.table or self.dataset.files or f"the query of {self.export.name}"
+
+    def _promised(self, schema: pa.Schema) -> None:
+        missing = [f.column for f in self.contract.fields if f.column not in schema.names]
+        if missing:
+            near = difflib.get_close_matches(missing[0], schema.names, 1)
+            raise SchemaMismatch(
+                f"{self._where()} lacks what {self.contract.path} promises: {', '.join(missing)}.",
+                hint=f'There is a column "{near[0]}".'
+                if near
+                else "Mend the source, or promise it no longer.",
+            )
+        columns = {f.column for f in self.contract.fields}
+        unknown = [name for name in schema.names if name not in columns]
+        if unknown and self.export.unknown_columns == "refuse":
+            raise Refused(
+                f"{self._where()} has columns that {self.contract.path} does not name: {', '.join(unknown)}.",
+                hint="Name and classify them in the contract, or set unknown_columns: ignore.",
+            )
+
+    def _excluded(self) -> frozenset[str]:
+        """Columns that no later part of the export looks at: they are not even read."""
+        named = {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
+        return frozenset(named - set(self._needed()))
+
+    def _needed(self) -> list[str]:
+        """Columns that the export itself looks at, promised or not."""
+        export, found = self.export, []
+        if export.tenants is not None:
+            found.append(export.tenants.column)
+        found.extend(p.column for p in export.layout.columns)
+        for transform in self.transforms:
+            if isinstance(transform, Consent):
+                found.append(transform.column)
+            elif isinstance(transform, Rename):
+                found.extend(transform.names)
+        for check in export.checks:
+            found.extend(_columns_of(check))
+        return list(dict.fromkeys(found))
+
+    def _known(self, wanted: Sequence[str], described: pa.Schema) -> None:
+        missing = [name for name in wanted if name not in described.names]
+        if missing:
+            near = difflib.get_close_matches(missing[0], described.names, 1)
+            hint = f' – did you mean "{near[0]}"?' if near else ""
+            raise InvalidProject(
+                problems=[
+                    Problem(self.document.path, 0, f'{self._where()} has no column "{missing[0]}"{hint}')
+                ]
+            )
+        refused = [n for n in wanted if pa.types.is_null(described.field(n).type)]
+        if refused:
+            raise SchemaMismatch(f"Column {refused[0]}: its type cannot be carried.")
+
+    # --- transforms
+
+    def _pruned(self, excluded: frozenset[str], described: pa.Schema, wanted: set[str]) -> list[Transform]:
+        """The transforms without those columns of `exclude` that are not read in the first place."""
+        kept: list[Transform] = []
+        for transform in self.transforms:
+            if not isinstance(transform, Exclude):
+                kept.append(transform)
+                continue
+            self._known(transform.columns, described)
+            rest = tuple(c for c in transform.columns if c not in excluded and c in wanted)
+            if rest:
+                kept.append(Exclude(rest))
+        return kept
+
+    def _bound(self, transform: Transform, schema: pa.Schema) -> pa.Schema:
+        try:
+            return transform.bind(schema)
+        except InvalidProject as error:
+            index = list(self.transforms).index(transform) if transform in self.transforms else 0
+            place = self.document.line("transforms", index)
+            raise InvalidProject(problems=[Problem(self.document.path, place, str(error))]) from error
+
+    def _last(self, schema: pa.Schema) -> tuple[Select, Rename]:
+        """Down to what is promised, by the names that recipients know."""
+        fields = {f.column: f.name for f in self.contract.fields} | {
+            f.name: f.name for f in self.contract.fields
+        }
+        kept = tuple(name for name in schema.names if name in fields)
+        if not kept:
+            raise InvalidProject(
+                problems=[self.document.problem("no promised column is left to deliver", "transforms")]
+            )
+        return Select(kept), Rename({name: fields[name] for name in kept if fields[name] != name})
+
+    # --- what is told
+
+    def _column(self, field: pa.Field) -> dict[str, Any]:
+        promised = self.contract.field(field.name)
+        return {
+            "name": field.name,
+            "type": str(field.type),
+            "logical": (field.metadata or {}).get(LOGICAL, b"").decode() or None,
+            "nullable": bool(field.nullable),
+            "classification": promised.classification if promised else None,
+        }
+
+    def _open(self, recipient: pa.Schema) -> frozenset[str]:
+        masked = {c for t in self.transforms if isinstance(t, Mask) for c in t.actions}
+        return frozenset(
+            f.name
+            for f in self.contract.fields
+            if (f.classification or "").lower() in OPEN_CLASSIFICATIONS
+            and f.column not in masked
+            and f.name not in masked
+            and f.name in recipient.names
+        )
+
+    def _policy(self, transforms: Sequence[Transform], excluded: frozenset[str]) -> list[Mapping[str, Any]]:
+        actions: list[Mapping[str, Any]] = [{"column": c, "action": "excluded"} for c in sorted(excluded)]
+        for transform in transforms:
+            actions.extend({"column": a.column, "action": a.action} for a in transform.policy())
+        return actions
+
+    def _notices(self, output: pa.Schema, described: pa.Schema) -> tuple[str, ...]:
+        told: list[str] = []
+        for field in output:
+            metadata = field.metadata or {}
+            logical = metadata.get(LOGICAL, b"").decode()
+            if logical in _TEXT_KINDS and pa.types.is_string(field.type):
+                told.append(f"{field.name}: {metadata.get(NATIVE, b'').decode()} is delivered as text")
+        columns = {f.column for f in self.contract.fields}
+        unknown = sorted(set(described.names) - columns)
+        if unknown:
+            told.append(f"not in the contract and not delivered: {', '.join(unknown)}")
+        whole = self.export.mode == "full_refresh"
+        told.extend(
+            f"promised and not checked: {promise}" for promise in unmapped_quality(self.contract, whole=whole)
+        )
+        for transform in self.transforms:
+            if isinstance(transform, Mask):
+                told.extend(transform.warnings())
+        told.extend(self.format.notices())
+        if self.export.window is not None and self.export.window.late == "ignore":
+            told.append("rows that arrive after their interval was delivered are not delivered")
+        return tuple(told)
+
+
+def _columns_of(check: Mapping[str, Any]) -> list[str]:
+    """The columns that one entry of `checks:` names."""
+    found: list[str] = []
+    for name, value in check.items():
+        if name in ("on_violation", "row_count"):
+            continue
+        if isinstance(value, list) or (isinstance(value, Mapping) and name in ("range", "regex", "in")):
+            found.extend(str(v) for v in value)
+        elif isinstance(value, Mapping):
+            for key in ("column", "by", "columns", "debit", "credit", "amount"):
+                inner = value.get(key)
+                found.extend([inner] if isinstance(inner, str) else [str(v) for v in inner or ()])
+        elif isinstance(value, str):
+            found.append(value)
+    return found
+
+
+def _readable(check: dict[str, object], read: set[str]) -> dict[str, object] | None:
+    """An implied check, without columns that the export excludes."""
+    (name, value), *_ = check.items()
+    if isinstance(value, list):
+        kept = [v for v in value if v in read]
+        if name == "not_null":
+            return {**check, name: kept} if kept else None
+        return check if kept == value else None
+    if isinstance(value, Mapping) and name in ("range", "regex", "in"):
+        inside = {k: v for k, v in value.items() if k in read}
+        return {**check, name: inside} if inside else None
+    return check if all(c in read for c in _columns_of(check)) else None

@@ -1,0 +1,437 @@
+"""A project: its files, checked against each other, and what can be done with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lading.assemble import Workshop, open_format, open_transforms
+from lading.binding import Binder
+from lading.channels.drop import Destination, DropChannel
+from lading.contract import Contract, load_contract
+from lading.documents import Document, expand, load, validate
+from lading.errors import InvalidProject, Problem
+from lading.events import Event
+from lading.export.definition import Export, LateColumn, definition_hash
+from lading.export.interval import Interval, grid, parse_every
+from lading.export.schedule import Schedule, last_tick, next_tick
+from lading.journal.log import Journal
+from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
+from lading.ports import Dataset, Newest
+from lading.routing.keys import PartitionColumn
+from lading.run import Job, Result, preview, run
+from lading.run.job import Window
+from lading.run.outlook import Outlook, outlook
+from lading.settings import ProjectSettings, load_settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAILY = Schedule(every=parse_every("1 day"))
+OnEvent = Callable[[Event], object]
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with `lading.yaml`, contracts and exports. Made by `load`."""
+
+    files: ProjectSettings
+    exports: Mapping[str, Export]
+    contracts: Mapping[str, Contract]  # by name@major
+    documents: Mapping[str, Document] = field(repr=False)  # of exports, by name
+    _workshop: Workshop = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str] = ".",
+        *,
+        environ: Mapping[str, str] | None = None,
+        **overrides: object,
+    ) -> Project:
+        """Reads and checks every file of the project in the folder ``path``.
+
+        ``environ`` is where variables come from, the process's environment by default; ``overrides`` are settings of
+        `lading.yaml` such as ``environment="dev"``. Raises InvalidProject with every problem found.
+        """
+        root = Path(path)
+        given = os.environ if environ is None else environ
+        if not (root / "lading.yaml").is_file():
+            raise InvalidProject(
+                f"There is no lading.yaml in {root.resolve()}.",
+                hint="Go to the project's folder, name it with --project, or make one: lading init.",
+            )
+        problems: list[Problem] = []
+        files = _gathered(problems, lambda: load_settings(root, given, overrides))
+        contracts = _contracts(root, problems)
+        exports, documents = _exports(root, given, problems)
+        if files is None:
+            raise InvalidProject(problems=problems)
+        project = cls(files, exports, contracts, documents, Workshop(files))
+        for name in exports:
+            problems.extend(project._contradictions(name))
+        if problems:
+            raise InvalidProject(problems=problems)
+        return project
+
+    # --- what can be done
+
+    def run(
+        self,
+        export: str,
+        *,
+        tenants: Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        revise: bool = False,
+        reason: str = "",
+        as_of: datetime | None = None,
+        wait: bool = True,
+        on_event: OnEvent | None = None,
+    ) -> list[Result]:
+        """Delivers everything that is due, or what is asked for, and says what became of each run.
+
+        A run that fails is a result with ``status`` "failed"; what makes every run impossible is raised (LadingError).
+        """
+        asked = self._asked(export, tenants, start, end, revise, reason)
+        return run(self.job(export, on_event=on_event, as_of=as_of), asked, wait=wait)
+
+    def backfill(
+        self,
+        export: str,
+        start: datetime,
+        end: datetime,
+        *,
+        tenants: Sequence[str] | None = None,
+        wait: bool = True,
+        on_event: OnEvent | None = None,
+    ) -> list[Result]:
+        """The grid's undelivered intervals between two instants, oldest first; resumable, like every run."""
+        asked = Asked(tuple(tenants) if tenants else None, start, end, backfill=True)
+        return run(self.job(export, on_event=on_event), asked, wait=wait)
+
+    def plan(
+        self,
+        export: str,
+        *,
+        tenants: Sequence[str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        as_of: datetime | None = None,
+    ) -> Outlook:
+        """What a run would do now. Reads the source's catalogue and the journal; writes nothing."""
+        return outlook(self.job(export, as_of=as_of), self._asked(export, tenants, start, end, False, ""))
+
+    def preview(self, export: str, limit: int = 10, tenants: Sequence[str] | None = None) -> pa.Table:
+        """The first rows as the recipient would see them, masks applied."""
+        return preview(self.job(export), limit, tuple(tenants) if tenants else None)
+
+    def validate(self) -> list[str]:
+        """Opens every adapter's settings; returns what is allowed and still worth a warning.
+
+        Raises InvalidProject with every problem found. Connects to nothing.
+        """
+        problems: list[Problem] = []
+        warnings: list[str] = []
+        for name, document in self.documents.items():
+            for check in (lambda d=document: open_format(d, "1"), lambda d=document: open_transforms(d)):
+                try:
+                    made: Any = check()
+                except InvalidProject as error:
+                    problems.extend(error.problems or [Problem(document.path, 0, error.message)])
+                    continue
+                for each in made if isinstance(made, list) else ():
+                    warnings.extend(f"{document.path}: {w}" for w in getattr(each, "warnings", tuple)())
+            warnings.extend(self._advice(name))
+        for name in self.files.settings.stores:
+            _gathered(problems, lambda n=name: self._workshop.store(n))  # type: ignore[misc]
+        if problems:
+            raise InvalidProject(problems=problems)
+        return warnings
+
+    def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:
+        """One export, assembled. Opens its connection and stores, reads nothing yet."""
+        definition = self.export(export)
+        document, settings = self.documents[export], self.files.settings
+        contract = self.contracts[definition.contract]
+        source = self._workshop.source(definition.source.connection)
+        dataset = self._dataset(definition)
+        format = open_format(document, contract.version)
+        transforms = tuple(open_transforms(document))
+        if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms):
+            self._workshop.keys()
+        binder = Binder(definition, document, contract, source, dataset, format, transforms)
+        return Job(
+            project=settings.name,
+            environment=settings.environment,
+            export=export,
+            entity=contract.name,
+            mode=definition.mode,
+            types=definition.types,
+            definition=definition_hash(definition, contract.sha256, dataset.sql),
+            contract={
+                "id": contract.id,
+                "name": contract.name,
+                "version": contract.version,
+                "sha256": contract.sha256,
+            },
+            major=contract.major,
+            source=source,
+            dataset=dataset,
+            origin=_origin(definition),
+            channel=self._channel(definition, format),
+            journal=self.journal(),
+            keys=_LazyKeys(self._workshop),
+            binding=binder.bind,
+            checks=binder.checks,
+            standing=lambda clock, upto: self._standing(definition, clock, upto, as_of),
+            tenant_column=definition.tenants.column if definition.tenants else None,
+            in_order=any("ordered" in check for check in definition.checks),
+            window=_window(definition),
+            newest=_newest(definition),
+            safety_lag=_seconds(definition.window.safety_lag) if definition.window else None,
+            partitions=tuple(
+                PartitionColumn("shard" if p.shards else p.column, p.column, p.shards)
+                for p in definition.layout.columns
+            ),
+            format_name=format.name,
+            codec=format.codec,
+            max_file_size=_max_file_size(document),
+            keep=definition.keep,
+            buffer_memory=settings.buffer_memory,
+            on_event=on_event or (lambda event: None),
+        )
+
+    def journal(self) -> Journal:
+        settings = self.files.settings
+        return Journal(self._workshop.store(settings.journal), settings.lease.total_seconds())
+
+    def export(self, name: str) -> Export:
+        if name not in self.exports:
+            known = sorted(self.exports)
+            hint = f"There are: {', '.join(known)}." if known else "exports/ is empty."
+            raise InvalidProject(f'There is no export "{name}".', hint=hint)
+        return self.exports[name]
+
+    @property
+    def workshop(self) -> Workshop:
+        return self._workshop
+
+    # --- within
+
+    def _asked(
+        self,
+        export: str,
+        tenants: Sequence[str] | None,
+        start: datetime | None,
+        end: datetime | None,
+        revise: bool,
+        reason: str,
+    ) -> Asked:
+        if revise and not reason:
+            raise InvalidProject(
+                "--revise needs --reason: it is written into the manifest and makes a repeat safe."
+            )
+        if tenants and self.export(export).tenants is None:
+            raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
+        return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
+
+    def _contradictions(self, name: str) -> Iterator[Problem]:
+        """Where an export names what is not there."""
+        export, document, settings = self.exports[name], self.documents[name], self.files.settings
+        if export.contract not in self.contracts:
+            yield document.problem(_unknown("contract", export.contract, self.contracts), "contract")
+        if export.source.connection not in settings.connections:
+            yield document.problem(
+                _unknown("connection", export.source.connection, settings.connections), "source", "connection"
+            )
+        for index, store in enumerate((export.destination, *export.copies)):
+            if store not in settings.stores:
+                loc: tuple[str | int, ...] = ("destination",) if index == 0 else ("copies", index - 1)
+                yield document.problem(_unknown("store", store, settings.stores), *loc)
+        if export.source.query and not (self.files.root / export.source.query).is_file():
+            yield document.problem(f"there is no file {export.source.query}", "source", "query")
+        if any(settings.protected(s) for s in (export.destination, *export.copies) if s in settings.stores):
+            yield document.problem(
+                "a protected destination needs approvals, which are not available in this version",
+                "destination",
+            )
+        for tenant, own in self.files.tenants.items():
+            where = self.files.tenant_documents[tenant]
+            if own.destination is not None and own.destination not in settings.stores:
+                yield where.problem(_unknown("store", own.destination, settings.stores), "destination")
+            if own.contract_major:
+                yield where.problem("contract_major is not available in this version", "contract_major")
+
+    def _advice(self, name: str) -> Iterator[str]:
+        export, contract = self.exports[name], self.contracts[self.exports[name].contract]
+        silent = [f.name for f in contract.fields if not f.classification]
+        if silent:
+            yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
+        if export.tenants and not export.tenants.discover and not self.files.tenants:
+            yield f"{self.documents[name].path}: no tenant is known: tenants/ is empty and discover is false"
+
+    def _dataset(self, export: Export) -> Dataset:
+        if export.source.query is not None:
+            return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
+        return Dataset(table=export.source.table, files=export.source.files)
+
+    def _channel(self, export: Export, format: Any) -> DropChannel:
+        stores = [
+            Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
+        ]
+        own = {
+            tenant: Destination(settings.destination, self._workshop.store(settings.destination))
+            for tenant, settings in self.files.tenants.items()
+            if settings.destination is not None and export.tenants is not None
+        }
+        return DropChannel(
+            stores,
+            export.paths(),
+            format,
+            export.types,
+            export=export.name,
+            own=own,
+            pointer=export.mode == "full_refresh",
+        )
+
+    def _standing(
+        self, export: Export, clock: Clock, upto: datetime | None, as_of: datetime | None
+    ) -> Standing:
+        window, schedule = export.window, export.schedule.schedule() if export.schedule else None
+        intervals: tuple[Interval, ...] = ()
+        tick = latest = start = None
+        if export.mode == "append" and window is not None and window.every is not None:
+            until = max(clock.bound, upto or clock.bound)
+            intervals = tuple(grid(window.start, window.every, until, window.end))
+        elif export.mode == "full_refresh":
+            at = last_tick(schedule or DAILY, as_of or clock.now)
+            tick = Interval(at, next_tick(schedule or DAILY, at))
+        elif window is not None:
+            start = window.start
+            latest = last_tick(schedule, clock.bound) if schedule else None
+        active = tuple(sorted(t for t, s in self.files.tenants.items() if s.active))
+        return Standing(
+            mode=export.mode,
+            major=export.contract_major,
+            clock=window.clock if window else "transaction",
+            late=window is not None and isinstance(window.late, LateColumn),
+            grid=intervals,
+            start=start,
+            tick=tick,
+            upto=latest,
+            discover=export.tenants is not None and export.tenants.discover,
+            listed=active if export.tenants is not None else (DEFAULT_TENANT,),
+            inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
+        )
+
+
+class _LazyKeys:
+    """The keyring, opened when a key is asked for: most exports need none."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+
+    def tenant_key(self, tenant: str) -> bytes:
+        return self._workshop.keys().tenant_key(tenant)
+
+    def key_id(self, tenant: str) -> str:
+        return self._workshop.keys().key_id(tenant)
+
+
+def _gathered(problems: list[Problem], read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except InvalidProject as error:
+        problems.extend(error.problems or [Problem("lading.yaml", 0, error.message)])
+        return None
+
+
+def _contracts(root: Path, problems: list[Problem]) -> dict[str, Contract]:
+    found: dict[str, Contract] = {}
+    for path in sorted((root / "contracts").glob("*.y*ml")):
+        contract: Contract | None = _gathered(problems, lambda p=path: load_contract(p, root))  # type: ignore[misc]
+        if contract is None:
+            continue
+        key = f"{contract.name}@{contract.major}"
+        if key in found:
+            problems.append(Problem(contract.path, 0, f"{key} is in {found[key].path} already"))
+        found[key] = contract
+    return found
+
+
+def _exports(
+    root: Path, environ: Mapping[str, str], problems: list[Problem]
+) -> tuple[dict[str, Export], dict[str, Document]]:
+    exports: dict[str, Export] = {}
+    documents: dict[str, Document] = {}
+    for path in sorted((root / "exports").glob("*.y*ml")):
+        document: Document | None = _gathered(problems, lambda p=path: expand(load(p, root), environ))  # type: ignore[misc]
+        if document is None:
+            continue
+        export: Export | None = _gathered(problems, lambda d=document: validate(Export, d))  # type: ignore[misc]
+        if export is None:
+            continue
+        if export.name in exports:
+            problems.append(
+                document.problem(f'"{export.name}" is in {documents[export.name].path} already', "name")
+            )
+        exports[export.name], documents[export.name] = export, document
+    return exports, documents
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    hint = f' – did you mean "{near[0]}"?' if near else (f"; there are {', '.join(names)}" if names else "")
+    return f'there is no {what} "{name}"{hint}'
+
+
+def _origin(export: Export) -> dict[str, Any]:
+    source = export.source
+    return {
+        "connection": source.connection,
+        "project": "",
+        "dataset": source.connection,
+        "table": source.table or source.query or source.files,
+    }
+
+
+def _window(export: Export) -> Window | None:
+    window = export.window
+    if window is None:
+        return None
+    arrival = window.late.column if isinstance(window.late, LateColumn) else None
+    return Window(window.column, window.clock, arrival, _seconds(window.lookback) or 0.0)
+
+
+def _newest(export: Export) -> Newest | None:
+    if not export.incremental or export.window is None or export.merge_key is None:
+        return None
+    return Newest(
+        tuple(export.merge_key), export.window.column, export.tenants.column if export.tenants else None
+    )
+
+
+def _seconds(value: timedelta | None) -> float | None:
+    return value.total_seconds() if value is not None else None
+
+
+def _max_file_size(document: Document) -> int | None:
+    from lading.documents import parse_size
+
+    size = document.data.get("format", {}).get("max_file_size")
+    if size is None:
+        return None
+    try:
+        return parse_size(size)
+    except ValueError as error:
+        raise InvalidProject(
+            problems=[document.problem(f"format.max_file_size {error}", "format", "max_file_size")]
+        ) from error

@@ -1,0 +1,125 @@
+"""What a run would do: plan, sizes, schema, names. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lading.export.identity import instant
+from lading.export.interval import Interval
+from lading.plan import Asked, RunPlan, SweepPlan, plan
+from lading.run.job import Job
+from lading.run.story import clock_of
+from lading.run.sweep import query_of
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One sweep that is due, as far as it can be told before reading."""
+
+    interval: Interval
+    tenants: tuple[str, ...]
+    discover: bool
+    folders: Mapping[str, str]  # of the first known tenant, as an example of names
+    parts: int | None = None
+    rows: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """``unpublished``: sealed sweeps that a run would publish first. ``late``: whether late rows will be looked for."""
+
+    export: str
+    due: tuple[Due, ...]
+    not_due: tuple[Interval, ...]
+    delivered: int
+    unpublished: int
+    bound: str
+    late: bool
+    schema: Sequence[Mapping[str, Any]]
+    policy: Sequence[Mapping[str, Any]]
+    notices: Sequence[str]
+
+    @property
+    def something(self) -> bool:
+        return bool(self.due or self.unpublished)
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "export": self.export,
+            "due": [
+                {
+                    "interval": {"start": instant(d.interval.start), "end": instant(d.interval.end)},
+                    "tenants": list(d.tenants),
+                    "discover": d.discover,
+                    "folders": dict(d.folders),
+                    "parts": d.parts,
+                    "rows": d.rows,
+                    "bytes": d.bytes,
+                }
+                for d in self.due
+            ],
+            "not_due": [{"start": instant(i.start), "end": instant(i.end)} for i in self.not_due],
+            "delivered": self.delivered,
+            "unpublished": self.unpublished,
+            "bound": self.bound,
+            "late": self.late,
+            "schema": [dict(column) for column in self.schema],
+            "policy": [dict(action) for action in self.policy],
+            "notices": list(self.notices),
+            "approvals": [],
+        }
+
+
+SURVEYED = 3
+"""Sweeps whose sizes are asked of the source; the others are like them."""
+
+
+def outlook(job: Job, asked: Asked | None = None) -> Outlook:
+    """Raises what a run would raise before its first row."""
+    asked = asked or Asked()
+    binding = job.binding()
+    clock = clock_of(job)
+    seen = job.journal.seen(job.export)
+    history = job.journal.history(job.export, seen)
+    standing = job.standing(clock, asked.end)
+    due = plan(standing, history, clock, asked)
+    sweeps = []
+    for index, sweep in enumerate(due.sweeps):
+        sizes: dict[str, Any] = {}
+        if index < SURVEYED:
+            with job.source.open(query_of(job, binding, sweep, clock)) as reading:
+                survey = reading.survey()
+            sizes = {"parts": len(survey.parts), "rows": survey.rows, "bytes": survey.bytes}
+        sweeps.append(
+            Due(
+                sweep.interval,
+                tuple(run.tenant for run in sweep.runs),
+                sweep.discover,
+                _folders(job, sweep, len(seen.get(sweep.interval.start, [])) + 1),
+                **sizes,
+            )
+        )
+    sealed = [
+        s for attempts in seen.values() for s in attempts
+        if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
+    ]  # fmt: skip
+    return Outlook(
+        job.export,
+        tuple(sweeps),
+        due.not_due,
+        len(history.runs),
+        len(sealed),
+        instant(clock.bound),
+        standing.late,
+        binding.recipient,
+        binding.policy,
+        binding.notices,
+    )
+
+
+def _folders(job: Job, sweep: SweepPlan, attempt: int) -> Mapping[str, str]:
+    run = sweep.runs[0] if sweep.runs else RunPlan("TENANT")
+    return job.channel.folders(job.names(run, sweep.interval, attempt))
