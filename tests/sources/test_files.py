@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 import pytest
@@ -21,10 +22,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lading.errors import DataRefused, InvalidProject, SchemaMismatch, SourceUnavailable
+from lading.errors import DataRefused, InvalidProject, SchemaMismatch, SourceUnavailable, StoreUnavailable
 from lading.ports import LOGICAL, NATIVE, REFUSED, Dataset, Newest, Query, Range, Reading, Source
 from lading.sources.files import FilesOptions, FilesSource
 from lading.sources.files_names import compiled
+from lading.sources.memory import MemorySource
 from lading.stores.local import LocalStore
 from lading.stores.memory import MemoryStore
 from lading.testing.source import EPOCH, SourceSuite, collect, rows
@@ -199,6 +201,48 @@ def test_a_file_that_changes_after_the_survey_ends_the_reading(change: str, tmp_
             store.put("x.parquet", parquet(rows(40_000)))
         with pytest.raises(SourceUnavailable, match=r"x\.parquet .* has (changed|gone)"):
             list(batches)
+
+
+class _Failing:
+    """No more than a `Download`, and the connection is lost after ``calls`` reads."""
+
+    def __init__(self, data: bytes, calls: int) -> None:
+        self._file, self._calls = io.BytesIO(data), calls
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._calls -= 1
+        if self._calls < 0:
+            raise StoreUnavailable("the connection was lost")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"),
+    [("x.parquet", 0), ("x.parquet", 1), ("x.csv", 0), ("x.csv", 1), ("x.jsonl", 1)],
+)
+def test_a_store_that_goes_away_makes_the_source_unavailable(name: str, calls: int) -> None:
+    class Store(MemoryStore):
+        calls = 10**6
+
+        def read(self, name: str) -> Any:
+            return _Failing(self.get(name), self.calls)
+
+    store = Store()
+    store.put(name, {"x.parquet": parquet(rows(3000)), "x.csv": b"a\n1\n", "x.jsonl": b'{"a":1}'}[name])
+    source = FilesSource(FilesOptions(), store)
+    assert read(source, name).num_rows
+    store.calls = calls
+    with pytest.raises(SourceUnavailable, match="connection was lost"):
+        read(source, name)
 
 
 # --- the same columns in all files --------------------------------------------------------------------------------
@@ -499,6 +543,30 @@ def test_a_value_refused_while_keys_are_ranked_is_said_as_it_is() -> None:
     source = files({"columns": {"o": "int8"}}, x__csv=b"k,o\n1,1\n1,x\n2,300\n")
     with pytest.raises(DataRefused, match=r'x\.csv: column "o" holds 2 values that are no int8'):
         read(source, "*", "k", newest=Newest(("k",), "o"))
+
+
+KEYS = st.none() | st.sampled_from([0.0, -0.0, 1.5, 2.0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(KEYS, st.none() | st.sampled_from("ab"), st.none() | st.integers(0, 3)), max_size=25)
+)
+def test_the_newest_are_those_of_the_source_in_memory(values: list[tuple[Any, Any, Any]]) -> None:
+    schema = pa.schema({"n": pa.int64(), "k": pa.float64(), "by": pa.string(), "o": pa.int64()})
+    table = pa.Table.from_pylist(
+        [{"n": n, "k": k, "by": by, "o": o} for n, (k, by, o) in enumerate(values)], schema=schema
+    )
+    table = table.set_column(1, "k", pc.add(table.column("k"), 0.0))  # one zero: -0.0 is a key of its own
+    rule = Newest(("k", "by"), "o", "by")
+    found = []
+    for source, dataset in (
+        (MemorySource({"t": table}), Dataset(table="t")),
+        (files(a__parquet=parquet(table, row_group_size=4)), Dataset(files="*")),
+    ):
+        with source.open(Query(dataset, ("n",), newest=rule)) as reading:
+            found.append((sorted(collect(reading).column("n").to_pylist()), reading.superseded()))
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

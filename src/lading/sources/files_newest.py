@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused, LadingError
+from lading.errors import DataRefused
 from lading.ports import Newest
 from lading.sources.files_types import is_binary, is_moment
 from lading.sources.files_values import Refuse, micros, text
@@ -64,7 +64,7 @@ def kept(rule: Newest, batches: Iterator[pa.RecordBatch], memory: int) -> Iterat
         select p from (
             select p, row_number() over (partition by {keys} order by o desc nulls last, p desc) as rank from rows
         ) where rank = 1 order by p"""
-    failure: list[LadingError] = []
+    failure: list[BaseException] = []
     with tempfile.TemporaryDirectory(prefix="lading-newest-") as folder, duckdb.connect() as connection:
         settings = {"memory_limit": f"{memory}B", "temp_directory": folder, "threads": 2}
         for name, value in settings.items():
@@ -114,13 +114,13 @@ class Places:
 
 
 def _watched(
-    first: pa.RecordBatch, rest: Iterator[pa.RecordBatch], failure: list[LadingError]
+    first: pa.RecordBatch, rest: Iterator[pa.RecordBatch], failure: list[BaseException]
 ) -> Iterator[pa.RecordBatch]:
     """DuckDB turns an error of its input into one of its own, with no more than the message."""
     yield first
     try:
         yield from rest
-    except LadingError as error:
+    except BaseException as error:
         failure.append(error)
         raise
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lading.ports import Download, Range
-from lading.sources.files_records import BATCH_BYTES, BATCH_ROWS, Group, Look, Tally, Wanted
+from lading.sources.files_records import BATCH_BYTES, BATCH_ROWS, Group, Handle, Look, Tally, Wanted
 from lading.sources.files_types import Column
 from lading.sources.files_values import DAY
 
@@ -87,7 +87,7 @@ class ParquetFiles:
 
 def _open(file: Download, metadata: Any = None, *, at_once: bool = False, int96: str = "us") -> Any:
     return pq.ParquetFile(
-        pa.PythonFile(file, mode="r"),
+        pa.PythonFile(Handle(file), mode="r"),
         metadata=metadata,
         pre_buffer=at_once,
         buffer_size=0 if at_once else _STREAM,

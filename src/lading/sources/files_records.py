@@ -93,9 +93,21 @@ class Tally:
         return DataRefused(f"{where}: {'; '.join(said)}.", hint=" ".join(self.hints) or None)
 
 
+class Handle:
+    """A download as Arrow wants files: it asks whether they are closed, and may close them more than once."""
+
+    def __init__(self, file: Download) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self.closed = False
+
+    def close(self) -> None:
+        """The download is closed by who opened it."""
+        self.closed = True
+
+
 def plain_bytes(file: Download, codec: str) -> Any:
     """The file's bytes, decompressed: ``codec`` is gz, zst or nothing. A damaged or short file ends in OSError."""
-    source = pa.PythonFile(file, mode="r")
+    source = pa.PythonFile(Handle(file), mode="r")
     return pa.CompressedInputStream(source, {"gz": "gzip", "zst": "zstd"}[codec]) if codec else source
 
 
