@@ -692,6 +692,11 @@ def test_dialects_of_csv() -> None:
         "a": ['5"'],
         "b": ['6"x"'],
     }
+    for end in (b"\r", b"\r\n", b"\n"):
+        for cut in (1, 2, 3, 100):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("lading.sources.files_records.records.__defaults__", (cut,))
+                assert read(files(x__csv=end.join([b"a", b"1", b"2"])), "*").to_pydict() == {"a": ["1", "2"]}
     alone = read(files(x__csv=b'a\n\n""\nx\n'), "*").column("a").to_pylist()
     assert alone == [None, "", "x"]
 
@@ -705,6 +710,7 @@ def test_dialects_of_csv() -> None:
         (b"a,b\n1,2\n3\n", "1 or more rows that do not have 2 fields; row 2 has 1"),
         (b"a,b\n1,2,3\n", "1 or more rows that do not have 2 fields; row 1 has 3"),
         (b"a,\n", "no name for column 2"),
+        (b"a,\xff\n1,2\n", "a header that is not UTF-8"),
     ],
 )
 def test_csv_that_is_none_is_refused(data: bytes, says: str) -> None:

@@ -92,6 +92,8 @@ class CsvFiles:
 
     def _names(self, header: bytes) -> list[str]:
         self._check_quotes(header)
+        if not _is_utf8(header):
+            raise SchemaMismatch("has a header that is not UTF-8.", hint="Convert the file to UTF-8.")
         reader = pc_csv.open_csv(
             pa.BufferReader(header + b"\n"),
             read_options=pc_csv.ReadOptions(block_size=len(header) + 2, use_threads=False),
@@ -158,12 +160,13 @@ class CsvFiles:
         return np.setdiff1d(quotes, escaped, assume_unique=True), escaped
 
     def _line_ends(self, buffer: np.ndarray) -> np.ndarray:
-        """Where line feeds stand that end a record. The buffer begins with a record."""
+        """The last bytes of records, of which one begins the buffer: line feeds, and returns without one."""
         quotes, escaped = self._quotes(buffer)
-        feeds = np.flatnonzero(buffer == _LINE_FEED)
-        if len(escaped):
-            feeds = np.setdiff1d(feeds, escaped, assume_unique=True)
-        return feeds[np.searchsorted(quotes, feeds) % 2 == 0] if len(quotes) else feeds
+        ends = buffer == _LINE_FEED
+        ends[:-1] |= (buffer[:-1] == _RETURN) & ~ends[1:]  # the last may yet be followed by one
+        ends[escaped[escaped < len(ends)]] = False
+        lines = np.flatnonzero(ends)
+        return lines[np.searchsorted(quotes, lines) % 2 == 0] if len(quotes) else lines
 
     def _ends(self, data: bytes) -> int:
         ends = self._line_ends(np.frombuffer(data, np.uint8))
@@ -190,3 +193,11 @@ class CsvFiles:
                 f"has {int(astray.sum())} or more quotes in the middle of a field.",
                 hint="Are `delimiter`, `quote` and `escape` those of the file?",
             )
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
