@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         Retryable,
     )
     from lading.project import Project
-    from lading.reading import files, verify
-    from lading.run import Result
     from lading.proof import Report
+    from lading.recipient import files, verify
+    from lading.run import Result
 
 __version__ = "0.1.0"
 
@@ -52,8 +52,8 @@ _HOMES = {
     "Project": "lading.project",
     "Result": "lading.run",
     "Report": "lading.proof",
-    "verify": "lading.reading",
-    "files": "lading.reading",
+    "verify": "lading.recipient",
+    "files": "lading.recipient",
 }
 
 

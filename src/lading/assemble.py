@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -19,17 +19,24 @@ from lading.settings import ProjectSettings
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Where an adapter and its options live; imported when it is used. ``extra`` is what brings its dependencies."""
+    """Where an adapter and its options live; imported when it is used.
+
+    ``extra`` is what brings its dependencies, ``needs`` what its factory takes beside its options.
+    """
 
     module: str
     factory: str
     options: str
     extra: str = ""
+    needs: Literal["", "store", "root"] = ""
 
 
 SOURCES: Mapping[str, Adapter] = {
     "postgres": Adapter("lading.sources.postgres", "PostgresSource", "PostgresOptions", extra="postgres"),
-    "files": Adapter("lading.sources.files", "FilesSource", "FilesOptions"),
+    "embedded": Adapter(
+        "lading.sources.embedded", "EmbeddedSource", "EmbeddedOptions", extra="embedded", needs="root"
+    ),
+    "files": Adapter("lading.sources.files", "FilesSource", "FilesOptions", needs="store"),
 }
 FORMATS: Mapping[str, Adapter] = {
     "parquet": Adapter("lading.formats.parquet", "ParquetFormat", "ParquetOptions"),
@@ -83,16 +90,23 @@ def _options(
 def open_format(document: Document, version: str) -> Format:
     """The format of an export; ``version`` is its contract's, for formats that carry it."""
     at: Loc = ("format",)
-    section = document.data.get("format", {"type": "parquet"})
-    adapter = choose(FORMATS, section.get("type"), document, at, "format")
     if "format" not in document.data:
-        return _made(_load(adapter, adapter.factory)(_load(adapter, adapter.options)()))
+        return format_of({"type": "parquet"})
+    section = document.data["format"]
+    adapter = choose(FORMATS, section.get("type"), document, at, "format")
     extra = {"schema_version": version} if section.get("schema_version_column") else None
-    return _made(_load(adapter, adapter.factory)(_options(adapter, document, at, extra)))
+    made: Format = _load(adapter, adapter.factory)(_options(adapter, document, at, extra))
+    return made
 
 
-def _made(format: Format) -> Format:
-    return format
+def format_of(section: Mapping[str, Any]) -> Format:
+    """The format that a manifest describes. Raises ValueError for one that this version does not know."""
+    if section.get("type") not in FORMATS:
+        raise ValueError(f"this version does not know the format {section.get('type')!r}")
+    adapter = FORMATS[section["type"]]
+    own = {key: value for key, value in section.items() if key not in _OURS}
+    made: Format = _load(adapter, adapter.factory)(_load(adapter, adapter.options).model_validate(own))
+    return made
 
 
 def open_transforms(document: Document) -> list[Transform]:
@@ -150,18 +164,16 @@ class Workshop:
             document, at = self._files.document, ("connections", name)
             section = connections[name]
             adapter = choose(SOURCES, section.get("type"), document, at, "kind of connection")
-            made = _load(adapter, adapter.factory)
-            options = _options(adapter, document, at)
-            if section["type"] == "files":
-                if not isinstance(section.get("store"), str):
-                    raise InvalidProject(
-                        problems=[
-                            document.problem(f"connections.{name}.store is missing: it names a store", *at)
-                        ]
-                    )
-                self._sources[name] = made(options, self.store(section["store"]))
+            make, options = _load(adapter, adapter.factory), _options(adapter, document, at)
+            if adapter.needs == "store" and not isinstance(section.get("store"), str):
+                problem = document.problem(f"connections.{name}.store is missing: it names a store", *at)
+                raise InvalidProject(problems=[problem])
+            if adapter.needs == "store":
+                self._sources[name] = make(options, self.store(section["store"]))
+            elif adapter.needs == "root":
+                self._sources[name] = make(options, self._files.root)
             else:
-                self._sources[name] = made(options)
+                self._sources[name] = make(options)
         return self._sources[name]
 
     def keys(self) -> Keys:

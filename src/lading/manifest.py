@@ -94,6 +94,7 @@ class Bill:
     checks: Sequence[Json]
     format: str
     codec: str
+    format_options: Json
     encryption: Json
     notices: Sequence[str]
     sealed_at: datetime
@@ -135,6 +136,7 @@ class Bill:
                 "format": self.format.upper(),
                 "compression": self.codec.upper() or "NONE",
             },
+            "format": {"type": self.format, **self.format_options},
             "statistics": {
                 "row_count": self.rows.written,
                 "byte_size": self.read_bytes,

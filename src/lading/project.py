@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,15 @@ from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
 from lading.ports import Dataset, Newest
 from lading.routing.keys import PartitionColumn
-from lading.run import Job, Result, preview, run
+from lading.run import Job, Result, preview, record, run
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
 from lading.settings import ProjectSettings, load_settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lading.stores.probe import Finding
 
 DAILY = Schedule(every=parse_every("1 day"))
 OnEvent = Callable[[Event], object]
@@ -153,6 +155,39 @@ class Project:
             raise InvalidProject(problems=problems)
         return warnings
 
+    def runs(self, export: str | None = None) -> list[dict[str, Any]]:
+        """Every sealed run, from the journal, the newest last."""
+        names = [self.export(export).name] if export else sorted(self.exports)
+        found = [r.summary for name in names for r in record.runs(self.journal(), name)]
+        return sorted(found, key=lambda summary: str(summary["sealed_at"]))
+
+    def show(self, run_id: str) -> dict[str, Any]:
+        """One run with its manifest; ``run_id`` may be shortened."""
+        journal = self.journal()
+        found = record.find(journal, sorted(self.exports), run_id)
+        return {**found.summary, "manifest": record.manifest_of(journal, found)}
+
+    def status(self, export: str | None = None) -> list[dict[str, Any]]:
+        """Per export: last run, watermark, freshness against the contract's SLA, failures, intervals missing."""
+        journal, now, told = self.journal(), datetime.now(UTC), []
+        for name in [self.export(export).name] if export else sorted(self.exports):
+            definition = self.exports[name]
+            clock = Clock(now, now, now)
+            sla = self.contracts[definition.contract].sla.freshness
+            due = self._standing(definition, clock, None, None).grid
+            told.append(record.status(journal, name, now, _seconds(sla), due))
+        return told
+
+    def test_connection(self, name: str) -> str:
+        """Connects, and says in one line what is there."""
+        return self._workshop.source(name).test()
+
+    def test_store(self, name: str) -> list[Finding]:
+        """Writes, reads, lists and deletes one small object, and proves create-if-absent."""
+        from lading.stores.probe import probe
+
+        return probe(self._workshop.store(name))
+
     def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:
         """One export, assembled. Opens its connection and stores, reads nothing yet."""
         definition = self.export(export)
@@ -200,6 +235,7 @@ class Project:
             ),
             format_name=format.name,
             codec=format.codec,
+            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
             max_file_size=_max_file_size(document),
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,
@@ -216,10 +252,6 @@ class Project:
             hint = f"There are: {', '.join(known)}." if known else "exports/ is empty."
             raise InvalidProject(f'There is no export "{name}".', hint=hint)
         return self.exports[name]
-
-    @property
-    def workshop(self) -> Workshop:
-        return self._workshop
 
     # --- within
 

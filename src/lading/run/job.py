@@ -79,6 +79,7 @@ class Job:
     partitions: tuple[PartitionColumn, ...] = ()
     format_name: str = ""
     codec: str = ""
+    format_options: Mapping[str, Any] = field(default_factory=dict)  # as the export has them, with their type
     encryption: Mapping[str, Any] = field(default_factory=lambda: {"type": "none"})
     max_file_size: int | None = None
     keep: int | None = None

@@ -353,6 +353,7 @@ class Attempt:
             checks=[_check_record(r) for r in results],
             format=job.format_name,
             codec=job.codec,
+            format_options=job.format_options,
             encryption=job.encryption,
             notices=binding.notices,
             sealed_at=now,
