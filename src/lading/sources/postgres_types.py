@@ -1,7 +1,7 @@
 """How PostgreSQL's types arrive as Arrow: decided by type, never by value.
 
 Each column is read by an SQL expression that PostgreSQL evaluates, so that what has no exact Arrow type becomes text
-there, by the type's own output function. A value that its Arrow type cannot hold (`Carried.refuses`) refuses the run;
+there, by its own cast. A value that its Arrow type cannot hold (`Carried.refuses`) refuses the run;
 a contract that declares the field a string gets PostgreSQL's own text instead.
 
 ==========================================  ===========================  =====================================
