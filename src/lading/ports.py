@@ -436,6 +436,14 @@ class Leftover:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """How many objects were deleted, and the folders where that is not allowed."""
+
+    removed: int
+    left: tuple[Leftover, ...]
+
+
 @runtime_checkable
 class Channel(Protocol):
     """A kind of delivery. Everything in it is idempotent but `open`, whose names belong to one attempt."""
@@ -462,14 +470,18 @@ class Channel(Protocol):
         """
         ...
 
-    def publish(self, commit: Mapping[str, object]) -> str:
-        """From the commit alone. Returns where the manifest stands. The success marker comes last."""
+    def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
+        """From the commit alone. Returns where the manifest stands. The success marker comes last.
+
+        ``withdrawn`` is asked before a marker is written and again after: if the run is being removed meanwhile, its
+        folders are emptied and no pointer is touched.
+        """
         ...
 
     def fail(self, names: Names, body: Mapping[str, object]) -> None:
         """Leaves a failure marker, where the destination allows it."""
         ...
 
-    def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
-        """Deletes whatever stands in these folders, the success marker first; returns what may not be deleted."""
+    def discard(self, folders: Mapping[str, str]) -> Emptied:
+        """Deletes whatever stands in these folders, the success marker first."""
         ...

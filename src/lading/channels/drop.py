@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from lading.export.layout import FileType, Layout, Names
 from lading.manifest import canonical, marker, sha256, sums
 from lading.ports import (
     Document,
+    Emptied,
     FileNumber,
     FileWriter,
     Format,
@@ -208,7 +209,7 @@ class DropChannel:
             },
         }
 
-    def publish(self, commit: Mapping[str, object]) -> str:
+    def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
         destinations: Any = commit["destinations"]
         for resolved in destinations:
             destination = self._known.get(resolved["name"])
@@ -218,11 +219,23 @@ class DropChannel:
                     "which the export no longer has.",
                     hint="Name it again under destination or copies until the run is published.",
                 )
-            for name, text in [*resolved["objects"], resolved["marker"]]:
+            for name, text in resolved["objects"]:
                 destination.store.put(resolved["folder"] + name, text.encode())
+            if withdrawn():
+                break
+            name, text = resolved["marker"]
+            destination.store.put(resolved["folder"] + name, text.encode())
+            if withdrawn():
+                break
             if resolved["pointer"] is not None:
                 _move_forward(destination.store, resolved["pointer"]["name"], resolved["pointer"]["content"])
-        first = destinations[0]
+        else:
+            return self._manifest_url(commit)
+        self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
+        return self._manifest_url(commit)
+
+    def _manifest_url(self, commit: Mapping[str, Any]) -> str:
+        first = commit["destinations"][0]
         return self._known[first["name"]].url(first["folder"] + first["manifest"])
 
     def fail(self, names: Names, body: Mapping[str, object]) -> None:
@@ -233,25 +246,26 @@ class DropChannel:
             except (StoreDenied, StoreUnavailable):
                 continue  # the journal has the failure; a marker is a courtesy
 
-    def discard(self, folders: Mapping[str, str]) -> list[Leftover]:
-        left = []
+    def discard(self, folders: Mapping[str, str]) -> Emptied:
+        left, removed = [], 0
         for name, folder in folders.items():
             destination = self._known.get(name)
             if destination is None:
                 left.append(Leftover(name, folder, "the export no longer has this destination"))
                 continue
             try:
-                _empty(destination.store, folder)
+                removed += _empty(destination.store, folder)
             except StoreDenied as error:
                 left.append(Leftover(name, folder, error.message))
-        return left
+        return Emptied(removed, tuple(left))
 
 
-def _empty(store: Store, folder: str) -> None:
-    """Deletes a folder's objects: first what makes a reader trust it, then the rest."""
+def _empty(store: Store, folder: str) -> int:
+    """Deletes a folder's objects: first what makes a reader trust it, then the rest. Returns how many there were."""
     names = [info.name for info in store.list(folder)]
     for name in sorted(names, key=lambda n: (not n.rpartition("/")[2].lstrip("_").startswith("SUCCESS"), n)):
         store.delete(name)
+    return len(names)
 
 
 def _move_forward(store: Store, name: str, content: Mapping[str, Any]) -> None:

@@ -195,9 +195,16 @@ class Journal:
     def claim(self, attempt: Attempt, record: Record) -> Claim | None:
         """The attempt, ours; None if somebody else has it."""
         owner = Owner.new()
-        if not self.create(attempt.path + "claim.json", {**record, "owner": owner.record()}):
-            return None
-        return Claim(self, attempt, owner)
+        # At work before the claim can be seen, so that nobody in this process takes it for gone.
+        owner.begin()
+        try:
+            if self.create(attempt.path + "claim.json", {**record, "owner": owner.record()}):
+                return Claim(self, attempt, owner)
+        except BaseException:
+            owner.end()
+            raise
+        owner.end()
+        return None
 
     def prepared(self, attempt: Attempt, run: Record) -> bytes:
         """A run's prepared commit, proven to be the one that the seal names."""
@@ -261,10 +268,8 @@ class Claim:
 
     def prepare(self, tenant: str, commit: Record) -> str:
         """Writes a run's commit, not binding yet; returns its SHA-256 for the seal."""
-        data = encode(commit)
-        name = prepared_name(self.attempt, tenant)
-        self._journal.store.put(name, data, create=True)
-        return hashlib.sha256(data).hexdigest()
+        self._create(f"runs/{segment(tenant)}.json", commit)
+        return hashlib.sha256(encode(commit)).hexdigest()
 
     def seal(self, record: Record) -> None:
         """The commit: one create, one winner. Raises Fenced if the attempt was abandoned meanwhile."""

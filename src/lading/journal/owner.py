@@ -39,6 +39,13 @@ class Owner:
     def record(self) -> dict[str, object]:
         return asdict(self)
 
+    def begin(self) -> None:
+        """This process works under this name from now on."""
+        _at_work.add(self.nonce)
+
+    def end(self) -> None:
+        _at_work.discard(self.nonce)
+
     def gone(self) -> bool:
         """True if this was a process of this host that is no more. False also where that cannot be known."""
         if self.host != _host():
@@ -87,12 +94,11 @@ class Heart:
         self._thread = threading.Thread(target=self._run, name="lading-heartbeat", daemon=True)
 
     def __enter__(self) -> Heart:
-        _at_work.add(self._owner.nonce)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        _at_work.discard(self._owner.nonce)
+        self._owner.end()
         self._stop.set()
         self._thread.join(timeout=self._every + 1)
 

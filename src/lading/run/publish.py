@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from lading.errors import LadingError
 from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
+from lading.run.expire import begun_name
 from lading.run.job import Job
 
 
@@ -53,14 +54,16 @@ def _fence_if_gone(job: Job, at: Seen) -> None:
     """An owner that is plainly gone need not be waited for, whether its sweep is wanted now or not."""
     if "claim.json" in at.names and Owner.of(job.journal.claim_of(at.attempt)["owner"]).gone():
         job.journal.abandon(at.attempt)
-        clean(job, at.attempt)
+        # It may have sealed and ended well since it was listed: then there is nothing to clean here.
+        if job.journal.end(at.attempt)["status"] != "sealed":
+            clean(job, at.attempt)
 
 
 def clean(job: Job, attempt: Attempt) -> None:
     """Removes what an attempt that can never be sealed has left at its destinations; notes what it cannot remove."""
     leftovers = []
     for opened in job.journal.opened(attempt):
-        for left in job.channel.discard(opened["folders"]):
+        for left in job.channel.discard(opened["folders"]).left:
             leftovers.append({"destination": left.destination, "folder": left.folder, "reason": left.reason})
     if leftovers:
         job.journal.create(attempt.path + "orphans.json", {"orphans": leftovers})
@@ -99,7 +102,7 @@ def publish(
         if error is None:
             try:
                 commit = json.loads(job.journal.prepared(attempt, run))
-                manifests[tenant] = job.channel.publish(commit)
+                manifests[tenant] = job.channel.publish(commit, _withdrawn(job, run["run_id"]))
                 job.journal.publish(attempt, tenant, run["run_id"])
             except LadingError as caught:
                 error = caught
@@ -111,3 +114,10 @@ def publish(
     if complete:
         job.journal.done(attempt)
     return manifests
+
+
+def _withdrawn(job: Job, run_id: str) -> Callable[[], bool]:
+    """Whether the run is being removed by `keep`; costs no request where nothing ever is."""
+    if job.keep is None:
+        return lambda: False
+    return lambda: job.journal.find(begun_name(job.export, run_id)) is not None

