@@ -336,7 +336,7 @@ def test_extension_types_are_text(debian_postgres: Any) -> None:
     assert values(arrow(url, "numeric(10,2)", ["1.5"])) == [Decimal("1.50")]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(
