@@ -15,9 +15,9 @@ import pytest
 from worlds import World, ids, snapshot, some_orders
 
 from lading.errors import Retryable, StoreUnavailable
+from lading.proof import verify
 from lading.run import run
 from lading.testing.faults import Crash, Faults
-from lading.proof import verify
 
 JOBS = {
     "append": {"late": True},

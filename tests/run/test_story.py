@@ -12,8 +12,8 @@ from worlds import JANUARY, World, ids, orders, snapshot, some_orders
 from lading.errors import DataRefused, InvalidProject
 from lading.plan import Asked
 from lading.ports import Bound
-from lading.run import run
 from lading.proof import verify
+from lading.run import run
 
 
 def every_id(world: World) -> Counter[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -78,7 +79,7 @@ class World:
         **changes: Any,
     ) -> Job:
         source = MemorySource(
-            {"orders": self.table},
+            _Live(self),
             known_to=lambda: Bound(self.now, self.bound or self.now),
             rows_per_part=4,
             rows_per_batch=2,
@@ -153,6 +154,33 @@ class World:
             keep=keep,
         )
         return replace(job, **changes)
+
+
+class _Live(dict[str, pa.Table]):
+    """The world's table as it is when it is read, not when the job was made."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(orders=world.table)
+        self._world = world
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._world.table if name == "orders" else default
+
+
+class Hooked:
+    """A store that tells what is about to happen to it, so that a test can hold a process still there."""
+
+    def __init__(self, store: Store, hook: Callable[[str, str], object]) -> None:
+        self._store, self._hook, self.url = store, hook, store.url
+
+    def __getattr__(self, operation: str) -> Any:
+        act = getattr(self._store, operation)
+
+        def call(name: str = "", *args: Any, **options: Any) -> Any:
+            self._hook(operation, name)
+            return act(name, *args, **options)
+
+        return call
 
 
 def ids(store: Store, prefix: str = "") -> Counter[int]:

@@ -1,0 +1,88 @@
+"""The application: its global options, and its commands in the order in which people meet them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lading.cli import deliveries, history, probes, run, start
+from lading.cli.console import out
+
+if TYPE_CHECKING:
+    from lading.project import Project
+
+app = typer.Typer(
+    name="lading",
+    help="Governed data exports: complete or not at all, masked, on time, with a bill of lading that anyone can check.",
+    # Rich's markup would cost every --help 0.1 s; its tracebacks would show values of the data.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the project is, and what flags say over its lading.yaml."""
+
+    folder: Path
+    overrides: dict[str, str | None] = field(default_factory=dict)
+
+    def project(self) -> Project:
+        from lading.project import Project
+
+        return Project.load(self.folder, **self.overrides)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from lading import __version__
+
+        out(f"lading {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    project: Annotated[Path, typer.Option(metavar="DIR", help="The project's folder.")] = Path(),
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In place of `environment` in lading.yaml.")
+    ] = None,
+    lease: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="In place of `lease` in lading.yaml, such as 60s.")
+    ] = None,
+    buffer_memory: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="In place of `buffer_memory` in lading.yaml, such as 256MB."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    context.obj = Place(
+        project, {"environment": environment, "lease": lease, "buffer_memory": buffer_memory}
+    )
+
+
+for _name, _command in (
+    ("init", start.init),
+    ("demo", start.demo),
+    ("validate", start.validate),
+    ("plan", run.plan),
+    ("run", run.run),
+    ("backfill", run.backfill),
+    ("preview", deliveries.preview),
+    ("files", deliveries.files),
+    ("verify", deliveries.verify),
+    ("status", history.status),
+    ("runs", history.runs),
+    ("show", history.show),
+    ("test-connection", probes.test_connection),
+    ("test-store", probes.test_store),
+):
+    app.command(_name)(_command)

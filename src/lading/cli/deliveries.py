@@ -1,0 +1,135 @@
+"""What recipients do, and what they would see: ``preview``, ``files``, ``verify``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from lading.cli.console import emit, out, say, table, value_text
+from lading.cli.options import INTEGRITY, Export, Json, Tenants
+
+Url = Annotated[
+    str,
+    typer.Argument(
+        metavar="URL", help="A folder, or s3://, gs://, az:// with a prefix.", show_default=False
+    ),
+]
+
+
+class Listing(StrEnum):
+    paths = "paths"
+    json = "json"
+    duckdb = "duckdb"
+
+
+def preview(
+    context: typer.Context,
+    export: Export,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="How many rows.")] = 10,
+    tenant: Tenants = None,
+    as_json: Json = False,
+) -> int:
+    """Show the first rows as the recipient would see them.
+
+    Masks are applied. Nothing is delivered.
+    """
+    found = context.obj.project().preview(export, limit, tenant)
+    rows = found.to_pylist()
+    if as_json:
+        schema = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in found.schema]
+        emit({"export": export, "schema": schema, "rows": rows})
+    else:
+        names = found.schema.names
+        out(*table(names, [[value_text(row[name]) for name in names] for row in rows]))
+        say(f"{len(rows)} rows")
+    return 0
+
+
+def files(
+    url: Url,
+    format: Annotated[
+        Listing,
+        typer.Option("--format", help="paths: one a line. duckdb: a statement that reads them."),
+    ] = Listing.paths,
+    as_json: Json = False,
+) -> int:
+    """List the data files that a reader should open.
+
+    Those of complete deliveries under a folder or prefix that no other delivery supersedes.
+    """
+    from lading.recipient import files as current
+
+    found = current(url)
+    if as_json or format is Listing.json:
+        emit(found)
+    elif not found:
+        say("no complete delivery found")
+    elif format is Listing.duckdb:
+        out(duckdb(found))
+    else:
+        out(*found)
+    return 0
+
+
+def verify(
+    url: Url,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every row; check types, counts and statistics.")
+    ] = False,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="PUB", help="A trusted public key. This version signs nothing yet."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Prove deliveries from their bytes alone.
+
+    Needs no server, no journal and no source. Ends with exit code 6 when something is not what its manifest says.
+    """
+    if key is not None:
+        raise typer.BadParameter(
+            "this version cannot check signatures; without it, integrity alone is proven", param_hint="'--key'"
+        )
+    from lading.recipient import verify as prove
+
+    report = prove(url, deep=deep)
+    if as_json:
+        emit(report.record())
+    else:
+        out(*(f"{problem.object}: {problem.problem}" for problem in report.problems))
+        verdict = "ok" if report.ok else f"{len(report.problems)} problems"
+        if not report.deliveries and report.ok:
+            verdict = "nothing to prove"
+        signed = "signed" if report.signed else "unsigned: integrity only"
+        out(f"{verdict}: {report.deliveries} deliveries, {report.files} files, {report.rows} rows ({signed})")
+        say(*(f"note: {note}" for note in report.notes))
+    return 0 if report.ok else INTEGRITY
+
+
+# Folders such as tenant=UA are names, not columns, and no type is guessed from text.
+_READERS = {
+    "parquet": ("read_parquet", "hive_partitioning = false"),
+    "csv": ("read_csv", "hive_partitioning = false, all_varchar = true, allow_quoted_nulls = false"),
+    "jsonl": ("read_json", "hive_partitioning = false, format = 'newline_delimited'"),
+}
+
+
+def duckdb(found: list[str]) -> str:
+    """A statement that reads files of one format. Raises a usage error where DuckDB cannot."""
+    kinds = {_kind(name) for name in found}
+    if len(kinds) != 1 or not kinds <= _READERS.keys():
+        raise typer.BadParameter(
+            f"DuckDB reads files of one of {', '.join(_READERS)}; here are {', '.join(sorted(kinds))}",
+            param_hint="'--format'",
+        )
+    reader, options = _READERS[kinds.pop()]
+    names = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
+    return f"SELECT * FROM {reader}([{names}], {options});"
+
+
+def _kind(name: str) -> str:
+    """By the ending, or in preset `dated` the one before the codec: ``flights_001.parquet.snappy``."""
+    endings = name.rpartition("/")[2].split(".")[-2:]
+    return next((ending for ending in reversed(endings) if ending in _READERS), endings[-1])

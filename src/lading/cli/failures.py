@@ -1,0 +1,97 @@
+"""What is said about a failure, and which exit code it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from typer.exceptions import Abort, TyperException
+
+from lading.cli.console import emit, plain, say
+from lading.errors import InvalidProject, LadingError
+
+GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
+
+
+def told(error: BaseException, *, as_json: bool) -> int:
+    """Says what went wrong on stderr, and as one JSON document on stdout where that was asked for."""
+    if isinstance(error, Abort):
+        return 130
+    if os.environ.get("LADING_DEBUG") == "1" and not isinstance(error, TyperException):
+        traceback.print_exception(error, file=sys.stderr)
+    record = describe(error)
+    _say(record)
+    if as_json:
+        emit({"error": record})
+    return int(record["exit_code"])
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """``{type, message, hint, exit_code, retryable, problems}``. Of an unexpected error only its type and its place
+    are told: its message may hold a value of the data."""
+    if isinstance(error, LadingError):
+        problems = error.problems if isinstance(error, InvalidProject) else ()
+        return _record(
+            error,
+            error.message,
+            error.hint,
+            error.exit_code,
+            retryable=error.retryable,
+            problems=[{"file": p.file, "line": p.line, "reason": p.reason} for p in problems],
+        )
+    if isinstance(error, TyperException):
+        return _record(error, error.format_message(), _usage_hint(error), error.exit_code)
+    return _record(
+        error,
+        f"Unexpected: {type(error).__name__} in {_place(error)}.",
+        "LADING_DEBUG=1 shows the traceback, which may hold values of the data.",
+        1,
+    )
+
+
+def _record(
+    error: BaseException,
+    message: str,
+    hint: str | None,
+    exit_code: int,
+    *,
+    retryable: bool = False,
+    problems: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": message,
+        "hint": hint,
+        "exit_code": exit_code,
+        "retryable": retryable,
+        "problems": problems or [],
+    }
+
+
+def _say(record: dict[str, Any]) -> None:
+    problems = [f"{p['file']}:{p['line']}" if p["line"] else p["file"] for p in record["problems"]]
+    lines = [f"{place}: {p['reason']}" for place, p in zip(problems, record["problems"], strict=True)]
+    if record["message"] != "\n".join(lines):
+        first, *rest = record["message"].splitlines() or [""]
+        say(f"error: {first}", *rest)
+    elif lines:
+        say(f"error: {len(lines)} {'problem' if len(lines) == 1 else 'problems'} in the project's files")
+    say(*lines)
+    if record["hint"]:
+        say(f"hint: {plain(record['hint'])}")
+
+
+def _usage_hint(error: TyperException) -> str | None:
+    context = getattr(error, "ctx", None)
+    if getattr(error, "option_name", None) in GLOBAL_OPTIONS:
+        return f"{', '.join(GLOBAL_OPTIONS)} stand before the command."
+    return f"{context.command_path} --help" if context is not None else None
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "lading" in Path(frame.filename).parts] or list(frames)
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"

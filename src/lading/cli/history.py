@@ -1,0 +1,107 @@
+"""What happened, from the journal: ``status``, ``runs``, ``show``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from lading.cli.console import day, emit, out, size, span, table
+from lading.cli.options import Json
+
+Some = Annotated[
+    str | None, typer.Argument(metavar="[EXPORT]", help="An export's name; all without.", show_default=False)
+]
+
+
+def status(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
+    """Show how fresh and complete each export is.
+
+    The last run, the watermark, its age against the contract's SLA, failures, and intervals that are missing.
+    """
+    records = context.obj.project().status(export)
+    if as_json:
+        emit(records)
+        return 0
+    rows = [
+        (
+            r["export"],
+            r["last_run"] or "never",
+            day(r["watermark"]),
+            _age(r["freshness_seconds"]),
+            _age(r["sla_seconds"]),
+            {True: "fresh", False: "late", None: ""}[r["fresh"]],
+            r["failures"],
+            len(r["missing_intervals"]),
+            r["unpublished"],
+        )
+        for r in records
+    ]
+    headers = ("export", "last run", "watermark", "age", "sla", "", "failures", "missing", "unpublished")
+    out(*(table(headers, rows) or ["The project has no exports."]))
+    out(*(f"last failure of {r['export']}: {r['last_failure']}" for r in records if r["last_failure"]))
+    return 0
+
+
+def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
+    """List the runs that the journal knows, newest last."""
+    records = context.obj.project().runs(export)
+    if as_json:
+        emit(records)
+        return 0
+    headers = ("run", "export", "interval", "tenant", "revision", "status", "rows", "files", "size", "sealed")
+    rows = [
+        (r["run_id"][:12], r["export"], span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"],
+         r["files"], size(r["bytes"]), r["sealed_at"])
+        for r in records
+    ]  # fmt: skip
+    out(*(table(headers, rows) or ["No runs yet."]))
+    return 0
+
+
+def show(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", show_default=False)],
+    as_json: Json = False,
+) -> int:
+    """Show one run and its manifest."""
+    record = context.obj.project().show(run)
+    if as_json:
+        emit(record)
+        return 0
+    _lines(record)
+    return 0
+
+
+def _lines(value: Any, indent: str = "") -> None:
+    """Mappings and lists as indented lines; statistics of columns are left to --json."""
+    width = max((len(str(key)) for key in value), default=0)
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            out(f"{indent}{key}")
+            _lines(item, indent + "  ")
+        elif isinstance(item, list) and item and all(isinstance(each, dict) for each in item):
+            out(f"{indent}{key}")
+            headers = [key for key in item[0] if not isinstance(item[0][key], dict)]
+            rows = [[_flat(each.get(name)) for name in headers] for each in item]
+            out(*(f"{indent}  {line}" for line in table(headers, rows)))
+        else:
+            out(f"{indent}{key!s:{width}}  {_flat(item)}".rstrip())
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_flat, value))
+    return "" if value is None or value == {} else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _age(seconds: float | None) -> str:
+    """The two largest units: ``2d 3h``."""
+    if seconds is None:
+        return ""
+    rest, parts = int(seconds), []
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "0s"

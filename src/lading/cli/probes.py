@@ -1,0 +1,45 @@
+"""Whether what a project relies on is there: ``test-connection``, ``test-store``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lading.cli.console import emit, out, table
+from lading.cli.options import Json
+
+FAILED = 5
+NEEDED_TO_DELIVER = frozenset({"write", "upload"})
+"""A destination may be write-only; the journal needs all that is tried."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name in lading.yaml.", show_default=False)]
+
+
+def test_connection(context: typer.Context, name: Name, as_json: Json = False) -> int:
+    """Connect, and say to what."""
+    detail = context.obj.project().test_connection(name)
+    if as_json:
+        emit({"connection": name, "ok": True, "detail": detail})
+    else:
+        out(f"ok: {name}: {detail}")
+    return 0
+
+
+def test_store(context: typer.Context, name: Name, as_json: Json = False) -> int:
+    """Prove what a store can do.
+
+    Writes, reads, lists and deletes small objects, and proves that of two creates the second fails, as a journal needs.
+    """
+    project = context.obj.project()
+    findings = project.test_store(name)
+    journal = name == project.files.settings.journal
+    ok = all(f.ok for f in findings if journal or f.what in NEEDED_TO_DELIVER)
+    if as_json:
+        told = [{"what": f.what, "ok": f.ok, "detail": f.detail} for f in findings]
+        emit({"store": name, "journal": journal, "ok": ok, "findings": told})
+    else:
+        out(*table(("", "", ""), [("ok" if f.ok else "FAILED", f.what, f.detail) for f in findings])[1:])
+        role = "the journal" if journal else "a destination"
+        out(f"{name} {'can' if ok else 'cannot'} be {role}")
+    return 0 if ok else FAILED

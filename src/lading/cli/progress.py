@@ -1,0 +1,88 @@
+"""Progress of a run on stderr: bars where it is a terminal, and warnings as lines in any case."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from lading.cli.console import day, plain, say, size
+from lading.events import CheckWarned, Event, RowsRead, SweepDone, SweepFailed, SweepStarted, Waiting
+from lading.export.identity import instant
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """What a run is given as ``on_event``."""
+    if not sys.stderr.isatty():
+        yield Watch()
+        return
+    with _bars() as bars:
+        yield Watch(bars)
+
+
+class Watch:
+    """Takes events from any thread; rich locks what it draws."""
+
+    def __init__(self, bars: Progress | None = None) -> None:
+        self._bars = bars
+        self._done = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, CheckWarned):
+            self._line(f"warning: {event.export}: {event.check}: {event.violations} violations: {event.detail}")
+        elif isinstance(event, Waiting):
+            self._line(
+                f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it"
+            )
+        elif self._bars is not None:
+            self._draw(self._bars, event)
+
+    def _line(self, text: str) -> None:
+        if self._bars is None:
+            say(text)
+        else:
+            self._bars.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+
+    def _draw(self, bars: Progress, event: Event) -> None:
+        """One bar: that of the sweep at work. Sweeps come one after another; their rows, from many threads."""
+        if isinstance(event, SweepStarted):
+            for task in bars.task_ids:
+                bars.remove_task(task)
+            name = plain(f"{event.export} {day(instant(event.start))}") + f" ({self._done} done)"
+            bars.add_task(name.replace("[", r"\["), total=event.rows, bytes=0)
+        elif isinstance(event, RowsRead) and bars.task_ids:
+            with bars._lock:
+                task = bars.tasks[-1]
+                rows = task.completed + event.rows
+                total = None if task.total is None else max(task.total, rows)
+                bars.update(
+                    task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes
+                )
+        elif isinstance(event, SweepDone | SweepFailed):
+            self._done += isinstance(event, SweepDone)
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Numbers(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = f"{task.speed:,.0f} rows/s" if task.speed else ""
+            read: Any = task.fields["bytes"]
+            return Text(f"{int(task.completed):,} rows  {size(read)}  {speed}")
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        Numbers(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -1,0 +1,184 @@
+"""What is due, and doing it: ``plan``, ``run``, ``backfill``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lading.cli.console import emit, out, say, size, span, table
+from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
+
+if TYPE_CHECKING:
+    from lading.run import Result
+    from lading.run.outlook import Outlook
+
+PARTIAL = 7
+NOT_DUE = 4
+SOMETHING = 10
+WORST_FIRST = (6, 1, 5, 3, 2, 4)
+"""Exit codes of failures, by how little a retry of the same command would help."""
+
+
+def plan(
+    context: typer.Context,
+    export: Export,
+    tenant: Tenants = None,
+    start: Start = None,
+    end: End = None,
+    as_of: AsOf = None,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 10 where there is something to do.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Show what a run would do; write nothing.
+
+    Says what is due, how large it is, its schema, masks and names.
+    """
+    check_order(start, end)
+    found = context.obj.project().plan(export, tenants=tenant, start=start, end=end, as_of=as_of)
+    if as_json:
+        emit(found.record())
+    else:
+        _show_plan(found)
+    return SOMETHING if detailed_exitcode and found.something else 0
+
+
+def run(
+    context: typer.Context,
+    export: Export,
+    tenant: Tenants = None,
+    start: Start = None,
+    end: End = None,
+    revise: Annotated[
+        bool, typer.Option("--revise", help="Deliver again, as a new revision; needs --reason.")
+    ] = False,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="R", help="Why. The newest reason again is the same revision.")
+    ] = "",
+    as_of: AsOf = None,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> int:
+    """Deliver what is due, or what is asked for.
+
+    Without an interval, everything that is due. May be killed and repeated at any time: nothing is delivered twice.
+    """
+    check_order(start, end)
+    if reason and not revise:
+        raise typer.BadParameter("belongs to --revise", param_hint="'--reason'")
+    if revise and not reason.strip():
+        raise typer.BadParameter(
+            "needs --reason: it is written into the manifest and makes a repeat safe",
+            param_hint="'--revise'",
+        )
+    from lading.cli.progress import watching
+
+    project = context.obj.project()
+    with watching() as on_event:
+        results = project.run(
+            export,
+            tenants=tenant,
+            start=start,
+            end=end,
+            revise=revise,
+            reason=reason,
+            as_of=as_of,
+            wait=not no_wait,
+            on_event=on_event,
+        )
+    return _report(results, as_json)
+
+
+def backfill(
+    context: typer.Context,
+    export: Export,
+    start: Annotated[
+        datetime, typer.Option("--start", parser=instant, metavar="S", help="Where to begin: 2013-01-01.")
+    ],
+    end: Annotated[datetime, typer.Option("--end", parser=instant, metavar="E", help="Where to end.")],
+    tenant: Tenants = None,
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> int:
+    """Deliver a range of undelivered intervals.
+
+    Oldest first; repeated, it goes on where it was stopped.
+    """
+    check_order(start, end)
+    from lading.cli.progress import watching
+
+    project = context.obj.project()
+    with watching() as on_event:
+        results = project.backfill(
+            export, start, end, tenants=tenant, wait=not no_wait, on_event=on_event
+        )
+    return _report(results, as_json)
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """0 when nothing failed; 7 when some runs failed and some stand; else the code of the worst failure.
+
+    An interval that was asked for and is not due is 4.
+    """
+    failed = {result.exit_code or 1 for result in results if result.status == "failed"}
+    if failed and any(result.status in ("succeeded", "skipped") for result in results):
+        return PARTIAL
+    if any(result.status == "not_due" for result in results):
+        failed.add(NOT_DUE)
+    return next((code for code in WORST_FIRST if code in failed), max(failed, default=0))
+
+
+def _report(results: Sequence[Result], as_json: bool) -> int:
+    records = [result.record() for result in results]
+    if as_json:
+        emit(records)
+    elif not records:
+        out("Nothing is due.")
+    else:
+        headers = ("interval", "tenant", "revision", "status", "rows", "files", "size", "manifest")
+        rows = [
+            (span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"], r["files"],
+             size(r["bytes"]), r["manifest"])
+            for r in records
+        ]  # fmt: skip
+        counts = Counter(r["status"].replace("_", " ") for r in records)
+        out(*table(headers, rows), ", ".join(f"{count} {status}" for status, count in counts.items()))
+    for record in records:
+        if record["error"]:
+            kind = "error" if record["status"] == "failed" else record["status"].replace("_", " ")
+            say(f"{kind}: {span(record['interval'])} {record['tenant']}: {record['error']}")
+    return exit_code(results)
+
+
+def _show_plan(found: Outlook) -> None:
+    record = found.record()
+    rows = [
+        (
+            span(due["interval"]),
+            ", ".join([*due["tenants"], *(["whoever has rows"] if due["discover"] else [])]),
+            due["parts"],
+            due["rows"],
+            size(due["bytes"]),
+            next(iter(due["folders"].values()), ""),
+        )
+        for due in record["due"]
+    ]
+    out(
+        f"{found.export}: {len(found.due)} intervals due, {found.delivered} runs delivered, "
+        f"{found.unpublished} to publish first; rows have arrived up to {found.bound}"
+    )
+    out(*table(("interval", "tenants", "parts", "rows (estimated)", "size", "folder"), rows))
+    for interval in record["not_due"]:
+        out(f"not due yet: {span(interval)}")
+    if found.late:
+        out("Late rows of delivered intervals will be looked for.")
+    columns = [(c["name"], c["type"], c["nullable"], c["classification"] or "–") for c in found.schema]
+    out("", *table(("column", "type", "nullable", "classification"), columns))
+    if found.policy:
+        out("", *table(("column", "action"), [(p["column"], p["action"]) for p in found.policy]))
+    out(*(f"notice: {notice}" for notice in found.notices))

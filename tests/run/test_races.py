@@ -1,0 +1,256 @@
+"""Two processes at once, held still at the moments that hurt. Each test replays one interleaving of the model."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
+
+from lading.errors import InProgress, StoreUnavailable
+from lading.journal.owner import Owner
+from lading.plan import Asked
+from lading.proof import current, verify
+from lading.run import run
+from lading.stores.memory import MemoryStore
+
+
+def day(month: int, number: int = 1) -> datetime:
+    return datetime(2024, month, number, tzinfo=UTC)
+
+
+class Held:
+    """A process that stops before a chosen call on a store until it is let go."""
+
+    def __init__(self, at: Callable[[str, str], bool]) -> None:
+        self._at, self._reached, self._go, self._used = at, threading.Event(), threading.Event(), False
+        self.results: list = []
+
+    def hook(self, operation: str, name: str) -> None:
+        if not self._used and self._at(operation, name):
+            self._used = True
+            self._reached.set()
+            assert self._go.wait(30)
+
+    @contextmanager
+    def running(self, work: Callable[[], list]) -> Iterator[None]:
+        """Inside the block the process stands still; it goes on to its end afterwards."""
+        thread = threading.Thread(target=lambda: self.results.extend(work()), daemon=True)
+        thread.start()
+        assert self._reached.wait(30)
+        try:
+            yield
+        finally:
+            self.go(thread)
+
+    def go(self, thread: threading.Thread | None = None) -> None:
+        self._go.set()
+        if thread is not None:
+            thread.join(30)
+
+
+def creates(part: str) -> Callable[[str, str], bool]:
+    return lambda operation, name: operation == "put" and part in name
+
+
+def test_an_owner_that_seals_while_it_is_looked_at_keeps_its_delivery():
+    w = World(some_orders(months=1))
+    held = Held(creates("20240101T000000Z/a0001/end.json"))
+
+    def let_it_finish(operation: str, name: str) -> None:
+        if operation == "get" and name.endswith("claim.json"):
+            held.go(thread)
+
+    thread = threading.Thread(
+        target=lambda: held.results.extend(run(w.job(journal=Hooked(w.journal, held.hook), lease=60)))
+    )
+    thread.start()
+    assert held._reached.wait(30)
+    results = run(w.job(journal=Hooked(w.journal, let_it_finish), lease=60))
+    thread.join(30)
+    assert not [r for r in (*results, *held.results) if r.status == "failed"]
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+    assert verify(w.lake).ok
+
+
+def test_what_was_sealed_after_the_look_is_not_reported_as_skipped():
+    w = World(some_orders(months=1))
+    sealed, listings = threading.Event(), []
+    held = Held(creates("20240101T000000Z/a0001/end.json"))
+
+    def dies_sealed(operation: str, name: str) -> None:
+        held.hook(operation, name)
+        if sealed.is_set() and operation == "put":
+            threading.Event().wait(2)
+        if operation == "put" and name.endswith("end.json"):
+            sealed.set()
+
+    def second_look(operation: str, name: str) -> None:
+        if operation == "list":
+            listings.append(name)
+            if len(listings) == 2:
+                held.go()
+                assert sealed.wait(30)
+
+    january = Asked(start=JANUARY, end=day(2))
+    with held.running(lambda: run(w.job(journal=Hooked(w.journal, dies_sealed), lease=60), january)):
+        run(w.job(journal=Hooked(w.journal, second_look), lease=60), january)
+        assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+
+
+def test_a_row_that_arrives_while_a_slow_process_sleeps_is_not_lost():
+    rows = [(0, "a", day(1, 2), day(1, 2)), (1, "a", day(2, 2), day(2, 2))]
+    w = World(orders(rows), now=day(2, 10))
+    run(w.job(late=True))
+    w.now = day(3, 5)
+    held = Held(creates("20240201T000000Z/a0001/claim.json"))
+    with held.running(lambda: run(w.job(journal=Hooked(w.journal, held.hook), late=True, lease=60))):
+        w.table, w.now = orders([*rows, (2, "a", day(2, 3), day(3, 10))]), day(3, 20)
+        run(w.job(late=True, lease=60), Asked(start=JANUARY, end=day(2)))
+    w.now = day(6)
+    run(w.job(late=True))
+    run(w.job(late=True))
+    assert ids(w.lake) == Counter([0, 1, 2])
+
+
+def test_two_bounds_for_one_incremental_start_deliver_no_row_twice():
+    w = World(orders([(0, "a", day(3, 5), day(3, 5))]), now=day(3, 20))
+    held = Held(lambda operation, name: operation == "list" and "20240101T000000Z" in name)
+    slow = {"mode": "incremental", "lease": 60}
+    with held.running(lambda: run(w.job(journal=Hooked(w.journal, held.hook), **slow))):
+        w.now = day(3, 1)
+        run(w.job(**slow))
+        w.now = day(3, 20)
+        run(w.job(**slow))
+    assert ids(w.lake) == Counter([0])
+
+
+def test_a_fenced_process_that_then_fails_leaves_nothing_behind():
+    w = World(some_orders(months=1))
+    writes = []
+    held = Held(lambda operation, name: operation == "write" and len(writes) == 2)
+
+    def lake(operation: str, name: str) -> None:
+        if operation == "write":
+            writes.append(name)
+            held.hook(operation, name)
+            if len(writes) == 3:
+                raise StoreUnavailable("gone")
+
+    with held.running(lambda: run(w.job(lake=Hooked(w.lake, lake), lease=3600))):
+        run(w.job(lease=0.05))
+    run(w.job())
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+    assert verify(w.lake).notes == []
+
+
+def test_a_live_owner_is_waited_for_or_left_alone():
+    w = World(some_orders(months=1))
+    held = Held(creates("20240101T000000Z/a0001/end.json"))
+    with held.running(lambda: run(w.job(journal=Hooked(w.journal, held.hook), lease=60))):
+        with pytest.raises(InProgress, match="is at work on it"):
+            run(w.job(lease=60), wait=False)
+        waiter = threading.Thread(target=lambda: waited.extend(run(w.job(lease=60))))
+        waited: list = []
+        waiter.start()
+    waiter.join(30)
+    assert {r.status for r in waited} <= {"skipped", "succeeded"}
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+
+
+def test_ten_threads_at_one_export_deliver_each_run_once():
+    w = World(some_orders())
+    results: list = []
+    threads = [threading.Thread(target=lambda: results.extend(run(w.job(lease=30)))) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    delivered = Counter((r.tenant, r.interval.start) for r in results if r.status == "succeeded")
+    assert len(delivered) == 12
+    assert set(delivered.values()) == {1}
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+
+
+def test_a_sweep_whose_owner_dies_half_published_is_finished_from_its_seal():
+    w = World(some_orders(months=1, customers="abcdefghij"))
+    markers = []
+
+    class Died(BaseException):
+        pass
+
+    def die_after_five(operation: str, name: str) -> None:
+        if len(markers) == 5:
+            raise Died
+        if operation == "put" and name.endswith("_SUCCESS"):
+            markers.append(name)
+
+    january = Asked(start=JANUARY, end=day(2))
+    with pytest.raises(Died):
+        run(w.job(lake=Hooked(w.lake, die_after_five)), january)
+    read = []
+    w.extra = {"before_batch": lambda part, batch: read.append(part)}
+    assert {r.status for r in run(w.job(), january)} == {"skipped"}
+    assert read == []
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+    assert verify(w.lake).ok
+
+
+class Aging(MemoryStore):
+    """A store whose clock the test moves."""
+
+    age = timedelta(0)
+
+    def list(self, prefix=""):
+        from dataclasses import replace
+
+        for info in super().list(prefix):
+            yield replace(info, modified=self._times.setdefault(info.name, self._base + self.age))
+
+    def __init__(self, url):
+        super().__init__(url)
+        self._times, self._base = {}, datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def refreshed(w: World, days: int, keep: int) -> None:
+    for _ in range(days):
+        run(w.job(mode="full_refresh", keep=keep, lease=60))
+        list(w.journal.list())
+        w.journal.age += timedelta(hours=1)
+        w.now += timedelta(days=1)
+
+
+def test_keep_removes_what_newer_refreshes_replaced_one_lease_later():  # D22
+    w = World(some_orders(months=1, customers="a"), journal=Aging("memory://journal"))
+    refreshed(w, 5, keep=2)
+    run(w.job(mode="full_refresh", keep=2, lease=60))
+    markers = [name for name in snapshot(w.lake) if name.endswith("_SUCCESS")]
+    assert len(markers) in (2, 3)
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+    assert verify(w.lake).ok
+    assert current(w.lake)
+
+
+def test_what_expired_is_not_delivered_again():
+    w = World(some_orders(months=1, customers="a"), journal=Aging("memory://journal"))
+    refreshed(w, 4, keep=1)
+    first = w.now - timedelta(days=4)
+    w.now = first
+    before = snapshot(w.lake)
+    assert {r.status for r in run(w.job(mode="full_refresh", keep=1, lease=60))} == {"skipped"}
+    assert snapshot(w.lake) == before
+
+
+def test_a_process_of_this_host_that_is_gone_is_dead_at_once():
+    owner = Owner.new()
+    assert owner.gone()
+    owner.begin()
+    assert not owner.gone()
+    owner.end()
+    another = Owner(owner.host, 2**22 + 1, "1", "x")
+    assert another.gone()
+    assert not Owner("another host", 1, "1", "x").gone()
