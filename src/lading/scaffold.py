@@ -48,7 +48,9 @@ def write(folder: Path, scaffold: Scaffold) -> Made:
     there = [name for name in scaffold.files if (folder / name).exists()]
     if there:
         raise InvalidProject(
-            problems=[Problem(str(folder / name), 0, "exists already; nothing was written") for name in there],
+            problems=[
+                Problem(str(folder / name), 0, "exists already; nothing was written") for name in there
+            ],
             hint="Name another folder: lading init DIR.",
         )
     try:
@@ -346,4 +348,8 @@ def scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = str(value)
-    return text if _PLAIN.fullmatch(text) and text.lower() not in _WORDS else json.dumps(text)
+    return (
+        text
+        if _PLAIN.fullmatch(text) and text.lower() not in _WORDS
+        else json.dumps(text, ensure_ascii=not text.isprintable())
+    )

@@ -64,9 +64,7 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    context.obj = Place(
-        project, {"environment": environment, "lease": lease, "buffer_memory": buffer_memory}
-    )
+    context.obj = Place(project, {"environment": environment, "lease": lease, "buffer_memory": buffer_memory})
 
 
 for _name, _command in (

@@ -12,9 +12,7 @@ from lading.cli.options import INTEGRITY, Export, Json, Tenants
 
 Url = Annotated[
     str,
-    typer.Argument(
-        metavar="URL", help="A folder, or s3://, gs://, az:// with a prefix.", show_default=False
-    ),
+    typer.Argument(metavar="URL", help="A folder, or s3://, gs://, az:// with a prefix.", show_default=False),
 ]
 
 
@@ -27,7 +25,9 @@ class Listing(StrEnum):
 def preview(
     context: typer.Context,
     export: Export,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="How many rows.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="How many rows.")
+    ] = 10,
     tenant: Tenants = None,
     as_json: Json = False,
 ) -> int:
@@ -90,7 +90,8 @@ def verify(
     """
     if key is not None:
         raise typer.BadParameter(
-            "this version cannot check signatures; without it, integrity alone is proven", param_hint="'--key'"
+            "this version cannot check signatures; without it, integrity alone is proven",
+            param_hint="'--key'",
         )
     from lading.recipient import verify as prove
 

@@ -61,7 +61,9 @@ def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> 
 
 def show(
     context: typer.Context,
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", show_default=False)],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", show_default=False)
+    ],
     as_json: Json = False,
 ) -> int:
     """Show one run and its manifest."""
@@ -92,7 +94,9 @@ def _lines(value: Any, indent: str = "") -> None:
 def _flat(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_flat, value))
-    return "" if value is None or value == {} else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "" if value is None or value == {} else str(value).lower() if isinstance(value, bool) else str(value)
+    )
 
 
 def _age(seconds: float | None) -> str:

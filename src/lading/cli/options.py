@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-
 INTEGRITY = 6
 """The exit code of what is not what its manifest says."""
 
@@ -32,11 +31,14 @@ Start = Annotated[
     typer.Option("--start", parser=instant, metavar="S", help="The interval's start: 2013-01-01, RFC 3339."),
 ]
 End = Annotated[
-    datetime | None, typer.Option("--end", parser=instant, metavar="E", help="Its end, which is not part of it.")
+    datetime | None,
+    typer.Option("--end", parser=instant, metavar="E", help="Its end, which is not part of it."),
 ]
 AsOf = Annotated[
     datetime | None,
-    typer.Option("--as-of", parser=instant, metavar="I", help="full_refresh: as of the last tick at this time."),
+    typer.Option(
+        "--as-of", parser=instant, metavar="I", help="full_refresh: as of the last tick at this time."
+    ),
 ]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Leave with exit code 4 where another process is at work on it.")

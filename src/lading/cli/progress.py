@@ -34,11 +34,11 @@ class Watch:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CheckWarned):
-            self._line(f"warning: {event.export}: {event.check}: {event.violations} violations: {event.detail}")
-        elif isinstance(event, Waiting):
             self._line(
-                f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it"
+                f"warning: {event.export}: {event.check}: {event.violations} violations: {event.detail}"
             )
+        elif isinstance(event, Waiting):
+            self._line(f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it")
         elif self._bars is not None:
             self._draw(self._bars, event)
 
@@ -60,9 +60,7 @@ class Watch:
                 task = bars.tasks[-1]
                 rows = task.completed + event.rows
                 total = None if task.total is None else max(task.total, rows)
-                bars.update(
-                    task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes
-                )
+                bars.update(task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes)
         elif isinstance(event, SweepDone | SweepFailed):
             self._done += isinstance(event, SweepDone)
 

@@ -114,9 +114,7 @@ def backfill(
 
     project = context.obj.project()
     with watching() as on_event:
-        results = project.backfill(
-            export, start, end, tenants=tenant, wait=not no_wait, on_event=on_event
-        )
+        results = project.backfill(export, start, end, tenants=tenant, wait=not no_wait, on_event=on_event)
     return _report(results, as_json)
 
 

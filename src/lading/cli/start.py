@@ -43,7 +43,9 @@ def init(
         raise typer.BadParameter(
             f"needs --connection URL, or {scaffold.VARIABLE} in the environment", param_hint="'--table'"
         )
-    called = scaffold.project_name(name if name is not None else folder.resolve().name, given=name is not None)
+    called = scaffold.project_name(
+        name if name is not None else folder.resolve().name, given=name is not None
+    )
     made = scaffold.sample(called) if table is None else scaffold.described(called, str(url), table)
     written = scaffold.write(folder, made)
     if as_json:
@@ -64,7 +66,9 @@ def init(
     say("", "Next:")
     if folder.resolve() != Path.cwd():
         say(f"  cd {folder}")
-    say(*(f"  export {variable}=…    # the connection's URL; no file holds it" for variable in made.variables))
+    say(
+        *(f"  export {variable}=…    # the connection's URL; no file holds it" for variable in made.variables)
+    )
     say("  lading validate", f"  lading run {made.export}", "  lading verify deliveries")
     return 0
 
