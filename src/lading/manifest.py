@@ -100,8 +100,8 @@ class Bill:
     sealed_at: datetime
     duration_ms: int
     mode: str
+    plain_bytes: int  # of the rows in memory, before any encoding
     trigger: str = "manual"
-    read_bytes: int = 0
 
     def document(self, uri: str) -> dict[str, Any]:
         """The manifest's JSON. ``uri``: the folder at the destination, without credentials."""
@@ -139,8 +139,9 @@ class Bill:
             "format": {"type": self.format, **self.format_options},
             "statistics": {
                 "row_count": self.rows.written,
-                "byte_size": self.read_bytes,
+                "byte_size": self.plain_bytes,
                 "compressed_size": written,
+                "compression_ratio": round(written / self.plain_bytes, 4) if self.plain_bytes else None,
                 "schema_version": str(self.contract["version"]),
                 "column_count": len(names),
             },

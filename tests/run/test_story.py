@@ -7,9 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from worlds import JANUARY, World, ids, orders, snapshot, some_orders
+from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 
-from lading.errors import DataRefused, InvalidProject
+from lading.errors import DataRefused, InvalidProject, StoreFull
 from lading.plan import Asked
 from lading.ports import Bound
 from lading.proof import verify
@@ -220,4 +220,26 @@ def test_a_source_that_breaks_midway_delivers_nothing():
     assert not any("_SUCCESS" in n and "2024/01" in n for n in snapshot(w.lake))
     w.extra = {}
     run(w.job())
+    assert ids(w.lake) == every_id(w)
+
+
+def test_a_retry_of_a_replayable_source_that_lost_rows_is_an_error():
+    w = World(some_orders(months=1))
+    strict = {"discover": False, "listed": ("a", "b")}
+    assert "failed" in statuses(run(w.job(**strict)))
+    failing = iter([True])
+
+    def lake_full(operation: str, name: str) -> None:
+        if operation == "write" and next(failing, False):
+            raise StoreFull("full")
+
+    assert "failed" in statuses(run(w.job(lake=Hooked(w.lake, lake_full))))
+    w.table = w.table.slice(0, 5)
+    shrunk = [r for r in run(w.job()) if r.status == "failed"]
+    if not shrunk:
+        pytest.fail("the rows that are gone were not missed")
+    assert "rows went missing" in (shrunk[0].error or "")
+    assert shrunk[0].exit_code == 5
+    asked = Asked(start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC), revise=True, reason="order 6 to 9 were tests")
+    assert "failed" not in statuses(run(w.job(), asked))
     assert ids(w.lake) == every_id(w)

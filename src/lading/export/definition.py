@@ -275,6 +275,8 @@ def _unavailable(export: Export) -> list[tuple[Loc, str]]:
         found.append(
             (("encryption",), "encryption is not available in this version: files would go out in the clear")
         )
+    if export.immutable_rows:
+        found.append((("immutable_rows",), "reuse of parts (immutable_rows) is not available in this version"))
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
     return found
@@ -320,8 +322,6 @@ def _mode_findings(export: Export) -> list[tuple[Loc, str]]:
         wrong(f"{mode} needs merge_key: the columns by which the recipient merges", "mode")
     if not export.incremental and export.merge_key is not None:
         wrong("merge_key belongs to incremental", "merge_key")
-    if mode != "append" and export.immutable_rows:
-        wrong("immutable_rows belongs to append", "immutable_rows")
     if mode != "full_refresh" and export.keep is not None:
         wrong("keep belongs to full_refresh: an expired interval would be missing for good", "keep")
     return found

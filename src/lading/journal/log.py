@@ -231,12 +231,16 @@ class Journal:
         for name in names:
             yield from self.get(name)["runs"]
 
-    def parts(self, attempt: Attempt) -> dict[int, Record]:
-        """What an attempt finished of parts that can be used again, by part."""
-        return {
-            int(info.name.rpartition("/")[2][:-5]): self.get(info.name)
-            for info in list(self.store.list(attempt.path + "parts/"))
-        }
+    def most_rows(self, attempt: Attempt, definition: str) -> int:
+        """The most rows that an earlier attempt of this sweep read of parts that can be read again."""
+        most = 0
+        for number in range(1, attempt.number):
+            earlier = Attempt(attempt.export, attempt.start, number)
+            if self.end(earlier)["status"] == "sealed":
+                continue
+            parts = [self.get(info.name) for info in list(self.store.list(earlier.path + "parts/"))]
+            most = max(most, sum(part["rows"] for part in parts if part["definition"] == definition))
+        return most
 
 
 class Claim:

@@ -31,6 +31,7 @@ class Tally:
 
     read: int = 0
     written: int = 0
+    bytes: int = 0  # of the rows written, in Arrow's memory, before any encoding
     files: list[Written] = field(default_factory=list)
 
 
@@ -146,6 +147,7 @@ class Router:
                 self._writers[key] = writer
             writer.append(piece)
             tally.written += piece.num_rows
+            tally.bytes += piece.nbytes
             if self._max_file_size is not None and writer.size >= self._max_file_size:
                 self._close(key)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.engine.threads import ahead, gather
-from lading.errors import DataRefused, Fenced, LadingError
+from lading.errors import DataRefused, Fenced, LadingError, SchemaMismatch, Shrunk
 from lading.events import CheckWarned, FileWritten, PartRead, RowsRead, SweepStarted
 from lading.export.identity import instant
 from lading.export.layout import Names
@@ -83,6 +83,7 @@ class Attempt:
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, _Served] = {}
         self._lock = threading.Lock()
+        self._rows = 0
         self._folders: list[Mapping[str, str]] = []
 
     def write(self) -> dict[str, Any]:
@@ -95,6 +96,11 @@ class Attempt:
             job.source.open(query_of(job, self._binding, plan, self._clock)) as reading,
         ):
             survey = reading.survey()
+            if not survey.schema.equals(self._binding.read):
+                raise SchemaMismatch(
+                    f"{job.export}: the source's columns changed while the run was prepared.",
+                    hint="Call it again.",
+                )
             interval = plan.interval
             job.on_event(
                 SweepStarted(
@@ -109,6 +115,7 @@ class Attempt:
             checks = job.checks(self._binding, self._clock.now, spill, job.buffer_memory // 4)
             try:
                 self._read(reading, survey, checks, spill)
+                self._refuse_shrunk(reading)
                 results = [check.result() for check in checks]
             finally:
                 for check in checks:
@@ -179,6 +186,7 @@ class Attempt:
                 total = self._served[tenant].tally
                 total.read += tally.read
                 total.written += tally.written
+                total.bytes += tally.bytes
                 total.files.extend(tally.files)
 
     def _lane(
@@ -197,6 +205,9 @@ class Attempt:
                         router.feed(batch)
                         rows += batch.num_rows
                         job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
+                    if reading.replayable:
+                        self._claim.part(part.index, {"rows": rows, "definition": job.definition})
+                    self._count(rows)
                     job.on_event(PartRead(job.export, part.index, count, rows))
                 router.finish()
             except BaseException:
@@ -247,6 +258,21 @@ class Attempt:
         return batch
 
     # --- judging and sealing
+
+    def _count(self, rows: int) -> None:
+        with self._lock:
+            self._rows += rows
+
+    def _refuse_shrunk(self, reading: Reading) -> None:
+        """What can be read again may not have become less since an earlier attempt. A revision says why it may."""
+        if not reading.replayable or any(run.reason for run in self._plan.runs):
+            return
+        before = self._job.journal.most_rows(self._claim.attempt, self._job.definition)
+        if self._rows < before:
+            raise Shrunk(
+                f"An earlier attempt read {before:,} rows here, and now there are {self._rows:,}: rows went missing.",
+                hint="If that is right, say so: run it again with --revise --reason.",
+            )
 
     def _judge(self, results: Sequence[CheckResult]) -> None:
         for result in results:
@@ -363,6 +389,7 @@ class Attempt:
             sealed_at=now,
             duration_ms=int(seconds * 1000),
             mode=job.mode,
+            plain_bytes=tally.bytes,
         )
         commit = job.channel.prepare(served.names, bill.document, files)
         sha = self._claim.prepare(served.run.tenant, commit)
