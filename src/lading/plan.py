@@ -258,6 +258,11 @@ def _append(standing: Standing, history: History, clock: Clock, asked: Asked) ->
         and (asked.end is None or interval.end <= asked.end)
     ]
     explicit = asked.start is not None or asked.end is not None
+    if asked.revise and not explicit:
+        raise InvalidProject(
+            "--revise needs --start and --end: without them every interval would go out again.",
+            hint="Name the intervals that must be delivered anew.",
+        )
     if explicit and not chosen:
         raise InvalidProject(
             "No interval of the export's grid lies in what was asked for.",
