@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,7 +30,7 @@ class Place:
     """Where the project is, and what flags say over its lading.yaml."""
 
     folder: Path
-    overrides: dict[str, str | None] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
 
     def project(self) -> Project:
         from lading.project import Project
@@ -80,7 +80,7 @@ for _name, _command in (
     ("status", history.status),
     ("runs", history.runs),
     ("show", history.show),
-    ("test-connection", probes.test_connection),
-    ("test-store", probes.test_store),
+    ("test-connection", probes.connection),
+    ("test-store", probes.store),
 ):
     app.command(_name)(_command)

@@ -13,6 +13,18 @@ from typer.exceptions import Abort, TyperException
 from lading.cli.console import emit, plain, say
 from lading.errors import InvalidProject, LadingError
 
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected",
+    2: "usage, or an invalid project",
+    3: "refused by policy",
+    4: "failed, in progress elsewhere, or an interval asked for that is not due: a retry may help",
+    5: "failed, and a retry will not help",
+    6: "integrity: what is there is not what the manifest says",
+    7: "partial: some runs failed, others stand",
+    10: "`plan --detailed-exitcode` only: there is something to do",
+    130: "interrupted",
+}
 GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
 
 

@@ -10,7 +10,7 @@ from lading.cli.console import day, emit, out, size, span, table
 from lading.cli.options import Json
 
 Some = Annotated[
-    str | None, typer.Argument(metavar="[EXPORT]", help="An export's name; all without.", show_default=False)
+    str | None, typer.Argument(metavar="EXPORT", help="An export's name; all without.", show_default=False)
 ]
 
 

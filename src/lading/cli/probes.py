@@ -16,7 +16,7 @@ NEEDED_TO_DELIVER = frozenset({"write", "upload"})
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name in lading.yaml.", show_default=False)]
 
 
-def test_connection(context: typer.Context, name: Name, as_json: Json = False) -> int:
+def connection(context: typer.Context, name: Name, as_json: Json = False) -> int:
     """Connect, and say to what."""
     detail = context.obj.project().test_connection(name)
     if as_json:
@@ -26,7 +26,7 @@ def test_connection(context: typer.Context, name: Name, as_json: Json = False) -
     return 0
 
 
-def test_store(context: typer.Context, name: Name, as_json: Json = False) -> int:
+def store(context: typer.Context, name: Name, as_json: Json = False) -> int:
     """Prove what a store can do.
 
     Writes, reads, lists and deletes small objects, and proves that of two creates the second fails, as a journal needs.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lading.cli.console import day, plain, say, size
-from lading.events import CheckWarned, Event, RowsRead, SweepDone, SweepFailed, SweepStarted, Waiting
+from lading.events import CheckWarned, Event, RowsRead, SweepDone, SweepStarted, Waiting
 from lading.export.identity import instant
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ def watching() -> Iterator[Watch]:
 
 
 class Watch:
-    """Takes events from any thread; rich locks what it draws."""
+    """Takes events from any thread. One bar: sweeps come one after another, their rows from many threads."""
 
     def __init__(self, bars: Progress | None = None) -> None:
         self._bars = bars
+        self._lock = threading.Lock()
         self._done = 0
 
     def __call__(self, event: Event) -> None:
@@ -49,20 +51,19 @@ class Watch:
             self._bars.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def _draw(self, bars: Progress, event: Event) -> None:
-        """One bar: that of the sweep at work. Sweeps come one after another; their rows, from many threads."""
-        if isinstance(event, SweepStarted):
-            for task in bars.task_ids:
-                bars.remove_task(task)
-            name = plain(f"{event.export} {day(instant(event.start))}") + f" ({self._done} done)"
-            bars.add_task(name.replace("[", r"\["), total=event.rows, bytes=0)
-        elif isinstance(event, RowsRead) and bars.task_ids:
-            with bars._lock:
+        with self._lock:
+            if isinstance(event, SweepStarted):
+                for done in bars.task_ids:
+                    bars.remove_task(done)
+                name = plain(f"{event.export} {day(instant(event.start))}")
+                bars.add_task(f"{name} ({self._done} done)", total=event.rows, bytes=0)
+            elif isinstance(event, RowsRead) and bars.tasks:
                 task = bars.tasks[-1]
                 rows = task.completed + event.rows
-                total = None if task.total is None else max(task.total, rows)
+                total = None if task.total is None else max(task.total, rows)  # it was an estimate
                 bars.update(task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes)
-        elif isinstance(event, SweepDone | SweepFailed):
-            self._done += isinstance(event, SweepDone)
+            elif isinstance(event, SweepDone):
+                self._done += 1
 
 
 def _bars() -> Progress:
@@ -77,7 +78,7 @@ def _bars() -> Progress:
             return Text(f"{int(task.completed):,} rows  {size(read)}  {speed}")
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         Numbers(),
         TimeRemainingColumn(),

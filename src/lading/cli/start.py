@@ -13,7 +13,7 @@ from lading.cli.options import INTEGRITY, Json
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if need be.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made if need be.")] = Path(),
     connection: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +74,7 @@ def init(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; made if need be.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; made if need be.")] = Path("demo"),
     as_json: Json = False,
 ) -> int:
     """Run the shipped example, from nothing to proof.
