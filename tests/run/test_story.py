@@ -240,6 +240,8 @@ def test_a_retry_of_a_replayable_source_that_lost_rows_is_an_error():
         pytest.fail("the rows that are gone were not missed")
     assert "rows went missing" in (shrunk[0].error or "")
     assert shrunk[0].exit_code == 5
-    asked = Asked(start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC), revise=True, reason="order 6 to 9 were tests")
+    asked = Asked(
+        start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC), revise=True, reason="order 6 to 9 were tests"
+    )
     assert "failed" not in statuses(run(w.job(), asked))
     assert ids(w.lake) == every_id(w)

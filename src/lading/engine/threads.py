@@ -32,12 +32,16 @@ def gather(tasks: Sequence[Callable[[Callable[[], None]], T]], workers: int) -> 
     with ThreadPoolExecutor(workers, thread_name_prefix="lading") as pool:
         futures: list[Future[T]] = [pool.submit(task, check) for task in tasks]
         pending = set(futures)
-        while pending:
-            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-            if any(not f.cancelled() and f.exception() is not None for f in finished):
-                stop.set()
-                for future in pending:
-                    future.cancel()
+        try:
+            while pending:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                if any(not f.cancelled() and f.exception() is not None for f in finished):
+                    stop.set()
+                    for future in pending:
+                        future.cancel()
+        except BaseException:
+            stop.set()  # interrupted while waiting: the tasks must not run to their ends
+            raise
     failures = [e for f in futures if not f.cancelled() and (e := f.exception()) is not None]
     for failure in sorted(failures, key=lambda e: isinstance(e, Stopped)):
         raise failure
