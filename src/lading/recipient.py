@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from lading.assemble import format_of, open_url
-from lading.errors import Failed, IntegrityError, InvalidProject
+from lading.errors import Failed, IntegrityError
 from lading.formats.statistics import Statistics
 from lading.formats.type_names import parse_type
-from lading.ports import LOGICAL, Store
+from lading.manifest import canonical
+from lading.ports import LOGICAL, ColumnStats, Store
 from lading.proof import Report, current
 from lading.proof import verify as prove
 
@@ -27,7 +29,10 @@ def verify(url: str, *, deep: bool = False) -> Report:
 
 
 def files(url: str) -> list[str]:
-    """The data files of complete deliveries that nothing supersedes, as URLs, in the order of their names."""
+    """The data files of complete deliveries that nothing supersedes, as URLs, in the order of their names.
+
+    Raises IntegrityError where a marker or a pointer is not what was published.
+    """
     store = open_url(url)
     base = url.rstrip("/")
     return sorted(
@@ -51,9 +56,9 @@ def schema_of(manifest: Mapping[str, Any]) -> pa.Schema:
 
 
 def _deep(store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a data file's rows, though its bytes are those that the manifest names."""
     try:
-        reader = format_of(manifest["format"])
-        schema = schema_of(manifest)
+        reader, schema = format_of(manifest["format"]), schema_of(manifest)
         statistics, rows = Statistics(schema), 0
         file = store.read(name)
         try:
@@ -62,17 +67,34 @@ def _deep(store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[s
                 rows += batch.num_rows
         finally:
             file.close()
-    except (Failed, InvalidProject, IntegrityError, ValueError, KeyError, pa.ArrowException) as error:
+    except (
+        Failed,
+        IntegrityError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pa.ArrowException,
+    ) as error:
         yield f"cannot be read as the manifest describes it: {error}"
         return
     if rows != entry["rows"]:
         yield f"holds {rows} rows where the manifest says {entry['rows']}"
-    for column, found in statistics.result().items():
-        told = entry["columns"].get(column)
-        if told is None:
+    yield from _compared(statistics.result(), entry["columns"])
+
+
+def _compared(found: Mapping[str, ColumnStats], told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Columns whose statistics differ. Those of classified columns are not told, and None says nothing."""
+    for column in sorted(told.keys() - found.keys()):
+        yield f"column {column} is not there, and the manifest tells of it"
+    for column, here in found.items():
+        there = told.get(column)
+        if there is None:
             continue
-        if found.nulls != told["nulls"]:
-            yield f"column {column} has {found.nulls} NULLs where the manifest says {told['nulls']}"
-        for side, value in (("min", found.min), ("max", found.max)):
-            if told[side] is not None and value is not None and value != told[side]:
+        if there.get("nulls") != here.nulls:
+            yield f"column {column} has {here.nulls} NULLs where the manifest says {there.get('nulls')}"
+        # As the manifest's JSON spells them: whole numbers beyond 2^53 - 1 are text there.
+        spelt = json.loads(canonical({"min": here.min, "max": here.max}))
+        for side in ("min", "max"):
+            if there.get(side) is not None and there[side] != spelt[side]:
                 yield f"column {column}: its {side} is not what the manifest says"

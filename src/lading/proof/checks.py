@@ -1,0 +1,198 @@
+"""`lading verify`: every object against what the manifests say of it."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from lading.errors import IntegrityError, ObjectNotFound
+from lading.manifest import canonical, marker
+from lading.ports import Store
+from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
+from lading.proof.pointer import check_pointer
+
+BLOCK = 1 << 20
+WORKERS = 2
+
+Deep = Callable[[Store, str, Mapping[str, Any], Mapping[str, Any]], Iterable[str]]
+"""(store, object, manifest, file entry) -> what is wrong with the rows of a data file, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    object: str
+    problem: str
+
+
+@dataclass(slots=True)
+class Report:
+    """``notes``: what was seen and is no failure, such as a folder without a manifest."""
+
+    deliveries: int = 0
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+    signed: bool = False
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def add(self, name: str, problem: str) -> None:
+        self.problems.append(Problem(name, problem))
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "signed": self.signed,
+            "deliveries": self.deliveries,
+            "files": self.files,
+            "rows": self.rows,
+            "problems": [{"object": p.object, "problem": p.problem} for p in self.problems],
+            "notes": list(self.notes),
+        }
+
+
+def verify(store: Store, prefix: str = "", *, deep: Deep | None = None) -> Report:
+    """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read."""
+    report = Report()
+    deliveries, strangers = survey(store, prefix)
+    jobs: list[tuple[Delivery, Mapping[str, Any]]] = []
+    for delivery in deliveries:
+        if _check_control(store, delivery, report):
+            report.deliveries += 1
+            jobs.extend((delivery, entry) for entry in _entries(delivery.manifest))
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
+            report.problems.extend(found)
+    for _, entry in jobs:
+        if "rows" in entry:
+            report.files += 1
+            report.rows += entry["rows"]
+            report.bytes += entry["bytes"]
+    _check_twins(deliveries, report)
+    _check_strangers(store, deliveries, strangers, report)
+    if not deliveries:
+        report.notes.append("no delivery found here")
+    return report
+
+
+def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*manifest["files"], *manifest["sidecars"]]
+
+
+def _check_control(store: Store, delivery: Delivery, report: Report) -> bool:
+    """The marker, the manifest, and which objects there are. False if there is no manifest to go by."""
+    manifest_path, marker_path = delivery.path(delivery.manifest_name), delivery.path(delivery.marker_name)
+    if not delivery.manifest_name:
+        report.add(marker_path, "a success marker without a manifest")
+        return False
+    data = get(store, manifest_path)
+    try:
+        manifest = parsed(data, Manifest)
+        exact = canonical(manifest) == data
+    except ValueError:
+        report.add(manifest_path, "is damaged: not a manifest")
+        return False
+    delivery.manifest = manifest
+    if not exact:
+        report.add(manifest_path, "is not in canonical form: it was changed")
+    rows = manifest["rows"]
+    success = marker(delivery.manifest_name, data, rows["written"], manifest["export_timestamp"])
+    if not delivery.marker_name:
+        report.add(
+            manifest_path, "has no success marker: the delivery is not complete, or the marker is gone"
+        )
+    elif get(store, marker_path) != canonical(success):
+        report.add(marker_path, "does not match the manifest: one of the two was changed")
+    told = sum(entry["rows"] for entry in manifest["files"])
+    if told != rows["written"]:
+        report.add(manifest_path, f"says {rows['written']} rows and lists files with {told}")
+    if rows["read"] != sum(rows[k] for k in ("written", "filtered", "rejected", "superseded")):
+        report.add(manifest_path, "its row counts do not add up")
+    _check_names(delivery, report)
+    return True
+
+
+def _check_names(delivery: Delivery, report: Report) -> None:
+    listed = [entry["name"] for entry in _entries(delivery.manifest)]
+    for name in sorted({name for name in listed if listed.count(name) > 1}):
+        report.add(delivery.path(delivery.manifest_name), f"lists {name} twice")
+    signature = delivery.manifest_name + ".sig"
+    if signature in delivery.objects:
+        report.notes.append(f"{delivery.path(signature)}: signatures are not checked by this version")
+    expected = {*listed, delivery.manifest_name, delivery.marker_name, signature}
+    for name in sorted(delivery.objects.keys() - expected):
+        report.add(delivery.path(name), "is not listed in the manifest")
+
+
+def _check_file(
+    store: Store, delivery: Delivery, entry: Mapping[str, Any], deep: Deep | None
+) -> Iterator[Problem]:
+    name = entry["name"]
+    path = delivery.path(name)
+    if name not in delivery.objects:
+        yield Problem(path, "is missing")
+        return
+    if delivery.objects[name] != entry["bytes"]:
+        yield Problem(path, f"has {delivery.objects[name]} bytes where the manifest says {entry['bytes']}")
+        return
+    try:
+        sha = digest(store, path)
+    except ObjectNotFound:
+        yield Problem(path, "is missing")
+        return
+    if sha != entry["sha256"]:
+        yield Problem(path, "is not what was delivered: its SHA-256 differs from the manifest's")
+    elif deep is not None and "rows" in entry:
+        for told in deep(store, path, delivery.manifest, entry):
+            yield Problem(path, told)
+
+
+def digest(store: Store, name: str) -> str:
+    sha = hashlib.sha256()
+    file = store.read(name)
+    try:
+        while block := file.read(BLOCK):
+            sha.update(block)
+    finally:
+        file.close()
+    return sha.hexdigest()
+
+
+def _check_twins(deliveries: Sequence[Delivery], report: Report) -> None:
+    """Two folders that claim to be the same run at the same place: one of them is a copy that doubles its rows."""
+    seen: dict[tuple[str, str], str] = {}
+    for delivery in deliveries:
+        if delivery.manifest:
+            key = delivery.manifest["run_id"], delivery.manifest["destination"]["uri"]
+            if key in seen:
+                report.add(delivery.folder, f"is the same run as {seen[key]}")
+            seen.setdefault(key, delivery.folder)
+
+
+def _check_strangers(
+    store: Store, deliveries: Sequence[Delivery], strangers: Sequence[str], report: Report
+) -> None:
+    folders: dict[str, int] = {}
+    for name in strangers:
+        folder, base = posixpath.split(name)
+        if base == POINTER:
+            try:
+                check_pointer(store, name, deliveries)
+            except IntegrityError as error:
+                report.add(name, error.message)
+        elif is_failure(base):
+            report.notes.append(f"{name}: a failed attempt, nothing of it counts")
+        else:
+            folders[folder] = folders.get(folder, 0) + 1
+    for folder, count in sorted(folders.items()):
+        report.notes.append(
+            f"{folder or '.'}: {count} objects without a manifest; they are not part of a delivery"
+        )

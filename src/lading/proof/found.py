@@ -1,0 +1,180 @@
+"""What stands in a store, by its names and by the shapes of its JSON: deliveries, and objects that belong to none."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from lading.errors import ObjectNotFound
+from lading.export.interval import parse_instant
+from lading.ports import Store
+
+POINTER = "latest.json"
+_MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
+
+
+@dataclass(slots=True)
+class Delivery:
+    """What stands in one folder. ``objects``: name relative to the folder -> size. ``manifest``: once it was read."""
+
+    folder: str
+    manifest_name: str = ""
+    marker_name: str = ""
+    objects: dict[str, int] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    def path(self, name: str) -> str:
+        return posixpath.join(self.folder, name)
+
+    @property
+    def place(self) -> tuple[datetime, int]:
+        """Later deliveries of one export to one tenant have greater places."""
+        return _place(self.manifest)
+
+    @property
+    def whose(self) -> tuple[str, ...]:
+        return tuple(str(self.manifest[key]) for key in ("project", "environment", "export", "tenant"))
+
+
+def _place(document: Mapping[str, Any]) -> tuple[datetime, int]:
+    return parse_instant(document["interval"]["start"]), int(document["revision"])
+
+
+def is_manifest(base: str) -> bool:
+    return _MANIFEST_NAME.fullmatch(base) is not None
+
+
+def is_marker(base: str) -> bool:
+    return base in ("_SUCCESS", "SUCCESS")
+
+
+def is_failure(base: str) -> bool:
+    return base == "FAILURE" or base.startswith("_FAILURE")
+
+
+def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
+    """The deliveries under a prefix, and the names of objects that belong to none."""
+    names = {info.name: info.size for info in store.list(prefix)}
+    control: dict[str, list[str]] = {}
+    for name in names:
+        folder, base = posixpath.split(name)
+        if is_manifest(base) or is_marker(base):
+            control.setdefault(folder, []).append(base)
+    deliveries = {folder: _delivery(store, folder, control[folder]) for folder in sorted(control)}
+    strangers = []
+    for name, size in names.items():
+        owner = _owner(name, deliveries)
+        if owner is None:
+            strangers.append(name)
+        else:
+            owner.objects[name[len(owner.folder) :].lstrip("/")] = size
+    return list(deliveries.values()), strangers
+
+
+def _delivery(store: Store, folder: str, control: Sequence[str]) -> Delivery:
+    """Of several manifests or markers, those that name each other; the others are strange objects in the folder."""
+    manifests = [base for base in control if is_manifest(base)]
+    markers = [base for base in control if is_marker(base)]
+    for base in markers if len(control) > 2 else ():
+        try:
+            named = json.loads(store.get(posixpath.join(folder, base)))["manifest"]
+        except (ValueError, KeyError, TypeError, ObjectNotFound):
+            continue
+        if named in manifests:
+            return Delivery(folder, named, base)
+    return Delivery(folder, manifests[0] if manifests else "", markers[0] if markers else "")
+
+
+def _owner(name: str, deliveries: Mapping[str, Delivery]) -> Delivery | None:
+    folder = posixpath.dirname(name)
+    while True:
+        if folder in deliveries:
+            return deliveries[folder]
+        if not folder:
+            return None
+        folder = posixpath.dirname(folder)
+
+
+class _Part(BaseModel):
+    """What a proof needs of a JSON object; whatever else stands there is kept and not judged."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Listed(_Part):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class _DataFile(_Listed):
+    rows: int
+    columns: dict[str, dict[str, Any]]
+
+
+class _Rows(_Part):
+    read: int
+    written: int
+    filtered: int
+    rejected: int
+    superseded: int
+
+
+class _Interval(_Part):
+    start: str
+
+
+class _Destination(_Part):
+    uri: str
+
+
+class Manifest(_Part):
+    project: str
+    environment: str
+    export: str
+    tenant: str
+    run_id: str
+    revision: int
+    interval: _Interval
+    supersedes: list[str]
+    export_timestamp: str
+    destination: _Destination
+    rows: _Rows
+    files: list[_DataFile]
+    sidecars: list[_Listed]
+
+
+class Pointer(_Part):
+    export: str
+    tenant: str
+    run_id: str
+    revision: int
+    interval: _Interval
+    manifest: str
+    sha256: str
+
+
+def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:
+    """Raises ValueError for what has another shape, or names a time that is none."""
+    try:
+        document: dict[str, Any] = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    shape.model_validate(document)
+    _place(document)
+    return document
+
+
+def get(store: Store, name: str) -> bytes:
+    """Nothing where it went away since it was listed: what is wrong then is said of its content."""
+    try:
+        return store.get(name)
+    except ObjectNotFound:
+        return b""

@@ -1,0 +1,68 @@
+"""What a reader should open: `lading files`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+
+from lading.errors import IntegrityError
+from lading.ports import Store
+from lading.proof.found import POINTER, Delivery, Manifest, get, parsed, survey
+from lading.proof.pointer import followed
+
+
+def current(store: Store, prefix: str = "") -> list[Delivery]:
+    """Complete deliveries that no other one supersedes, for readers: `lading files`.
+
+    Of the deliveries of one run's tenant and interval, the newest full one and the additions after it, each once
+    wherever copies of it stand. Where pointers stand, the newest that they name is the only one of its export and
+    tenant. Raises IntegrityError for a marker or a pointer that is not what was published: rows would go missing.
+    """
+    deliveries, strangers = survey(store, prefix)
+    complete = {d.folder: d for d in deliveries if _complete(store, d)}
+    named: dict[tuple[str, ...], Delivery] = {}
+    for name in strangers:
+        if posixpath.basename(name) != POINTER:
+            continue
+        try:
+            delivery = followed(store, name)
+        except IntegrityError as error:
+            raise IntegrityError(f"{name} {error.message}.", hint="`lading verify` says more.") from error
+        # The pointer may have moved since the listing, to a delivery that is not in it.
+        complete.setdefault(delivery.folder, delivery)
+        if delivery.whose not in named or delivery.place > named[delivery.whose].place:
+            named[delivery.whose] = delivery
+    gone = {run for delivery in complete.values() for run in delivery.manifest["supersedes"]}
+    found: dict[str, Delivery] = {}
+    for delivery in complete.values():
+        run = delivery.manifest["run_id"]
+        only = named.get(delivery.whose)
+        if run not in gone and (only is None or only.manifest["run_id"] == run):
+            found.setdefault(run, delivery)
+    return list(found.values())
+
+
+def _complete(store: Store, delivery: Delivery) -> bool:
+    """Reads the manifest of a delivery that has its marker. False for one that is not complete, or is being removed.
+
+    Raises IntegrityError where the two do not belong together.
+    """
+    if not delivery.manifest_name or not delivery.marker_name:
+        return False
+    success, data = (
+        get(store, delivery.path(delivery.marker_name)),
+        get(store, delivery.path(delivery.manifest_name)),
+    )
+    if not success or not data:
+        return False
+    try:
+        delivery.manifest = parsed(data, Manifest)
+        if json.loads(success)["manifest_sha256"] == hashlib.sha256(data).hexdigest():
+            return True
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise IntegrityError(
+        f"{delivery.folder}: the success marker does not match the manifest.",
+        hint="`lading verify` says what was changed; nothing here is fit to be read until it is mended.",
+    )
