@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+
+def delivered(lading: Any) -> None:
+    assert lading("run", "orders_drop").code == 0
+
+
+def one(project: Path, pattern: str) -> Path:
+    return sorted((project / "deliveries").rglob(pattern))[0]
+
+
+def test_verify_proves_what_was_delivered(lading: Any, project: Path) -> None:
+    delivered(lading)
+    told = lading("verify", "deliveries", "--json")
+    assert told.code == 0
+    assert told.json | {"notes": []} == {
+        "ok": True, "signed": False, "deliveries": 6, "files": 6, "rows": 7, "problems": [], "notes": [],
+    }  # fmt: skip
+    people = lading("verify", "deliveries", "--deep")
+    assert people.out == "ok: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)\n"
+
+
+def test_verify_exits_with_6_and_names_the_changed_object(lading: Any, project: Path) -> None:
+    delivered(lading)
+    file = one(project, "*.parquet")
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    told = lading("verify", "deliveries")
+    assert told.code == 6
+    assert file.name in told.out
+    assert lading("verify", "deliveries", "--json").json["ok"] is False
+
+
+def test_verify_does_not_call_nothing_proven(lading: Any, tmp_path: Path) -> None:
+    told = lading("verify", str(tmp_path))
+    assert told.out.startswith("nothing to prove: 0 deliveries")
+    assert "note: no delivery found here" in told.err
+    assert lading("verify", str(tmp_path / "absent")).code == 2
+
+
+def test_files_lists_what_a_reader_should_open(lading: Any, project: Path) -> None:
+    delivered(lading)
+    told = lading("files", "deliveries")
+    paths = told.out.splitlines()
+    assert len(paths) == 6
+    assert all(Path(path).is_file() for path in paths)
+    assert lading("files", "deliveries", "--json").json == paths
+    assert json.loads(lading("files", "deliveries", "--format", "json").out) == paths
+
+
+@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
+def test_duckdb_reads_the_statement(lading: Any, project: Path, replace: Any, format: str) -> None:
+    replace(
+        "exports/orders_drop.yaml",
+        "format: {type: parquet, compression: snappy}",
+        f"format: {{type: {format}}}",
+    )
+    delivered(lading)
+    told = lading("files", "deliveries", "--format", "duckdb")
+    found = duckdb.sql(told.out).to_arrow_table()
+    assert found.column_names == [
+        "order_id",
+        "shop",
+        "email",
+        "amount",
+        "ordered_at",
+    ]  # no tenant=… among them
+    assert sorted(map(int, found["order_id"].to_pylist())) == [1, 2, 3, 4, 5, 6, 7]
+    assert found["email"].null_count == 1
+
+
+def test_duckdb_refuses_what_it_cannot_read(lading: Any, project: Path, replace: Any) -> None:
+    replace(
+        "exports/orders_drop.yaml", "format: {type: parquet, compression: snappy}", "format: {type: arrow}"
+    )
+    delivered(lading)
+    told = lading("files", "deliveries", "--format", "duckdb")
+    assert (told.code, told.out) == (2, "")
+    assert "arrow" in told.err
+
+
+def test_files_of_nothing_are_none(lading: Any, tmp_path: Path) -> None:
+    told = lading("files", str(tmp_path), "--format", "duckdb")
+    assert (told.code, told.out, told.err) == (0, "", "no complete delivery found\n")
+
+
+def test_preview_shows_masked_rows_and_delivers_nothing(lading: Any, project: Path) -> None:
+    told = lading("preview", "orders_drop", "--limit", "3", "--tenant", "lisbon", "--json")
+    assert told.code == 0
+    assert [row["order_id"] for row in told.json["rows"]] == [3, 4, 7]
+    assert [row["amount"] for row in told.json["rows"]] == ["120.50", "33.10", "12.25"]
+    assert told.json["rows"][0]["ordered_at"] == "2024-01-31T23:59:59Z"
+    assert [column["name"] for column in told.json["schema"]] == [
+        "order_id",
+        "shop",
+        "email",
+        "amount",
+        "ordered_at",
+    ]
+    people = lading("preview", "orders_drop")
+    assert "example.com" not in told.out + people.out
+    assert "NULL" in people.out
+    assert not (project / "deliveries").exists()

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lading.cli.progress import Watch
+from lading.cli.run import exit_code
+from lading.events import CheckWarned, FileWritten, RowsRead, SweepStarted, Waiting
+from lading.export.interval import Interval
+from lading.journal.log import Attempt
+from lading.project import Project
+from lading.run import Result
+from lading.run.job import Status
+
+JANUARY, FEBRUARY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
+FIELDS = ("run_id", "export", "tenant", "interval", "revision", "status", "rows", "bytes", "files", "manifest",
+          "duration_ms", "error")  # fmt: skip
+
+
+def result(status: Status, code: int = 0) -> Result:
+    return Result("0" * 32, "orders_drop", "a", Interval(JANUARY, FEBRUARY), 0, status, exit_code=code)
+
+
+# D15
+def test_a_run_delivers_and_a_second_one_skips(lading: Any, project: Path) -> None:
+    first = lading("run", "orders_drop", "--json")
+    assert first.code == 0
+    assert [tuple(record) for record in first.json] == [FIELDS] * 6
+    assert {record["status"] for record in first.json} == {"succeeded"}
+    assert sum(record["rows"] for record in first.json) == 7
+    again = lading("run", "orders_drop", "--json")
+    assert again.code == 0
+    assert {record["status"] for record in again.json} == {"skipped"}
+    assert {record["run_id"] for record in again.json} < {record["run_id"] for record in first.json}
+
+
+def test_people_get_a_table_and_a_count(lading: Any, project: Path) -> None:
+    told = lading("run", "orders_drop", "--tenant", "lisbon", "--start", "2024-01-01", "--end", "2024-02-01")
+    assert told.code == 0
+    header, line, count = told.out.splitlines()
+    assert header.split()[:4] == ["interval", "tenant", "revision", "status"]
+    assert line.startswith("2024-01-01/2024-02-01  lisbon")
+    assert count == "1 succeeded"
+
+
+def test_nothing_due_is_no_failure(lading: Any, project: Path, replace: Any) -> None:
+    replace("exports/orders_drop.yaml", "start: 2024-01-01", "start: 2124-01-01")
+    replace("exports/orders_drop.yaml", "end: 2024-04-01", "end: 2124-04-01")
+    assert lading("run", "orders_drop", "--json").json == []
+    told = lading("run", "orders_drop")
+    assert (told.code, told.out) == (0, "Nothing is due.\n")
+
+
+def test_an_interval_asked_for_that_is_not_due_exits_with_4(lading: Any, project: Path, replace: Any) -> None:
+    replace("exports/orders_drop.yaml", "  end: 2024-04-01", "  # end: 2024-04-01")
+    told = lading("run", "orders_drop", "--start", "2124-01-01", "--end", "2124-02-01", "--json")
+    assert told.code == 4
+    assert {record["status"] for record in told.json} == {"not_due"}
+    assert "not due: 2124-01-01/2124-02-01" in told.err
+
+
+def test_a_failed_interval_among_others_is_partial(lading: Any, project: Path, replace: Any) -> None:
+    replace("incoming/orders/2024-02.csv", "33.10", "99999.00")
+    told = lading("run", "orders_drop", "--json")
+    assert told.code == 7
+    by_status = {record["status"] for record in told.json}
+    assert by_status == {"succeeded", "failed"}
+    assert "error: 2024-02-01/2024-03-01" in told.err
+    assert "99999" not in told.err + told.out
+    alone = lading("run", "orders_drop", "--start", "2024-02-01", "--end", "2024-03-01")
+    assert alone.code == 5
+
+
+# D15
+def test_a_revision_supersedes_and_its_repeat_is_the_same(lading: Any, project: Path) -> None:
+    lading("run", "orders_drop")
+    words = (
+        "run",
+        "orders_drop",
+        "--start",
+        "2024-01-01",
+        "--end",
+        "2024-02-01",
+        "--revise",
+        "--reason",
+        "late fix",
+    )
+    first = lading(*words, "--json")
+    assert {(r["status"], r["revision"]) for r in first.json} == {("succeeded", 1)}
+    assert {r["status"] for r in lading(*words, "--json").json} == {"skipped"}
+
+
+# D15
+def test_backfill_delivers_what_is_missing_between_two_instants(lading: Any, project: Path) -> None:
+    lading("run", "orders_drop", "--start", "2024-02-01", "--end", "2024-03-01")
+    told = lading("backfill", "orders_drop", "--start", "2024-01-01", "--end", "2024-04-01", "--json")
+    assert told.code == 0
+    done = {r["interval"]["start"][:7] for r in told.json if r["status"] == "succeeded"}
+    assert done == {"2024-01", "2024-03"}
+
+
+def test_no_wait_leaves_where_another_process_is_at_work(lading: Any, project: Path) -> None:
+    job = Project.load(project).job("orders_drop")
+    record = {"runs": [], "discover": True, "definition": job.definition,
+              "interval": {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"},
+              "bound": "2024-06-01T00:00:00Z", "at": "2024-06-01T00:00:00Z"}  # fmt: skip
+    claim = job.journal.claim(Attempt("orders_drop", JANUARY, 1), record)
+    assert claim is not None
+    with claim:
+        told = lading("run", "orders_drop", "--no-wait", "--json")
+    assert told.code == 4
+    assert told.json["error"]["type"] == "InProgress"
+    assert not (project / "deliveries").exists()
+
+
+def test_plan_writes_nothing_and_tells_by_its_exit_code(lading: Any, project: Path) -> None:
+    told = lading("plan", "orders_drop", "--detailed-exitcode", "--json")
+    assert told.code == 10
+    assert [due["interval"]["start"][:10] for due in told.json["due"]] == [
+        "2024-01-01",
+        "2024-02-01",
+        "2024-03-01",
+    ]
+    assert told.json["policy"] == [{"column": "email", "action": "hmac_sha256"}]
+    assert not any((project / folder).exists() for folder in ("journal", "deliveries", "keys"))
+    people = lading("plan", "orders_drop")
+    assert people.code == 0
+    assert "3 intervals due" in people.out
+    assert "email   hmac_sha256" in people.out
+    lading("run", "orders_drop")
+    assert lading("plan", "orders_drop", "--detailed-exitcode").code == 0
+
+
+# --- exit codes
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([], 0),
+        ([result("succeeded"), result("skipped")], 0),
+        ([result("failed", 5), result("skipped")], 7),
+        ([result("failed", 4), result("failed", 4)], 4),
+        ([result("failed", 4), result("failed", 5)], 5),
+        ([result("failed", 5), result("failed", 6)], 6),
+        ([result("failed", 3), result("failed", 4)], 3),
+        ([result("failed", 0)], 1),
+        ([result("not_due", 4)], 4),
+        ([result("not_due", 4), result("succeeded")], 4),
+        ([result("not_due", 4), result("failed", 5)], 5),
+    ],
+)
+def test_the_exit_code_tells_the_worst(results: list[Result], code: int) -> None:
+    assert exit_code(results) == code
+
+
+@given(st.lists(st.builds(result, st.sampled_from(get_args(Status)), st.integers(0, 6))))
+def test_zero_means_that_everything_asked_for_stands(results: list[Result]) -> None:
+    stands = all(each.status in ("succeeded", "skipped") for each in results)
+    assert (exit_code(results) == 0) == stands
+    assert exit_code(results) == exit_code(results[::-1])
+
+
+# --- progress
+
+
+def test_warnings_are_lines_on_stderr(lading: Any, project: Path, replace: Any) -> None:
+    replace(
+        "exports/orders_drop.yaml",
+        "range: {amount: [0, 10000]}",
+        "range: {amount: [0, 50]}\n    on_violation: warn",
+    )
+    told = lading("run", "orders_drop", "--json")
+    assert told.code == 0
+    assert len(told.json) == 6
+    assert told.err.count("warning: orders_drop: range(amount): 1 violations") == 2
+
+
+def test_without_a_terminal_there_are_no_bars(lading: Any, project: Path) -> None:
+    assert lading("run", "orders_drop").err == ""
+
+
+def test_waiting_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch()
+    watch(Waiting("orders_drop", JANUARY, "pid 7 on \x1b[1mhost"))
+    watch(CheckWarned("orders_drop", "unique(id)", 2, "2 rows"))
+    watch(FileWritten("orders_drop", "a", "x.parquet", 1, 1))
+    assert capsys.readouterr().err.splitlines() == [
+        "waiting: orders_drop 2024-01-01: pid 7 on \\x1b[1mhost is at work on it",
+        "warning: orders_drop: unique(id): 2 violations: 2 rows",
+    ]
+
+
+def test_a_bar_grows_with_rows_beyond_its_estimate() -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bars = Progress(console=Console(stderr=True, quiet=True))
+    watch = Watch(bars)
+    watch(RowsRead("orders_drop", 5, 10))  # before any sweep: not drawn
+    watch(SweepStarted("orders_drop", JANUARY, FEBRUARY, 1, 2, 10))
+    for _ in range(3):
+        watch(RowsRead("orders_drop", 5, 100))
+    (task,) = bars.tasks
+    assert (task.completed, task.total, task.fields["bytes"]) == (15, 15, 300)
+    watch(SweepStarted("orders_drop", FEBRUARY, FEBRUARY, 1, 2, None))
+    assert [(each.completed, each.total) for each in bars.tasks] == [(0, None)]
+
+
+def test_on_a_terminal_bars_are_drawn_and_stdout_stays_clean(project: Path) -> None:
+    here, there = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "100"}
+    code = "from lading.cli import main; raise SystemExit(main(['run', 'orders_drop', '--json']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=there, env=environ, text=True
+    ) as running:
+        os.close(there)
+        drawn = b""
+        try:
+            while block := os.read(here, 4096):
+                drawn += block
+        except OSError:
+            pass  # Linux says EIO where the other side of a terminal is closed
+        assert running.stdout is not None
+        assert running.stdout.read().startswith("[{")
+    os.close(here)
+    assert b"orders_drop 2024-0" in drawn
+    assert b"rows" in drawn
+    assert not re.search(rb"\x1b\[[0-9;]*(3[0-8]|9[0-7])[;m]", drawn)  # NO_COLOR
