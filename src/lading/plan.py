@@ -126,6 +126,17 @@ class Asked:
     reason: str = ""
     backfill: bool = False  # intervals delivered under another contract major count as undelivered
 
+    @property
+    def everything(self) -> bool:
+        return self.tenants is None and self.start is None and self.end is None
+
+    def covers(self, tenant: str, interval: Interval) -> bool:
+        return (
+            (self.tenants is None or tenant in self.tenants)
+            and (self.start is None or interval.start >= self.start)
+            and (self.end is None or interval.end <= self.end)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -390,7 +401,7 @@ def additions(
     groups: dict[tuple[Interval, datetime | None], list[RunPlan]] = {}
     swept = {s.interval.start: s.interval for s in history.sweeps}
     for (tenant, start), newest in late.items():
-        if asked.tenants is not None and tenant not in asked.tenants:
+        if not asked.covers(tenant, swept[start]):
             continue
         if tenant not in standing.listed and not standing.discover:
             continue

@@ -175,7 +175,7 @@ class Project:
             clock = Clock(now, now, now)
             sla = self.contracts[definition.contract].sla.freshness
             due = self._standing(definition, clock, None, None).grid
-            told.append(record.status(journal, name, now, _seconds(sla), due))
+            told.append(record.status(journal, name, definition.mode, now, _seconds(sla), due))
         return told
 
     def test_connection(self, name: str) -> str:

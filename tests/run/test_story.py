@@ -245,3 +245,36 @@ def test_a_retry_of_a_replayable_source_that_lost_rows_is_an_error():
     )
     assert "failed" not in statuses(run(w.job(), asked))
     assert ids(w.lake) == every_id(w)
+
+
+def late_world() -> World:
+    w = World(some_orders(months=2), bound=datetime(2024, 5, 2, tzinfo=UTC))
+    run(w.job(late=True))
+    rows = [*zip(*w.table.to_pydict().values(), strict=True)]
+    arrival = datetime(2024, 5, 3, tzinfo=UTC)
+    february = datetime(2024, 2, 5, tzinfo=UTC)
+    w.table = orders([*rows, (100, "a", JANUARY, arrival), (101, "b", february, arrival)])
+    w.bound = datetime(2024, 5, 4, tzinfo=UTC)
+    return w
+
+
+def test_who_asks_for_one_interval_gets_no_additions_elsewhere_and_loses_none():
+    w = late_world()
+    asked = Asked(start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC))
+    assert {r.interval.start.month for r in run(w.job(late=True), asked) if r.status == "succeeded"} == {1}
+    assert {r.interval.start.month for r in run(w.job(late=True)) if r.status == "succeeded"} == {2}
+    assert ids(w.lake) == every_id(w)
+
+
+def test_late_rows_that_cannot_be_judged_fail_the_run_and_not_the_report():
+    w = late_world()
+    rows = [*zip(*w.table.to_pydict().values(), strict=True)]
+    w.table = orders([*rows, (102, None, JANUARY, datetime(2024, 5, 3, tzinfo=UTC))])
+    failed = [r for r in run(w.job(late=True)) if r.status == "failed"]
+    assert [(r.exit_code, "NULL" in (r.error or "")) for r in failed] == [(5, True)]
+
+
+def test_a_revision_without_an_interval_is_refused():
+    w = World(some_orders())
+    with pytest.raises(InvalidProject, match="--revise needs --start and --end"):
+        run(w.job(), Asked(revise=True, reason="all of it"))

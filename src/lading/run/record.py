@@ -89,13 +89,14 @@ def find(journal: Journal, exports: list[str], run_id: str) -> Recorded:
 
 
 def status(
-    journal: Journal, export: str, now: datetime, sla: float | None, due: tuple[Interval, ...]
+    journal: Journal, export: str, mode: str, now: datetime, sla: float | None, due: tuple[Interval, ...]
 ) -> dict[str, Any]:
     """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``due``: its grid so far."""
     seen = _attempts(journal, export)
     recorded = runs(journal, export)
-    ends = [parse_instant(r.summary["interval"]["end"]) for r in recorded]
-    watermark = max(ends, default=None)
+    # A full refresh holds what there was at its tick; other intervals hold what there was up to their ends.
+    side = "start" if mode == "full_refresh" else "end"
+    watermark = max((parse_instant(r.summary["interval"][side]) for r in recorded), default=None)
     age = (now - watermark).total_seconds() if watermark else None
     failures = [s for s in seen if s.ended and journal.end(s.attempt)["status"] == "failed"]
     delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded}

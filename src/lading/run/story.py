@@ -130,8 +130,13 @@ class Story:
         where = late_window(standing, history, self.asked)
         if where is None:
             return
-        late = find_late(job, where[0], where[1], clock, standing, history)
-        complete = complete and self.asked.tenants is None
+        began = time.monotonic()
+        try:
+            late = find_late(job, where[0], where[1], clock, standing, history)
+        except LadingError as error:
+            self._failed(SweepPlan(where[1], ()), error, began)
+            return
+        complete = complete and self.asked.everything
         for sweep in additions(standing, history, late, self.asked):
             complete = self._sweep(sweep) is not None and complete
         if complete and clock.arrived > (history.late_checked or where[0]):
