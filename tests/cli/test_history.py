@@ -42,7 +42,8 @@ def test_runs_and_show_tell_the_history(lading: Any, project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (0.4, "0s"), (61, "1m 1s"), (90_000, "1d 1h"), (86_400, "1d")]
+    ("seconds", "text"),
+    [(None, ""), (0.4, "0s"), (61, "1m 1s"), (90_000, "1d 1h"), (86_400, "1d"), (-5, "0s")],
 )
 def test_ages_are_told_in_two_units(seconds: float | None, text: str) -> None:
     assert _age(seconds) == text

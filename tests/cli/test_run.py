@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from lading.cli.progress import Watch
 from lading.cli.run import exit_code
 from lading.events import CheckWarned, FileWritten, RowsRead, SweepStarted, Waiting
 from lading.export.interval import Interval
-from lading.journal.log import Attempt
+from lading.journal.log import Attempt, Claim
 from lading.project import Project
 from lading.run import Result
 from lading.run.job import Status
@@ -109,18 +111,39 @@ def test_backfill_delivers_what_is_missing_between_two_instants(lading: Any, pro
     assert done == {"2024-01", "2024-03"}
 
 
-def test_no_wait_leaves_where_another_process_is_at_work(lading: Any, project: Path) -> None:
+def claimed(project: Path) -> Claim:
     job = Project.load(project).job("orders_drop")
     record = {"runs": [], "discover": True, "definition": job.definition,
               "interval": {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"},
               "bound": "2024-06-01T00:00:00Z", "at": "2024-06-01T00:00:00Z"}  # fmt: skip
     claim = job.journal.claim(Attempt("orders_drop", JANUARY, 1), record)
     assert claim is not None
-    with claim:
+    return claim
+
+
+def test_no_wait_leaves_where_another_process_is_at_work(lading: Any, project: Path) -> None:
+    with claimed(project):
         told = lading("run", "orders_drop", "--no-wait", "--json")
     assert told.code == 4
     assert told.json["error"]["type"] == "InProgress"
     assert not (project / "deliveries").exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_says_so_and_can_be_stopped(project: Path, stop: signal.Signals) -> None:
+    code = "from lading.cli import main; raise SystemExit(main(['run', 'orders_drop', '--json']))"
+    with (
+        claimed(project),
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running,
+    ):
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("waiting: orders_drop 2024-01-01: ")
+        running.send_signal(stop)
+        out, err = running.communicate()
+    assert (running.returncode, err) == (130, "error: Interrupted.\n")
+    assert json.loads(out)["error"]["exit_code"] == 130
 
 
 def test_plan_writes_nothing_and_tells_by_its_exit_code(lading: Any, project: Path) -> None:

@@ -5,13 +5,14 @@ What is imported here is imported by ``lading --help`` too, so commands import w
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from lading.cli.console import finish
-from lading.cli.failures import told
-
-INTERRUPTED = 130
+from lading.cli.failures import INTERRUPTED, told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,10 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from lading.cli.app import app
 
     try:
-        code = app(words, prog_name="lading", standalone_mode=False)
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Exception as error:  # noqa: BLE001 -- the last one who can say what happened
+        with _stopped_as_by_a_terminal():
+            code = app(words, prog_name="lading", standalone_mode=False)
+        if code == INTERRUPTED:  # typer's answer to it
+            code = told(KeyboardInterrupt(), as_json="--json" in words)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the last one who can say what happened
         code = told(error, as_json="--json" in words)
     finish()
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _stopped_as_by_a_terminal() -> Iterator[None]:
+    """SIGTERM, by which schedulers stop what they run, ends a run as Ctrl-C does: it says so in the journal, so that
+    the next call need not wait until its silence has lasted for a lease."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

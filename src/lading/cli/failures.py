@@ -13,6 +13,7 @@ from typer.exceptions import Abort, TyperException
 from lading.cli.console import emit, plain, say
 from lading.errors import InvalidProject, LadingError
 
+INTERRUPTED = 130
 EXIT_CODES = {
     0: "done",
     1: "unexpected",
@@ -23,16 +24,14 @@ EXIT_CODES = {
     6: "integrity: what is there is not what the manifest says",
     7: "partial: some runs failed, others stand",
     10: "`plan --detailed-exitcode` only: there is something to do",
-    130: "interrupted",
+    INTERRUPTED: "interrupted, by a terminal or by SIGTERM",
 }
 GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
 
 
 def told(error: BaseException, *, as_json: bool) -> int:
     """Says what went wrong on stderr, and as one JSON document on stdout where that was asked for."""
-    if isinstance(error, Abort):
-        return 130
-    if os.environ.get("LADING_DEBUG") == "1" and not isinstance(error, TyperException):
+    if os.environ.get("LADING_DEBUG") == "1" and not isinstance(error, TyperException | KeyboardInterrupt):
         traceback.print_exception(error, file=sys.stderr)
     record = describe(error)
     _say(record)
@@ -44,6 +43,8 @@ def told(error: BaseException, *, as_json: bool) -> int:
 def describe(error: BaseException) -> dict[str, Any]:
     """``{type, message, hint, exit_code, retryable, problems}``. Of an unexpected error only its type and its place
     are told: its message may hold a value of the data."""
+    if isinstance(error, KeyboardInterrupt | Abort):
+        return _record(error, "Interrupted.", None, INTERRUPTED, retryable=True)
     if isinstance(error, LadingError):
         problems = error.problems if isinstance(error, InvalidProject) else ()
         return _record(

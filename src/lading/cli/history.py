@@ -103,7 +103,7 @@ def _age(seconds: float | None) -> str:
     """The two largest units: ``2d 3h``."""
     if seconds is None:
         return ""
-    rest, parts = int(seconds), []
+    rest, parts = max(0, int(seconds)), []
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, length)
         if count:
