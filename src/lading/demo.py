@@ -68,7 +68,8 @@ def _prepare(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).exists():
             raise InvalidProject(
-                f"{folder} is not empty, and no earlier demo made it.", hint="Name another folder: lading demo DIR."
+                f"{folder} is not empty, and no earlier demo made it.",
+                hint="Name another folder: lading demo DIR.",
             )
         shutil.rmtree(folder)
     shutil.copytree(example(), folder, dirs_exist_ok=True)
@@ -98,7 +99,8 @@ def _copy(connection: Any, name: str, path: Path) -> int:
 
     table = pyarrow.parquet.read_table(path)
     found = connection.execute(
-        "select column_name from information_schema.columns where table_name = %s order by ordinal_position", (name,)
+        "select column_name from information_schema.columns where table_name = %s order by ordinal_position",
+        (name,),
     )
     columns = [column for (column,) in found if column in table.column_names]
     text = io.BytesIO()

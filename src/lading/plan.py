@@ -33,6 +33,10 @@ class Delivered:
     bound: datetime | None
     reason: str = ""
     unchanged: bool = False  # an incremental run that found nothing: noted, not delivered
+    rows: int = 0
+    bytes: int = 0
+    files: int = 0
+    manifest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

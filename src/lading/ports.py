@@ -464,7 +464,8 @@ class Channel(Protocol):
         ...
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
-        """All that publishing needs, resolved and JSON-able: destinations, objects in order, marker, pointer.
+        """All that publishing needs, resolved and JSON-able: destinations, objects in order, marker, pointer; and
+        ``manifest``, the URL where it will stand.
 
         ``bill`` gives the manifest's fields for the URL of the folder at a destination.
         """
@@ -484,4 +485,15 @@ class Channel(Protocol):
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         """Deletes whatever stands in these folders, the success marker first."""
+        ...
+
+
+@runtime_checkable
+class Reuser(Protocol):
+    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+        """Copies finished data files from an earlier attempt's folder into a new one's, at every destination.
+
+        False where that cannot be done: the store does not copy, or the files are gone. What was copied until then may
+        be written over.
+        """
         ...

@@ -162,10 +162,10 @@ class Project:
         return sorted(found, key=lambda summary: str(summary["sealed_at"]))
 
     def show(self, run_id: str) -> dict[str, Any]:
-        """One run with its manifest; ``run_id`` may be shortened."""
+        """One run, and its manifest as ``document``; ``run_id`` may be shortened."""
         journal = self.journal()
         found = record.find(journal, sorted(self.exports), run_id)
-        return {**found.summary, "manifest": record.manifest_of(journal, found)}
+        return {**found.summary, "document": record.manifest_of(journal, found)}
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
         """Per export: last run, watermark, freshness against the contract's SLA, failures, intervals missing."""

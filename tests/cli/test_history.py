@@ -36,7 +36,7 @@ def test_runs_and_show_tell_the_history(lading: Any, project: Path) -> None:
     assert len(people.splitlines()) == 7
     shown = lading("show", done[0]["run_id"][:10], "--json").json
     assert shown["run_id"] == done[0]["run_id"]
-    assert shown["manifest"]["rows"]["written"] == done[0]["rows"]
+    assert shown["document"]["rows"]["written"] == done[0]["rows"]
     assert f"run_id     {done[0]['run_id']}" in lading("show", done[0]["run_id"]).out
     assert lading("show", "nonsense").code == 2
 

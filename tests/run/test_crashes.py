@@ -10,11 +10,13 @@ import contextlib
 import random
 import threading
 from collections import Counter
+from datetime import UTC, datetime
 
 import pytest
-from worlds import World, ids, snapshot, some_orders
+from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 
 from lading.errors import Retryable, StoreUnavailable
+from lading.plan import Asked
 from lading.proof import verify
 from lading.run import run
 from lading.stores.retry import RetryStore
@@ -189,3 +191,49 @@ def test_a_process_that_slept_through_its_lease_commits_nothing():
     assert ids(world.lake) == Counter(world.table["id"].to_pylist())
     assert attempt_folders_are_unique(world)
     assert verify(world.lake).notes == []
+
+
+def test_a_retry_uses_finished_parts_again_and_does_not_read_them():
+    world = World(some_orders(months=1, per_customer=6))
+    read: list[int] = []
+    failing = iter([True])
+
+    def unreachable(operation: str, name: str) -> None:
+        if operation == "write" and "_003-001" in name and next(failing, False):
+            raise StoreUnavailable("gone")
+
+    january = Asked(start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC))
+    alone = {"tenants": False, "workers": 1}
+    first = run(world.job(lake=Hooked(world.lake, unreachable), **alone), january)
+    assert [r.status for r in first] == ["failed"]
+    world.extra = {"before_batch": lambda part, batch: read.append(part.index)}
+    assert [r.status for r in run(world.job(**alone), january)] == ["succeeded"]
+    assert 0 not in read
+    assert 2 in read
+    assert ids(world.lake) == Counter(world.table["id"].to_pylist())
+    assert attempt_folders_are_unique(world)
+    assert verify(world.lake).record()["problems"] == []
+    assert verify(world.lake).notes == []
+    undisturbed_world = World(world.table)
+    run(undisturbed_world.job(**alone), january)
+    assert _data(world) == _data(undisturbed_world)
+
+
+def _data(world: World) -> list[bytes]:
+    return [data for name, data in sorted(snapshot(world.lake).items()) if name.endswith(".jsonl")]
+
+
+def test_parts_are_read_again_where_the_source_has_changed():
+    world = World(some_orders(months=1, per_customer=6))
+    failing = iter([True])
+
+    def unreachable(operation: str, name: str) -> None:
+        if operation == "write" and "_003-001" in name and next(failing, False):
+            raise StoreUnavailable("gone")
+
+    january = Asked(start=JANUARY, end=datetime(2024, 2, 1, tzinfo=UTC))
+    run(world.job(lake=Hooked(world.lake, unreachable), tenants=False, workers=1), january)
+    rows = [*zip(*world.table.to_pydict().values(), strict=True)]
+    world.table = orders([(99, "a", JANUARY, JANUARY), *rows])
+    assert [r.status for r in run(world.job(tenants=False), january)] == ["succeeded"]
+    assert ids(world.lake) == Counter(world.table["id"].to_pylist())

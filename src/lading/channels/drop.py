@@ -17,6 +17,7 @@ from lading.export.interval import parse_instant
 from lading.export.layout import FileType, Layout, Names
 from lading.manifest import canonical, marker, sha256, sums
 from lading.ports import (
+    Copier,
     Document,
     Emptied,
     FileNumber,
@@ -148,13 +149,26 @@ class DropChannel:
                 upload.abort()
             raise
 
+    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+        old, new = self._layout.folder(before), self._layout.folder(now)
+        for destination in self._of(now):
+            if not isinstance(destination.store, Copier):
+                return False
+            try:
+                for file in files:
+                    destination.store.copy(old + file, new + file)
+            except (ObjectNotFound, StoreDenied):
+                return False
+        return True
+
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         destinations = []
         for destination in self._of(names):
             folder = self._layout.folder(names)
             manifest = bill(destination.url(folder))
             destinations.append(self._resolve(destination, folder, names, manifest, files))
-        return {"run_id": names.run_id, "tenant": names.tenant, "destinations": destinations}
+        commit = {"run_id": names.run_id, "tenant": names.tenant, "destinations": destinations}
+        return {**commit, "manifest": self._manifest_url(commit)}
 
     def _resolve(
         self,

@@ -276,7 +276,9 @@ def _unavailable(export: Export) -> list[tuple[Loc, str]]:
             (("encryption",), "encryption is not available in this version: files would go out in the clear")
         )
     if export.immutable_rows:
-        found.append((("immutable_rows",), "reuse of parts (immutable_rows) is not available in this version"))
+        found.append(
+            (("immutable_rows",), "reuse of parts (immutable_rows) is not available in this version")
+        )
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
     return found

@@ -231,16 +231,13 @@ class Journal:
         for name in names:
             yield from self.get(name)["runs"]
 
-    def most_rows(self, attempt: Attempt, definition: str) -> int:
-        """The most rows that an earlier attempt of this sweep read of parts that can be read again."""
-        most = 0
+    def parts_before(self, attempt: Attempt) -> Iterator[tuple[Attempt, dict[int, Record]]]:
+        """What earlier, unsealed attempts of this sweep finished of parts that can be read again, oldest first."""
         for number in range(1, attempt.number):
             earlier = Attempt(attempt.export, attempt.start, number)
-            if self.end(earlier)["status"] == "sealed":
-                continue
-            parts = [self.get(info.name) for info in list(self.store.list(earlier.path + "parts/"))]
-            most = max(most, sum(part["rows"] for part in parts if part["definition"] == definition))
-        return most
+            if self.end(earlier)["status"] != "sealed":
+                names = [info.name for info in self.store.list(earlier.path + "parts/")]
+                yield earlier, {int(name.rpartition("/")[2][:-5]): self.get(name) for name in names}
 
 
 class Claim:
@@ -317,6 +314,10 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
             bound=bound,
             reason=run["reason"],
             unchanged=run["status"] == "unchanged",
+            rows=run["rows"],
+            bytes=run["bytes"],
+            files=run["files"],
+            manifest=run["manifest"],
         )
         for run in record["runs"]
         if run["status"] != "failed"

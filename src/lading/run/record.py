@@ -60,6 +60,7 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
             "files": run["files"],
             "sealed_at": record["at"],
             "published": published,
+            "manifest": run["manifest"],
         }
         yield Recorded(seen.attempt, run, summary)
 

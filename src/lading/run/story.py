@@ -297,9 +297,8 @@ class Story:
         told = {(r.tenant, r.interval.start) for r in self.results}
         for run in skipped:
             if (run.tenant, run.interval.start) not in told:
-                self.results.append(
-                    Result(run.run_id, self.job.export, run.tenant, run.interval, run.revision, "skipped")
-                )
+                sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
+                self._add(run.tenant, run.interval, run.revision, status="skipped", **sizes)
 
 
 def _rows(record: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,31 +15,31 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.engine.threads import ahead, gather
 from lading.errors import DataRefused, Fenced, LadingError, SchemaMismatch, Shrunk
-from lading.events import CheckWarned, FileWritten, PartRead, RowsRead, SweepStarted
+from lading.events import CheckWarned, FileWritten, SweepStarted
 from lading.export.identity import instant
 from lading.export.layout import Names
 from lading.journal.log import Claim
 from lading.manifest import Bill, Rows, failure
-from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
+from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import (
     Check,
     CheckResult,
     FileNumber,
     FileWriter,
     Member,
-    Part,
     Query,
     Range,
     Reading,
+    Reuser,
     Survey,
     Written,
 )
-from lading.routing.keys import Cutter, Key
-from lading.routing.router import Router, Tally
+from lading.routing.keys import Key
+from lading.routing.router import Tally
 from lading.routing.spill import scratch
 from lading.run.job import Binding, Job
+from lading.run.lanes import Lanes, apart
 
 
 def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query:
@@ -83,7 +83,7 @@ class Attempt:
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, _Served] = {}
         self._lock = threading.Lock()
-        self._rows = 0
+        self._keep = False
         self._folders: list[Mapping[str, str]] = []
 
     def write(self) -> dict[str, Any]:
@@ -96,6 +96,7 @@ class Attempt:
             job.source.open(query_of(job, self._binding, plan, self._clock)) as reading,
         ):
             survey = reading.survey()
+            self._keep = reading.replayable and apart(job)
             if not survey.schema.equals(self._binding.read):
                 raise SchemaMismatch(
                     f"{job.export}: the source's columns changed while the run was prepared.",
@@ -115,7 +116,6 @@ class Attempt:
             checks = job.checks(self._binding, self._clock.now, spill, job.buffer_memory // 4)
             try:
                 self._read(reading, survey, checks, spill)
-                self._refuse_shrunk(reading)
                 results = [check.result() for check in checks]
             finally:
                 for check in checks:
@@ -151,7 +151,9 @@ class Attempt:
             except Fenced:
                 self.discard()
                 raise
-            self.discard()
+            # Parts that can be used again stay for the next attempt, after which they are cleaned with this one.
+            if not (retryable and self._keep):
+                self.discard()
             for served in self._served.values():
                 job.channel.fail(served.names, body)
         except LadingError as second:
@@ -161,61 +163,49 @@ class Attempt:
     # --- reading
 
     def _read(self, reading: Reading, survey: Survey, checks: Sequence[Check], spill: Path) -> None:
-        """One file stream and several parts: a lane for each part, side by side. Otherwise one lane for all parts,
-        so that the number of files follows from tenants and partitions, not from how the source was cut."""
         job = self._job
-        apart = job.tenant_column is None and not job.partitions
-        groups = [[part] for part in survey.parts] if apart else [list(survey.parts)]
-        workers = min(job.workers, len(groups))
-        tasks = []
-        for lane, parts in enumerate(groups):
-            router = Router(
-                Cutter(job.tenant_column, job.partitions, DEFAULT_TENANT),
-                self._open_file,
-                self._transform,
-                lane=lane,
-                lanes=len(groups),
-                budget=job.buffer_memory // workers,
-                spill=spill / f"lane{lane}",
-                max_file_size=job.max_file_size,
-                admit=self._admit,
-            )
-            tasks.append(self._lane(reading, router, parts, len(survey.parts), checks))
-        for router in gather(tasks, workers):
-            for tenant, tally in router.tallies.items():
+        lanes = Lanes(
+            job=job,
+            claim=self._claim,
+            reading=reading,
+            survey=survey,
+            checks=checks,
+            spill=spill,
+            open_file=self._open_file,
+            transform=self._transform,
+            admit=self._admit,
+            finished=self._finished(reading, survey),
+            reuse=self._reuse,
+        )
+        for tallies in lanes.read():
+            for tenant, tally in tallies.items():
                 total = self._served[tenant].tally
                 total.read += tally.read
                 total.written += tally.written
                 total.bytes += tally.bytes
                 total.files.extend(tally.files)
+        self._refuse_shrunk(reading, lanes.rows)
 
-    def _lane(
-        self, reading: Reading, router: Router, parts: Sequence[Part], count: int, checks: Sequence[Check]
-    ) -> Callable[[Callable[[], None]], Router]:
-        job = self._job
+    def _finished(self, reading: Reading, survey: Survey) -> dict[int, Mapping[str, Any]]:
+        """By part, what the latest earlier attempt has written that read the same bytes under the same definition."""
+        if not reading.replayable or not survey.version or not apart(self._job):
+            return {}
+        found: dict[int, Mapping[str, Any]] = {}
+        for earlier, parts in self._job.journal.parts_before(self._claim.attempt):
+            for index, part in parts.items():
+                same = part["definition"] == self._job.definition and part["version"] == survey.version
+                if same and "files" in part:
+                    found[index] = {**part, "attempt": earlier.number}
+        return found
 
-        def work(check: Callable[[], None]) -> Router:
-            try:
-                for part in parts:
-                    rows = 0
-                    for batch in ahead(reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8):
-                        check()
-                        for promise in checks:
-                            promise.observe(batch)
-                        router.feed(batch)
-                        rows += batch.num_rows
-                        job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
-                    if reading.replayable:
-                        self._claim.part(part.index, {"rows": rows, "definition": job.definition})
-                    self._count(rows)
-                    job.on_event(PartRead(job.export, part.index, count, rows))
-                router.finish()
-            except BaseException:
-                router.abort()
-                raise
-            return router
-
-        return work
+    def _reuse(self, part: Mapping[str, Any]) -> bool:
+        """Copies a part's files from the folder of an earlier attempt into this one's."""
+        channel = self._job.channel
+        if not isinstance(channel, Reuser):
+            return False
+        (served,) = self._served.values()
+        before = self._job.names(served.run, self._plan.interval, part["attempt"])
+        return channel.reuse(before, served.names, [file["name"] for file in part["files"]])
 
     def _admit(self, tenants: Sequence[str]) -> set[str]:
         """Which of these tenants, met for the first time, this sweep serves. Raises for one that nobody knows."""
@@ -259,20 +249,18 @@ class Attempt:
 
     # --- judging and sealing
 
-    def _count(self, rows: int) -> None:
-        with self._lock:
-            self._rows += rows
-
-    def _refuse_shrunk(self, reading: Reading) -> None:
+    def _refuse_shrunk(self, reading: Reading, rows: int) -> None:
         """What can be read again may not have become less since an earlier attempt. A revision says why it may."""
         if not reading.replayable or any(run.reason for run in self._plan.runs):
             return
-        before = self._job.journal.most_rows(self._claim.attempt, self._job.definition)
-        if self._rows < before:
-            raise Shrunk(
-                f"An earlier attempt read {before:,} rows here, and now there are {self._rows:,}: rows went missing.",
-                hint="If that is right, say so: run it again with --revise --reason.",
-            )
+        definition = self._job.definition
+        for _, parts in self._job.journal.parts_before(self._claim.attempt):
+            before = sum(part["rows"] for part in parts.values() if part["definition"] == definition)
+            if rows < before:
+                raise Shrunk(
+                    f"An earlier attempt read {before:,} rows here, and now there are {rows:,}: rows went missing.",
+                    hint="If that is right, say so: run it again with --revise --reason.",
+                )
 
     def _judge(self, results: Sequence[CheckResult]) -> None:
         for result in results:
@@ -338,7 +326,14 @@ class Attempt:
         }
 
     def _unchanged(self, served: _Served) -> dict[str, Any]:
-        return {**self._summary(served), "status": "unchanged", "rows": 0, "bytes": 0, "files": 0}
+        return {
+            **self._summary(served),
+            "status": "unchanged",
+            "rows": 0,
+            "bytes": 0,
+            "files": 0,
+            "manifest": None,
+        }
 
     def _prepare(
         self,
@@ -403,6 +398,7 @@ class Attempt:
             "rows": tally.written,
             "bytes": size,
             "files": len(files),
+            "manifest": commit["manifest"],
         }
 
     def _publishable(self, file: Written) -> Mapping[str, Any]:
