@@ -42,6 +42,7 @@ class Binder:
 
     def bind(self) -> Binding:
         """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
+        self._refuse_leaking_folders()
         described, as_text = self._described()
         excluded = self._excluded()
         promised = [f.column for f in self.contract.fields if f.column not in excluded]
@@ -111,6 +112,17 @@ class Binder:
         if reasons:
             raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
         return schema, as_text
+
+    def _refuse_leaking_folders(self) -> None:
+        """A column that recipients may not see cannot name their folders either."""
+        hidden = {c for t in self.transforms if isinstance(t, Mask) for c in t.actions}
+        hidden |= {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
+        for partition in self.export.layout.columns:
+            if partition.column in hidden:
+                reason = (
+                    f'"{partition.column}" is masked or excluded, and its values would stand in folder names'
+                )
+                raise InvalidProject(problems=[self.document.problem(reason, "layout", "partition_by")])
 
     def _where(self) -> str:
         return self.dataset.table or self.dataset.files or f"the query of {self.export.name}"

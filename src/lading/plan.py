@@ -37,6 +37,7 @@ class Delivered:
     bytes: int = 0
     files: int = 0
     manifest: str | None = None
+    key_id: str | None = None  # of the tenant's key, where a mask used it
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,8 @@ class Project:
         dataset = self._dataset(definition)
         format = open_format(document, contract.version)
         transforms = tuple(open_transforms(document))
-        if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms):
+        keyed = any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms)
+        if keyed:
             self._workshop.keys()
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
@@ -225,6 +226,7 @@ class Project:
             checks=binder.checks,
             standing=lambda clock, upto: self._standing(definition, clock, upto, as_of),
             tenant_column=definition.tenants.column if definition.tenants else None,
+            keyed=keyed,
             in_order=any("ordered" in check for check in definition.checks),
             window=_window(definition),
             newest=_newest(definition),

@@ -10,6 +10,7 @@ import pytest
 from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 
 from lading.errors import DataRefused, InvalidProject, StoreFull
+from lading.keys.memory import MemoryKeyring
 from lading.plan import Asked
 from lading.ports import Bound
 from lading.proof import verify
@@ -278,3 +279,15 @@ def test_a_revision_without_an_interval_is_refused():
     w = World(some_orders())
     with pytest.raises(InvalidProject, match="--revise needs --start and --end"):
         run(w.job(), Asked(revise=True, reason="all of it"))
+
+
+def test_a_lost_keyring_stops_the_run_instead_of_changing_every_masked_value():  # D17
+    w = World(some_orders(months=2), bound=datetime(2024, 2, 1, tzinfo=UTC))
+    run(w.job(keyed=True))
+    w.bound = None
+    other = replace(w.job(keyed=True), keys=MemoryKeyring(b"another seed"))
+    failed = [r for r in run(other) if r.status != "skipped"]
+    assert {(r.status, r.exit_code) for r in failed} == {("failed", 3)}
+    assert "Restore the keyring" in (failed[0].error or "")
+    assert "failed" not in statuses(run(w.job(keyed=True)))
+    assert ids(w.lake) == every_id(w)

@@ -318,6 +318,7 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
             bytes=run["bytes"],
             files=run["files"],
             manifest=run["manifest"],
+            key_id=run["key_id"],
         )
         for run in record["runs"]
         if run["status"] != "failed"

@@ -73,6 +73,7 @@ class Job:
     standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
     tenant_column: str | None = None
     in_order: bool = False  # a check judges the order of rows
+    keyed: bool = False  # a mask uses the tenants' keys
     window: Window | None = None
     newest: Newest | None = None
     safety_lag: float | None = None  # seconds

@@ -68,23 +68,22 @@ class Story:
     results: list[Result] = field(default_factory=list)
     blocked: Blocked = field(default_factory=Blocked)
     tried: set[tuple[datetime, bool]] = field(default_factory=set)
+    history: History = field(default_factory=History)
     _binding: Binding | None = None
 
     def tell(self) -> list[Result]:
         job = self.job
-        history, _ = self._catch_up()
+        self._catch_up()
         clock = clock_of(job)
         standing = job.standing(clock, self.asked.end)
-        due = plan(standing, history, clock, self.asked)
+        due = plan(standing, self.history, clock, self.asked)
         self._report_not_due(due)
         skipped = due.skipped
         while sweep := self._next(due):
             done = self._sweep(sweep)
-            if done is not None:
-                history = _extended(history, done)
-            else:
-                history, _ = self._catch_up()
-            due = plan(standing, history, clock, self.asked)
+            if done is None:
+                self._catch_up()
+            due = plan(standing, self.history, clock, self.asked)
             if done is None:
                 skipped = due.skipped
         if not any(result.status == "failed" for result in self.results):
@@ -97,8 +96,8 @@ class Story:
 
     # --- steps
 
-    def _catch_up(self) -> tuple[History, bool]:
-        """Rolls forward, then tells the history, and whether every attempt in it has ended.
+    def _catch_up(self) -> bool:
+        """Rolls forward, then reads the history; says whether every attempt in it has ended.
 
         Both look at one listing: what it shows as sealed is published before anything is planned on top of it, and what
         it does not show does not count as delivered.
@@ -107,7 +106,8 @@ class Story:
         seen = journal.seen(export)
         roll_forward(self.job, seen, self.blocked, wait=self.wait)
         ended = all(at.ended for attempts in seen.values() for at in attempts)
-        return journal.history(export, seen), ended
+        self.history = journal.history(export, seen)
+        return ended
 
     def _next(self, due: Plan) -> SweepPlan | None:
         """The oldest sweep that this call has not tried."""
@@ -125,8 +125,8 @@ class Story:
         if job.window is None or job.window.arrival is None or self.asked.revise:
             return
         clock = clock_of(job)
-        history, complete = self._catch_up()
-        standing = job.standing(clock, self.asked.end)
+        complete = self._catch_up()
+        history, standing = self.history, job.standing(clock, self.asked.end)
         where = late_window(standing, history, self.asked)
         if where is None:
             return
@@ -164,14 +164,24 @@ class Story:
         with claim:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
-                record = self._write(Attempt(job, claim, sweep, clock_of(job), binding), claim)
+                record = self._write(
+                    Attempt(job, claim, sweep, clock_of(job), binding, self._key_ids()), claim
+                )
             except LadingError as error:
                 self._failed(sweep, error, began)
                 return None
             job.on_event(SweepDone(job.export, start, sweep.interval.end, len(record["runs"]), _rows(record)))
             manifests = publish(job, reference, record, self.blocked)
         self._report(sweep, record, manifests, began)
+        self.history = _extended(self.history, record)
         return record
+
+    def _key_ids(self) -> dict[str, str]:
+        """By tenant, the key that masked its newest delivery."""
+        if not self.job.keyed:
+            return {}
+        runs = sorted(self.history.runs, key=lambda run: (run.interval.start, run.revision))
+        return {run.tenant: run.key_id for run in runs if run.key_id is not None}
 
     def _write(self, attempt: Attempt, claim: Claim) -> Mapping[str, Any]:
         """Writes and seals. What fails before the seal is closed and removed."""

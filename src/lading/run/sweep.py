@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import DataRefused, Fenced, LadingError, SchemaMismatch, Shrunk
+from lading.errors import DataRefused, Fenced, LadingError, Refused, SchemaMismatch, Shrunk
 from lading.events import CheckWarned, FileWritten, SweepStarted
 from lading.export.identity import instant
 from lading.export.layout import Names
@@ -79,7 +79,17 @@ class _Served:
 class Attempt:
     """Carries one claimed attempt from the reading to its seal."""
 
-    def __init__(self, job: Job, claim: Claim, plan: SweepPlan, clock: Clock, binding: Binding) -> None:
+    def __init__(
+        self,
+        job: Job,
+        claim: Claim,
+        plan: SweepPlan,
+        clock: Clock,
+        binding: Binding,
+        key_ids: Mapping[str, str],
+    ) -> None:
+        """``key_ids``: by tenant, which key masked its newest delivery."""
+        self._key_ids = key_ids
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, _Served] = {}
         self._lock = threading.Lock()
@@ -223,6 +233,8 @@ class Attempt:
 
     def _serve(self, runs: Sequence[RunPlan]) -> None:
         """Takes runs on, and announces their folders before anything is written to them."""
+        for run in runs:
+            self._refuse_other_key(run.tenant)
         served = [
             _Served(run, self._job.names(run, self._plan.interval, self._claim.attempt.number), Tally())
             for run in runs
@@ -236,6 +248,17 @@ class Attempt:
         # Only what was announced may be written to, failure markers included.
         self._served.update({each.run.tenant: each for each in served})
         self._folders.extend(folders)
+
+    def _refuse_other_key(self, tenant: str) -> None:
+        """A lost keyring makes new keys, and under a new key no masked value equals what was delivered before."""
+        if not self._job.keyed:
+            return
+        before, now = self._key_ids.get(tenant), self._job.keys.key_id(tenant)
+        if before is not None and before != now:
+            raise Refused(
+                f"Tenant {tenant!r}: its key is not the one that masked its last delivery ({before}).",
+                hint="Restore the keyring from its backup: with another key every masked value would change.",
+            )
 
     def _open_file(self, key: Key, number: FileNumber, memory: int) -> FileWriter:
         names = self._served[key.tenant].names
@@ -323,6 +346,7 @@ class Attempt:
             "run_id": served.names.run_id,
             "supersedes": list(run.supersedes),
             "reason": run.reason,
+            "key_id": self._job.keys.key_id(run.tenant) if self._job.keyed else None,
         }
 
     def _unchanged(self, served: _Served) -> dict[str, Any]:
