@@ -93,7 +93,7 @@ def _check_control(store: Store, delivery: Delivery, report: Report) -> bool:
     if not delivery.manifest_name:
         report.add(marker_path, "a success marker without a manifest")
         return False
-    data = get(store, manifest_path)
+    data = get(store, manifest_path) or b""
     try:
         manifest = parsed(data, Manifest)
         exact = canonical(manifest) == data
@@ -110,7 +110,7 @@ def _check_control(store: Store, delivery: Delivery, report: Report) -> bool:
             manifest_path, "has no success marker: the delivery is not complete, or the marker is gone"
         )
     elif get(store, marker_path) != canonical(success):
-        report.add(marker_path, "does not match the manifest: one of the two was changed")
+        report.add(marker_path, f"does not match {delivery.manifest_name}: one of the two was changed")
     told = sum(entry["rows"] for entry in manifest["files"])
     if told != rows["written"]:
         report.add(manifest_path, f"says {rows['written']} rows and lists files with {told}")

@@ -172,9 +172,9 @@ def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:
     return document
 
 
-def get(store: Store, name: str) -> bytes:
-    """Nothing where it went away since it was listed: what is wrong then is said of its content."""
+def get(store: Store, name: str) -> bytes | None:
+    """None where it is not there, or went away since it was listed."""
     try:
         return store.get(name)
     except ObjectNotFound:
-        return b""
+        return None

@@ -38,7 +38,7 @@ def followed(store: Store, name: str) -> Delivery:
     if not is_manifest(base) or not target.isprintable() or target.startswith(("/", "../")):
         raise IntegrityError("points to what is no manifest under what is looked at")
     manifest = get(store, target)
-    if not manifest:
+    if manifest is None:
         raise IntegrityError(f"points to {target}, which is not there")
     if hashlib.sha256(manifest).hexdigest() != pointer["sha256"]:
         raise IntegrityError(f"points to {target}, which is not the manifest that it names")

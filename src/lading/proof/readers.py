@@ -54,7 +54,7 @@ def _complete(store: Store, delivery: Delivery) -> bool:
         get(store, delivery.path(delivery.marker_name)),
         get(store, delivery.path(delivery.manifest_name)),
     )
-    if not success or not data:
+    if success is None or data is None:
         return False
     try:
         delivery.manifest = parsed(data, Manifest)

@@ -1,0 +1,127 @@
+"""What a reader is told to open: only complete deliveries, each row once, in order."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from delivered import Objects, lay_out
+from worlds import JANUARY, World, ids, orders, snapshot, some_orders
+
+from lading import files
+from lading.errors import IntegrityError
+from lading.plan import Asked
+from lading.run import run
+
+
+def opened(folder: Path) -> Counter[int]:
+    """The ids in the JSON lines that are to be opened."""
+    return Counter(
+        json.loads(line)["id"] for name in files(str(folder)) for line in Path(name).read_text().splitlines()
+    )
+
+
+def test_all_files_of_complete_deliveries_in_the_order_of_their_names(tmp_path: Path) -> None:
+    w = World(some_orders())
+    run(w.job())
+    found = files(str(lay_out(snapshot(w.lake), tmp_path)))
+    assert found == sorted(found)
+    assert len(found) == len([n for n in snapshot(w.lake) if n.endswith(".jsonl")])
+    assert files(f"file://{tmp_path}/") == [f"file://{name}" for name in found]
+    assert opened(tmp_path) == Counter(w.table["id"].to_pylist())
+
+
+def test_a_half_published_delivery_is_absent(tmp_path: Path) -> None:
+    w = World(some_orders(months=1, customers="ab"))
+    run(w.job())
+    whole = snapshot(w.lake)
+    lay_out({n: d for n, d in whole.items() if not ("tenant=a" in n and n.endswith("_SUCCESS"))}, tmp_path)
+    assert {n for n in files(str(tmp_path)) if "tenant=a" in n} == set()
+    assert opened(tmp_path) == Counter({3: 1, 4: 1, 5: 1})
+
+
+def test_after_a_revision_only_the_revision_is_opened(tmp_path: Path) -> None:
+    w = World(some_orders())
+    run(w.job())
+    w.table = orders([(100, "a", JANUARY, JANUARY)])
+    run(w.job(), Asked(start=JANUARY, end=JANUARY.replace(month=2), revise=True, reason="wrong"))
+    found = opened(lay_out(snapshot(w.lake), tmp_path))
+    assert found == ids(w.lake)
+    assert {n for n in found if n < 9 or n == 100} == {100}
+    assert sum(found.values()) == 1 + 9
+
+
+def test_additions_are_opened_beside_what_they_add_to(tmp_path: Path) -> None:
+    late = JANUARY + timedelta(hours=5)
+    w = World(orders([(1, "a", JANUARY, JANUARY)]), now=datetime(2024, 2, 2, tzinfo=UTC))
+    run(w.job(late=True))
+    w.now = datetime(2024, 2, 20, tzinfo=UTC)
+    w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
+    run(w.job(late=True))
+    assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
+
+
+def test_of_full_refreshes_only_what_the_pointer_names_is_opened(pointed: Objects, tmp_path: Path) -> None:
+    lay_out(pointed, tmp_path)
+    for name in (n for n in pointed if n.endswith("latest.json")):
+        pointer = json.loads(pointed[name])
+        folder = posixpath.dirname(posixpath.normpath(f"{posixpath.dirname(name)}/{pointer['manifest']}"))
+        beside = posixpath.dirname(posixpath.dirname(name))
+        here = [f for f in files(str(tmp_path)) if f.startswith(f"{tmp_path}/{beside}/2024/06")]
+        assert here
+        assert all(f.startswith(f"{tmp_path}/{folder}/") for f in here)
+
+
+def test_one_projects_pointer_hides_nothing_of_another_environment(tmp_path: Path) -> None:
+    for environment in ("prod", "staging"):
+        w = World(some_orders(months=1, customers="a"))
+        run(w.job(mode="full_refresh", environment=environment))
+        lay_out(snapshot(w.lake), tmp_path)
+    assert {name.removeprefix(f"{tmp_path}/").split("/")[0] for name in files(str(tmp_path))} == {
+        "prod",
+        "staging",
+    }
+
+
+def test_a_copied_delivery_is_opened_once(tmp_path: Path) -> None:
+    w = World(some_orders(months=1))
+    run(w.job())
+    lay_out(snapshot(w.lake), tmp_path)
+    lay_out(snapshot(w.lake), tmp_path / "copy")
+    assert opened(tmp_path) == Counter(w.table["id"].to_pylist())
+
+
+def test_every_row_of_every_layout_is_opened_once(project: Path) -> None:
+    found: Counter[tuple[str, int]] = Counter()
+    for name in files(str(project / "lake")):
+        if name.endswith(".parquet"):
+            layout = "svc002" if "/hour=" in name else "lake"
+            found.update((layout, n) for n in pq.read_table(name, partitioning=None)["id"].to_pylist())
+    assert found == Counter((layout, n) for layout in ("lake", "svc002") for n in range(40))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"manifest_sha256":"0"}', b'{"status":"SUCCESS"}'])
+def test_a_marker_that_is_not_the_manifests_refuses_rather_than_lose_rows(
+    objects: Objects, tmp_path: Path, body: bytes
+) -> None:
+    name = next(n for n in objects if n.endswith("SUCCESS"))
+    lay_out({**objects, name: body}, tmp_path)
+    with pytest.raises(IntegrityError, match="does not match the manifest"):
+        files(str(tmp_path))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"run_id":"x"}'])
+def test_a_pointer_that_is_none_refuses(pointed: Objects, tmp_path: Path, body: bytes) -> None:
+    name = next(n for n in pointed if n.endswith("latest.json"))
+    lay_out({**pointed, name: body}, tmp_path)
+    with pytest.raises(IntegrityError, match=r"latest\.json is damaged"):
+        files(str(tmp_path))
+
+
+def test_an_empty_folder_has_nothing_to_open(tmp_path: Path) -> None:
+    assert files(str(tmp_path)) == []
