@@ -237,3 +237,74 @@ def test_parts_are_read_again_where_the_source_has_changed():
     world.table = orders([(99, "a", JANUARY, JANUARY), *rows])
     assert [r.status for r in run(world.job(tenants=False), january)] == ["succeeded"]
     assert ids(world.lake) == Counter(world.table["id"].to_pylist())
+
+
+STEPS = {
+    "claim": "claim.json",
+    "announce": "/opened/",
+    "write": ".jsonl",
+    "prepare": "/runs/",
+    "seal": "end.json",
+    "publish": "_manifest.json",
+    "mark": "_SUCCESS",
+    "note as published": "/published/",
+    "close": "done.json",
+}
+TAKE_OVER = {
+    "abandon": "end.json",
+    "clean": "-a1/",
+    "note as cleaned": "cleaned.json",
+    "claim anew": "a0002/claim.json",
+}
+
+
+def points_of(faults: Faults, part: str) -> list[int]:
+    """The first, the middle and the last call that changes something of this name."""
+    changing = ("put", "create", "upload.finish", "delete", "write")
+    found = [p.number for p in faults.points if part in p.name and p.operation in changing]
+    assert found, part
+    return sorted({found[0], found[len(found) // 2], found[-1]})
+
+
+def killed(world: World, point: int, side: str) -> None:
+    with contextlib.suppress(Crash):
+        run(job(world, Faults(crash=(point, side)), JOBS["append"]))
+
+
+def as_if_undisturbed(world: World) -> bool:
+    results = run(job(world, None, JOBS["append"]))
+    return (
+        not [r for r in results if r.status == "failed"]
+        and ids(world.lake) == Counter(world.table["id"].to_pylist())
+        and attempt_folders_are_unique(world)
+        and verify(world.lake).ok
+        and verify(world.lake).notes == []
+    )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_dying_around_a_step_costs_nothing(step):
+    dry = Faults()
+    run(job(World(some_orders()), dry, JOBS["append"]))
+    for point in points_of(dry, STEPS[step]):
+        for side in ("before", "after"):
+            world = World(some_orders())
+            killed(world, point, side)
+            assert as_if_undisturbed(world), (step, point, side)
+
+
+@pytest.mark.parametrize("step", TAKE_OVER)
+def test_dying_while_taking_over_from_the_dead_costs_nothing(step):
+    def left_behind() -> World:
+        world, dry = World(some_orders()), Faults()
+        run(job(World(some_orders()), dry, JOBS["append"]))
+        killed(world, points_of(dry, "end.json")[0], "before")
+        return world
+
+    dry = Faults()
+    run(job(left_behind(), dry, JOBS["append"]))
+    for point in points_of(dry, TAKE_OVER[step]):
+        for side in ("before", "after"):
+            world = left_behind()
+            killed(world, point, side)
+            assert as_if_undisturbed(world), (step, point, side)
