@@ -1,0 +1,77 @@
+"""Projects that are wrong: every problem names its file, its line and what to do, before anything is connected to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lading import InvalidProject
+
+BOMB = "\n".join(
+    ["name: shop", "environment: test", "a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+)
+
+
+@pytest.fixture
+def shop(place: Any) -> Any:
+    place.contract("orders", {"id": "integer"}, key=["id"])
+    place.export("orders_all", "orders")
+    place.load()
+    return place
+
+
+def problems(place: Any) -> list[str]:
+    with pytest.raises(InvalidProject) as caught:
+        place.load()
+    assert caught.value.exit_code == 2
+    return [str(problem) for problem in caught.value.problems]
+
+
+def line_of(place: Any, name: str, text: str) -> int:
+    lines = (place.root / name).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_an_unknown_key_is_named_with_its_place_and_the_nearest_known(shop: Any):
+    shop.export("orders_all", "orders", transfroms=[])
+    line = line_of(shop, "exports/orders_all.yaml", "transfroms")
+    (told,) = problems(shop)
+    assert told.startswith(f"exports/orders_all.yaml:{line}: ")
+    assert '"transfroms"' in told
+    assert "transforms" in told.replace('"transfroms"', "")
+
+
+def test_problems_of_all_files_are_told_at_once(shop: Any):
+    shop.export("orders_all", "order", destination="lakes")
+    shop.export("more", "orders", source={"connection": "opps", "table": "public.orders"})
+    told = problems(shop)
+    assert len(told) == 3
+    assert any('"order@1"' in each and "orders@1" in each for each in told)
+    assert any('"lakes"' in each and '"lake"' in each for each in told)
+    assert any('"opps"' in each and '"ops"' in each for each in told)
+
+
+def test_a_missing_variable_is_named(shop: Any):
+    del shop.environ["DB"]
+    line = line_of(shop, "lading.yaml", "${DB}")
+    (told,) = problems(shop)
+    assert told.startswith(f"lading.yaml:{line}: ")
+    assert "DB" in told
+
+
+@pytest.mark.parametrize("name", ["lading.yaml", "exports/orders_all.yaml", "contracts/orders.v1.odcs.yaml"])
+def test_aliases_that_expand_without_measure_are_refused(shop: Any, name: str):
+    (shop.root / name).write_text(BOMB)
+    told = [each for each in problems(shop) if each.startswith(f"{name}:")]
+    assert any("alias" in each or "values" in each or "large" in each for each in told), told
+
+
+def test_a_password_never_stands_in_a_problem(shop: Any):
+    shop.environ["DB"] = "postgresql://user:topsecret@host:notaport/x"
+    shop.settings(connections={"ops": {"type": "postgres", "url": "${DB}", "colour": "${DB}"}})
+    with pytest.raises(InvalidProject) as caught:
+        shop.run("orders_all")
+    assert "topsecret" not in str(caught.value)
+    assert "colour" in str(caught.value)
