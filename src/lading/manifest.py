@@ -1,7 +1,7 @@
 """The bill of lading: its fields and its canonical bytes (RFC 8785). `docs/manifest-format.md` is its specification.
 
-Nothing in it comes from the clock of the writer but ``export_timestamp`` and ``export_duration_ms``, which are fixed
-when the run is sealed.
+The writer's clock stands in ``export_timestamp`` and ``export_duration_ms`` alone, which are fixed when the run is
+sealed; the source's clock in the bound.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Bill:
         """The manifest's JSON. ``uri``: the folder at the destination, without credentials."""
         names = [str(column["name"]) for column in self.schema]
         written = sum(int(file["bytes"]) for file in self.files)
-        verdicts = {str(check["name"]).partition("(")[0]: check for check in self.checks}
+        compression = str(self.format_options.get("compression") or self.codec or "none")
         return {
             "manifest_version": VERSION,
             "export_id": export_id(self.interval.start, self.run_id),
@@ -134,7 +134,7 @@ class Bill:
             "destination": {
                 "uri": uri,
                 "format": self.format.upper(),
-                "compression": self.codec.upper() or "NONE",
+                "compression": compression.upper(),
             },
             "format": {"type": self.format, **self.format_options},
             "statistics": {
@@ -154,8 +154,8 @@ class Bill:
                 "row_count_verified": self.rows.balanced(),
                 # Sums are taken while writing; reading back is what `lading verify` does.
                 "checksum_verified": False,
-                "duplicate_check": _verdict(verdicts.get("unique")),
-                "null_check": _verdict(verdicts.get("not_null")),
+                "duplicate_check": self._verdict("unique"),
+                "null_check": self._verdict("not_null"),
                 "checks": [dict(check) for check in self.checks],
             },
             "encryption": dict(self.encryption),
@@ -168,11 +168,12 @@ class Bill:
             },
         }
 
-
-def _verdict(check: Json | None) -> str:
-    if check is None:
-        return "not_checked"
-    return "passed" if check["ok"] else "warned"
+    def _verdict(self, kind: str) -> str:
+        """``passed`` where all checks of a kind hold, ``warned`` where one does not; a failed one is never sealed."""
+        verdicts = [check["ok"] for check in self.checks if str(check["name"]).partition("(")[0] == kind]
+        if not verdicts:
+            return "not_checked"
+        return "passed" if all(verdicts) else "warned"
 
 
 def export_id(start: datetime, run_id: str) -> str:

@@ -483,6 +483,10 @@ class Channel(Protocol):
         """Leaves a failure marker, where the destination allows it."""
         ...
 
+    def standing(self, folders: Mapping[str, str]) -> str | None:
+        """The URL of one of these folders that holds something; None where all are empty or cannot be listed."""
+        ...
+
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         """Deletes whatever stands in these folders, the success marker first."""
         ...

@@ -27,12 +27,15 @@ from lading.run import Job, Result, preview, record, run
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
 from lading.settings import ProjectSettings, load_settings
+from lading.transforms.select import Exclude
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lading.stores.probe import Finding
 
+# Classifications of columns that one expects to be masked or excluded.
+GUARDED = frozenset({"confidential", "restricted", "secret", "sensitive"})
 DAILY = Schedule(every=parse_every("1 day"))
 OnEvent = Callable[[Event], object]
 
@@ -74,6 +77,7 @@ class Project:
         if files is None:
             raise InvalidProject(problems=problems)
         project = cls(files, exports, contracts, documents, Workshop(files))
+        problems.extend(project._unavailable())
         for name in exports:
             problems.extend(project._contradictions(name))
         if problems:
@@ -274,6 +278,12 @@ class Project:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
         return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
 
+    def _unavailable(self) -> Iterator[Problem]:
+        """What the files may say and this version cannot do: refused, rather than accepted and ignored."""
+        for key in ("catalogues", "plugins"):
+            if getattr(self.files.settings, key):
+                yield self.files.document.problem(f"{key} are not available in this version", key)
+
     def _contradictions(self, name: str) -> Iterator[Problem]:
         """Where an export names what is not there."""
         export, document, settings = self.exports[name], self.documents[name], self.files.settings
@@ -306,6 +316,17 @@ class Project:
         silent = [f.name for f in contract.fields if not f.classification]
         if silent:
             yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
+        masked = {c for t in open_transforms(self.documents[name]) for c in getattr(t, "actions", ())}
+        masked |= {
+            c for t in open_transforms(self.documents[name]) if isinstance(t, Exclude) for c in t.columns
+        }
+        bare = [
+            f.name
+            for f in contract.fields
+            if (f.classification or "").lower() in GUARDED and f.column not in masked
+        ]
+        if bare:
+            yield f"{self.documents[name].path}: delivered as they are, though classified: {', '.join(bare)}"
         if export.tenants and not export.tenants.discover and not self.files.tenants:
             yield f"{self.documents[name].path}: no tenant is known: tenants/ is empty and discover is false"
 

@@ -15,6 +15,7 @@ from lading.plan import Asked
 from lading.ports import Bound
 from lading.proof import verify
 from lading.run import run
+from lading.stores.memory import MemoryStore
 
 
 def every_id(world: World) -> Counter[int]:
@@ -291,3 +292,14 @@ def test_a_lost_keyring_stops_the_run_instead_of_changing_every_masked_value(): 
     assert "Restore the keyring" in (failed[0].error or "")
     assert "failed" not in statuses(run(w.job(keyed=True)))
     assert ids(w.lake) == every_id(w)
+
+
+def test_a_lost_journal_stops_the_run_before_it_replaces_what_stands():
+    w = World(some_orders())
+    run(w.job())
+    before = snapshot(w.lake)
+    w.journal = MemoryStore("memory://new")
+    failed = [r for r in run(w.job()) if r.status == "failed"]
+    assert {r.exit_code for r in failed} == {6}
+    assert "the journal knows nothing" in (failed[0].error or "")
+    assert snapshot(w.lake) == before

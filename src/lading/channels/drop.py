@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -259,6 +260,14 @@ class DropChannel:
                 destination.store.put(name, canonical(body))
             except (StoreDenied, StoreUnavailable):
                 continue  # the journal has the failure; a marker is a courtesy
+
+    def standing(self, folders: Mapping[str, str]) -> str | None:
+        for name, folder in folders.items():
+            destination = self._known[name]
+            with contextlib.suppress(StoreDenied):
+                if next(iter(destination.store.list(folder)), None) is not None:
+                    return destination.url(folder)
+        return None
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         left, removed = [], 0

@@ -15,5 +15,5 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         published/<tenant>.json
         done.json             every run of the seal is published
     late/<export>/<bound>     late rows were looked for up to here
-    expired/<export>/<run>    a delivery that `keep` has removed
+    expired/<export>/<run>/   begun: `keep` is removing this delivery; gone: nothing of it is left
 """

@@ -1,4 +1,7 @@
-"""The first rows as the recipient would see them. Nothing is written and nothing is claimed."""
+"""The first rows as the recipient would see them.
+
+Nothing is claimed and nothing delivered; a tenant's key is made where its first use is here.
+"""
 
 from __future__ import annotations
 

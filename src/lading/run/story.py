@@ -69,10 +69,12 @@ class Story:
     blocked: Blocked = field(default_factory=Blocked)
     tried: set[tuple[datetime, bool]] = field(default_factory=set)
     history: History = field(default_factory=History)
+    fresh: bool = False
     _binding: Binding | None = None
 
     def tell(self) -> list[Result]:
         job = self.job
+        self.fresh = not job.journal.seen(job.export)
         self._catch_up()
         clock = clock_of(job)
         standing = job.standing(clock, self.asked.end)
@@ -165,7 +167,7 @@ class Story:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
                 record = self._write(
-                    Attempt(job, claim, sweep, clock_of(job), binding, self._key_ids()), claim
+                    Attempt(job, claim, sweep, clock_of(job), binding, self._key_ids(), self.fresh), claim
                 )
             except LadingError as error:
                 self._failed(sweep, error, began)

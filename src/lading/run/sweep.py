@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import DataRefused, Fenced, LadingError, Refused, SchemaMismatch, Shrunk
+from lading.errors import DataRefused, Fenced, IntegrityError, LadingError, Refused, SchemaMismatch, Shrunk
 from lading.events import CheckWarned, FileWritten, SweepStarted
 from lading.export.identity import instant
 from lading.export.layout import Names
@@ -87,9 +87,11 @@ class Attempt:
         clock: Clock,
         binding: Binding,
         key_ids: Mapping[str, str],
+        fresh: bool,
     ) -> None:
-        """``key_ids``: by tenant, which key masked its newest delivery."""
-        self._key_ids = key_ids
+        """``key_ids``: by tenant, which key masked its newest delivery. ``fresh``: the journal knew nothing of this
+        export when the call began, so nothing of it may stand anywhere."""
+        self._key_ids, self._fresh = key_ids, fresh
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, _Served] = {}
         self._lock = threading.Lock()
@@ -240,6 +242,8 @@ class Attempt:
             for run in runs
         ]
         folders = [self._job.channel.folders(each.names) for each in served]
+        if self._fresh:
+            self._refuse_occupied(folders)
         if served:
             self._claim.announce(
                 {"tenant": each.run.tenant, "folders": dict(where)}
@@ -248,6 +252,15 @@ class Attempt:
         # Only what was announced may be written to, failure markers included.
         self._served.update({each.run.tenant: each for each in served})
         self._folders.extend(folders)
+
+    def _refuse_occupied(self, folders: Sequence[Mapping[str, str]]) -> None:
+        for each in folders:
+            url = self._job.channel.standing(each)
+            if url is not None:
+                raise IntegrityError(
+                    f"{url} holds a delivery of which the journal knows nothing: writing there would replace it.",
+                    hint="Restore the journal from its backup, or deliver to another place.",
+                )
 
     def _refuse_other_key(self, tenant: str) -> None:
         """A lost keyring makes new keys, and under a new key no masked value equals what was delivered before."""
