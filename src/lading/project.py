@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
-from lading.contract import Contract, load_contract
-from lading.documents import Document, expand, load, validate
+from lading.contract import Contract
+from lading.documents import Document
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.export.definition import Export, LateColumn, definition_hash
@@ -22,11 +22,12 @@ from lading.export.schedule import Schedule, last_tick, next_tick
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
 from lading.ports import Dataset, Newest
+from lading.project_files import gathered, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, preview, record, run
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
-from lading.settings import ProjectSettings, load_settings
+from lading.settings import ProjectSettings
 from lading.transforms.select import Exclude
 
 if TYPE_CHECKING:
@@ -63,26 +64,9 @@ class Project:
         ``environ`` is where variables come from, the process's environment by default; ``overrides`` are settings of
         `lading.yaml` such as ``environment="dev"``. Raises InvalidProject with every problem found.
         """
-        root = Path(path)
         given = os.environ if environ is None else environ
-        if not (root / "lading.yaml").is_file():
-            raise InvalidProject(
-                f"There is no lading.yaml in {root.resolve()}.",
-                hint="Go to the project's folder, name it with --project, or make one: lading init.",
-            )
-        problems: list[Problem] = []
-        files = _gathered(problems, lambda: load_settings(root, given, overrides))
-        contracts = _contracts(root, problems)
-        exports, documents = _exports(root, given, problems)
-        if files is None:
-            raise InvalidProject(problems=problems)
-        project = cls(files, exports, contracts, documents, Workshop(files))
-        problems.extend(project._unavailable())
-        for name in exports:
-            problems.extend(project._contradictions(name))
-        if problems:
-            raise InvalidProject(problems=problems)
-        return project
+        found = read_files(Path(path), given, overrides)
+        return cls(found.files, found.exports, found.contracts, found.documents, Workshop(found.files))
 
     # --- what can be done
 
@@ -154,7 +138,7 @@ class Project:
                     warnings.extend(f"{document.path}: {w}" for w in getattr(each, "warnings", tuple)())
             warnings.extend(self._advice(name))
         for name in self.files.settings.stores:
-            _gathered(problems, lambda n=name: self._workshop.store(n))  # type: ignore[misc]
+            gathered(problems, lambda n=name: self._workshop.store(n))  # type: ignore[misc]
         if problems:
             raise InvalidProject(problems=problems)
         return warnings
@@ -278,39 +262,6 @@ class Project:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
         return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
 
-    def _unavailable(self) -> Iterator[Problem]:
-        """What the files may say and this version cannot do: refused, rather than accepted and ignored."""
-        for key in ("catalogues", "plugins"):
-            if getattr(self.files.settings, key):
-                yield self.files.document.problem(f"{key} are not available in this version", key)
-
-    def _contradictions(self, name: str) -> Iterator[Problem]:
-        """Where an export names what is not there."""
-        export, document, settings = self.exports[name], self.documents[name], self.files.settings
-        if export.contract not in self.contracts:
-            yield document.problem(_unknown("contract", export.contract, self.contracts), "contract")
-        if export.source.connection not in settings.connections:
-            yield document.problem(
-                _unknown("connection", export.source.connection, settings.connections), "source", "connection"
-            )
-        for index, store in enumerate((export.destination, *export.copies)):
-            if store not in settings.stores:
-                loc: tuple[str | int, ...] = ("destination",) if index == 0 else ("copies", index - 1)
-                yield document.problem(_unknown("store", store, settings.stores), *loc)
-        if export.source.query and not (self.files.root / export.source.query).is_file():
-            yield document.problem(f"there is no file {export.source.query}", "source", "query")
-        if any(settings.protected(s) for s in (export.destination, *export.copies) if s in settings.stores):
-            yield document.problem(
-                "a protected destination needs approvals, which are not available in this version",
-                "destination",
-            )
-        for tenant, own in self.files.tenants.items():
-            where = self.files.tenant_documents[tenant]
-            if own.destination is not None and own.destination not in settings.stores:
-                yield where.problem(_unknown("store", own.destination, settings.stores), "destination")
-            if own.contract_major:
-                yield where.problem("contract_major is not available in this version", "contract_major")
-
     def _advice(self, name: str) -> Iterator[str]:
         export, contract = self.exports[name], self.contracts[self.exports[name].contract]
         silent = [f.name for f in contract.fields if not f.classification]
@@ -396,56 +347,6 @@ class _LazyKeys:
 
     def key_id(self, tenant: str) -> str:
         return self._workshop.keys().key_id(tenant)
-
-
-def _gathered(problems: list[Problem], read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except InvalidProject as error:
-        problems.extend(error.problems or [Problem("lading.yaml", 0, error.message)])
-        return None
-
-
-def _contracts(root: Path, problems: list[Problem]) -> dict[str, Contract]:
-    found: dict[str, Contract] = {}
-    for path in sorted((root / "contracts").glob("*.y*ml")):
-        contract: Contract | None = _gathered(problems, lambda p=path: load_contract(p, root))  # type: ignore[misc]
-        if contract is None:
-            continue
-        key = f"{contract.name}@{contract.major}"
-        if key in found:
-            problems.append(Problem(contract.path, 0, f"{key} is in {found[key].path} already"))
-        found[key] = contract
-    return found
-
-
-def _exports(
-    root: Path, environ: Mapping[str, str], problems: list[Problem]
-) -> tuple[dict[str, Export], dict[str, Document]]:
-    exports: dict[str, Export] = {}
-    documents: dict[str, Document] = {}
-    for path in sorted((root / "exports").glob("*.y*ml")):
-        document: Document | None = _gathered(problems, lambda p=path: expand(load(p, root), environ))  # type: ignore[misc]
-        if document is None:
-            continue
-        export: Export | None = _gathered(problems, lambda d=document: validate(Export, d))  # type: ignore[misc]
-        if export is None:
-            continue
-        if export.name in exports:
-            problems.append(
-                document.problem(f'"{export.name}" is in {documents[export.name].path} already', "name")
-            )
-        exports[export.name], documents[export.name] = export, document
-    return exports, documents
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    names = sorted(known)
-    near = get_close_matches(name, names, 1)
-    hint = f' – did you mean "{near[0]}"?' if near else (f"; there are {', '.join(names)}" if names else "")
-    return f'there is no {what} "{name}"{hint}'
 
 
 def _origin(export: Export) -> dict[str, Any]:

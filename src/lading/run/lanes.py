@@ -44,6 +44,7 @@ class Lanes:
     finished: Mapping[int, Mapping[str, Any]]
     reuse: Callable[[Mapping[str, Any]], bool]
     rows: int = 0
+    left_out: int = 0  # rows of tenants that another sweep serves
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> list[Mapping[str, Tally]]:
@@ -78,6 +79,7 @@ class Lanes:
             except BaseException:
                 router.abort()
                 raise
+            self.left_out = router.left_out
             return router.tallies
 
         return work
@@ -87,7 +89,7 @@ class Lanes:
             before = self.finished.get(part.index)
             if before is not None and self.reuse(before):
                 # Checks judge all rows, so for them even a part that is written already is read.
-                rows = self._feed(part, check, None) if self.checks else int(before["rows"])
+                rows = self._feed(part, check, None) if self.checks else self._count(int(before["rows"]))
                 self._note(part, {**before, "rows": rows})
                 return {DEFAULT_TENANT: _tally(before)}
             router = self._router(part.index, lanes)
@@ -112,9 +114,12 @@ class Lanes:
                 router.feed(batch)
             rows += batch.num_rows
             job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
+        job.on_event(PartRead(job.export, part.index, len(self.survey.parts), rows))
+        return self._count(rows)
+
+    def _count(self, rows: int) -> int:
         with self._lock:
             self.rows += rows
-        job.on_event(PartRead(job.export, part.index, len(self.survey.parts), rows))
         return rows
 
     def _note(self, part: Part, record: Mapping[str, Any]) -> None:

@@ -8,19 +8,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from lading.errors import DataRefused, Fenced, IntegrityError, LadingError, Refused, SchemaMismatch, Shrunk
-from lading.events import CheckWarned, FileWritten, SweepStarted
+from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
-from lading.export.layout import Names
 from lading.journal.log import Claim
-from lading.manifest import Bill, Rows, failure
+from lading.manifest import failure
 from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import (
     Check,
@@ -33,13 +31,13 @@ from lading.ports import (
     Reading,
     Reuser,
     Survey,
-    Written,
 )
 from lading.routing.keys import Key
 from lading.routing.router import Tally
 from lading.routing.spill import scratch
 from lading.run.job import Binding, Job
 from lading.run.lanes import Lanes, apart
+from lading.run.sealing import Sealing, Served
 
 
 def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query:
@@ -67,15 +65,6 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
     )
 
 
-@dataclass(slots=True)
-class _Served:
-    """A run of the sweep, as it grows."""
-
-    run: RunPlan
-    names: Names
-    tally: Tally
-
-
 class Attempt:
     """Carries one claimed attempt from the reading to its seal."""
 
@@ -93,7 +82,7 @@ class Attempt:
         export when the call began, so nothing of it may stand anywhere."""
         self._key_ids, self._fresh = key_ids, fresh
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
-        self._served: dict[str, _Served] = {}
+        self._served: dict[str, Served] = {}
         self._lock = threading.Lock()
         self._keep = False
         self._folders: list[Mapping[str, str]] = []
@@ -134,7 +123,10 @@ class Attempt:
                     check.close()
             self._judge(results)
             superseded = reading.superseded()
-        return self._record(survey, results, superseded, began)
+        sealing = Sealing(
+            job, self._claim, plan, self._clock, self._binding, survey, results, superseded, began
+        )
+        return sealing.record(list(self._served.values()))
 
     def discard(self) -> None:
         """Removes what was written, as far as that is allowed."""
@@ -196,6 +188,9 @@ class Attempt:
                 total.written += tally.written
                 total.bytes += tally.bytes
                 total.files.extend(tally.files)
+        taken = sum(served.tally.read for served in self._served.values())
+        if lanes.rows != taken + lanes.left_out:
+            raise LadingError(f"{lanes.rows} rows were read, and {taken} + {lanes.left_out} were routed.")
         self._refuse_shrunk(reading, lanes.rows)
 
     def _finished(self, reading: Reading, survey: Survey) -> dict[int, Mapping[str, Any]]:
@@ -238,7 +233,7 @@ class Attempt:
         for run in runs:
             self._refuse_other_key(run.tenant)
         served = [
-            _Served(run, self._job.names(run, self._plan.interval, self._claim.attempt.number), Tally())
+            Served(run, self._job.names(run, self._plan.interval, self._claim.attempt.number), Tally())
             for run in runs
         ]
         folders = [self._job.channel.folders(each.names) for each in served]
@@ -315,149 +310,6 @@ class Attempt:
                     hint="If it is spelt right, list it in tenants/ to have it delivered empty.",
                 )
 
-    def _record(
-        self, survey: Survey, results: Sequence[CheckResult], superseded: Mapping[str, int], began: float
-    ) -> dict[str, Any]:
-        job, plan = self._job, self._plan
-        now = job.journal.now()
-        runs = []
-        for served in sorted(self._served.values(), key=lambda s: s.run.tenant):
-            quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
-            if quiet and not served.tally.read and not served.run.reason:
-                runs.append(self._unchanged(served))
-                continue
-            if not served.tally.files:
-                served.tally.files.append(self._empty(served))
-            older = superseded.get(served.run.tenant if job.tenant_column else "", 0)
-            runs.append(self._prepare(served, survey, results, older, now, time.monotonic() - began))
-        return {
-            "status": "sealed",
-            "at": instant(now),
-            "export": job.export,
-            "interval": {"start": instant(plan.interval.start), "end": instant(plan.interval.end)},
-            "bound": instant(self._clock.arrived),
-            "since": instant(plan.since) if plan.since else None,
-            "discover": plan.discover,
-            "definition": job.definition,
-            "contract": dict(job.contract),
-            "snapshot": survey.snapshot,
-            "runs": runs,
-        }
-
-    def _empty(self, served: _Served) -> Written:
-        """A delivery without rows still carries a file with the schema."""
-        writer = self._job.channel.open(served.names, FileNumber(0, 1, 1), {}, self._binding.output, 1 << 20)
-        return writer.finish()
-
-    def _summary(self, served: _Served) -> dict[str, Any]:
-        run = served.run
-        return {
-            "tenant": run.tenant,
-            "major": self._job.major,
-            "revision": run.revision,
-            "kind": run.kind,
-            "run_id": served.names.run_id,
-            "supersedes": list(run.supersedes),
-            "reason": run.reason,
-            "key_id": self._job.keys.key_id(run.tenant) if self._job.keyed else None,
-        }
-
-    def _unchanged(self, served: _Served) -> dict[str, Any]:
-        return {
-            **self._summary(served),
-            "status": "unchanged",
-            "rows": 0,
-            "bytes": 0,
-            "files": 0,
-            "manifest": None,
-        }
-
-    def _prepare(
-        self,
-        served: _Served,
-        survey: Survey,
-        results: Sequence[CheckResult],
-        superseded: int,
-        now: datetime,
-        seconds: float,
-    ) -> dict[str, Any]:
-        job, plan, binding, tally = self._job, self._plan, self._binding, served.tally
-        rows = Rows(
-            read=tally.read + superseded,
-            written=tally.written,
-            filtered=tally.read - tally.written,
-            superseded=superseded,
-        )
-        if sum(f.rows for f in tally.files) != tally.written:
-            raise LadingError(f"Run {served.names.run_id}: the files hold other than {tally.written} rows.")
-        files = [replace(f, columns=self._publishable(f)) for f in tally.files]
-        bill = Bill(
-            run_id=served.names.run_id,
-            project=job.project,
-            environment=job.environment,
-            export=job.export,
-            tenant=served.run.tenant,
-            interval=plan.interval,
-            revision=served.run.revision,
-            kind=served.run.kind,
-            supersedes=served.run.supersedes,
-            reason=served.run.reason,
-            attempt=self._claim.attempt.number,
-            bound=self._clock.arrived,
-            since=plan.since,
-            contract=job.contract,
-            definition_sha256=job.definition,
-            source={**job.origin, "partition": instant(plan.interval.start), "snapshot": survey.snapshot},
-            schema=binding.recipient,
-            policy=self._policy(served.run.tenant),
-            rows=rows,
-            files=[f.record() for f in files],
-            checks=[_check_record(r) for r in results],
-            format=job.format_name,
-            codec=job.codec,
-            format_options=job.format_options,
-            encryption=job.encryption,
-            notices=binding.notices,
-            sealed_at=now,
-            duration_ms=int(seconds * 1000),
-            mode=job.mode,
-            plain_bytes=tally.bytes,
-        )
-        commit = job.channel.prepare(served.names, bill.document, files)
-        sha = self._claim.prepare(served.run.tenant, commit)
-        size = sum(f.bytes for f in files)
-        for f in files:
-            job.on_event(FileWritten(job.export, served.run.tenant, f.name, f.rows, f.bytes))
-        return {
-            **self._summary(served),
-            "status": "committed",
-            "sha256": sha,
-            "rows": tally.written,
-            "bytes": size,
-            "files": len(files),
-            "manifest": commit["manifest"],
-        }
-
-    def _publishable(self, file: Written) -> Mapping[str, Any]:
-        return {name: stats for name, stats in file.columns.items() if name in self._binding.open_columns}
-
-    def _policy(self, tenant: str) -> list[dict[str, Any]]:
-        keyed = [dict(action) for action in self._binding.policy]
-        for action in keyed:
-            if action["action"] == "hmac_sha256":
-                action["key_id"] = self._job.keys.key_id(tenant)
-        return keyed
-
 
 def _kind(error: BaseException) -> str:
     return type(error).__name__
-
-
-def _check_record(result: CheckResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "ok": result.ok,
-        "on_violation": result.on_violation,
-        "violations": result.violations,
-        "detail": result.detail,
-    }

@@ -1,0 +1,183 @@
+"""What a sweep puts into its seal: one prepared commit per run, and a summary of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from lading.errors import LadingError
+from lading.events import FileWritten
+from lading.export.identity import instant
+from lading.export.layout import Names
+from lading.journal.log import Claim
+from lading.manifest import Bill, Rows
+from lading.plan import Clock, RunPlan, SweepPlan
+from lading.ports import CheckResult, FileNumber, Survey, Written
+from lading.routing.router import Tally
+from lading.run.job import Binding, Job
+
+
+@dataclass(slots=True)
+class Served:
+    """A run of the sweep, as it grows."""
+
+    run: RunPlan
+    names: Names
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """A reading that has ended well, and all that its manifests tell of it. ``superseded``: rows, by tenant, that newer
+    ones of their key replaced; ``began``: when the attempt did, by the monotonic clock."""
+
+    job: Job
+    claim: Claim
+    plan: SweepPlan
+    clock: Clock
+    binding: Binding
+    survey: Survey
+    results: Sequence[CheckResult]
+    superseded: Mapping[str, int]
+    began: float
+
+    def record(self, served_runs: Sequence[Served]) -> dict[str, Any]:
+        """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
+        job, plan = self.job, self.plan
+        now = job.journal.now()
+        runs = []
+        for served in sorted(served_runs, key=lambda s: s.run.tenant):
+            quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
+            if quiet and not served.tally.read and not served.run.reason:
+                runs.append(self._unchanged(served))
+                continue
+            if not served.tally.files:
+                served.tally.files.append(self._empty(served))
+            older = self.superseded.get(served.run.tenant if job.tenant_column else "", 0)
+            runs.append(self._prepare(served, older, now))
+        return {
+            "status": "sealed",
+            "at": instant(now),
+            "export": job.export,
+            "interval": {"start": instant(plan.interval.start), "end": instant(plan.interval.end)},
+            "bound": instant(self.clock.arrived),
+            "since": instant(plan.since) if plan.since else None,
+            "discover": plan.discover,
+            "definition": job.definition,
+            "contract": dict(job.contract),
+            "snapshot": self.survey.snapshot,
+            "runs": runs,
+        }
+
+    def _empty(self, served: Served) -> Written:
+        """A delivery without rows still carries a file with the schema."""
+        writer = self.job.channel.open(served.names, FileNumber(0, 1, 1), {}, self.binding.output, 1 << 20)
+        return writer.finish()
+
+    def _summary(self, served: Served) -> dict[str, Any]:
+        run = served.run
+        return {
+            "tenant": run.tenant,
+            "major": self.job.major,
+            "revision": run.revision,
+            "kind": run.kind,
+            "run_id": served.names.run_id,
+            "supersedes": list(run.supersedes),
+            "reason": run.reason,
+            "key_id": self.job.keys.key_id(run.tenant) if self.job.keyed else None,
+        }
+
+    def _unchanged(self, served: Served) -> dict[str, Any]:
+        return {
+            **self._summary(served),
+            "status": "unchanged",
+            "rows": 0,
+            "bytes": 0,
+            "files": 0,
+            "manifest": None,
+        }
+
+    def _prepare(self, served: Served, superseded: int, now: datetime) -> dict[str, Any]:
+        job, plan, binding, tally = self.job, self.plan, self.binding, served.tally
+        rows = Rows(
+            read=tally.read + superseded,
+            written=tally.written,
+            filtered=tally.read - tally.written,
+            superseded=superseded,
+        )
+        if sum(f.rows for f in tally.files) != tally.written:
+            raise LadingError(f"Run {served.names.run_id}: the files hold other than {tally.written} rows.")
+        files = [replace(f, columns=self._publishable(f)) for f in tally.files]
+        bill = Bill(
+            run_id=served.names.run_id,
+            project=job.project,
+            environment=job.environment,
+            export=job.export,
+            tenant=served.run.tenant,
+            interval=plan.interval,
+            revision=served.run.revision,
+            kind=served.run.kind,
+            supersedes=served.run.supersedes,
+            reason=served.run.reason,
+            attempt=self.claim.attempt.number,
+            bound=self.clock.arrived,
+            since=plan.since,
+            contract=job.contract,
+            definition_sha256=job.definition,
+            source={
+                **job.origin,
+                "partition": instant(plan.interval.start),
+                "snapshot": self.survey.snapshot,
+            },
+            schema=binding.recipient,
+            policy=self._policy(served.run.tenant),
+            rows=rows,
+            files=[f.record() for f in files],
+            checks=[_check_record(r) for r in self.results],
+            format=job.format_name,
+            codec=job.codec,
+            format_options=job.format_options,
+            encryption=job.encryption,
+            notices=binding.notices,
+            sealed_at=now,
+            duration_ms=int((time.monotonic() - self.began) * 1000),
+            mode=job.mode,
+            plain_bytes=tally.bytes,
+        )
+        commit = job.channel.prepare(served.names, bill.document, files)
+        sha = self.claim.prepare(served.run.tenant, commit)
+        size = sum(f.bytes for f in files)
+        for f in files:
+            job.on_event(FileWritten(job.export, served.run.tenant, f.name, f.rows, f.bytes))
+        return {
+            **self._summary(served),
+            "status": "committed",
+            "sha256": sha,
+            "rows": tally.written,
+            "bytes": size,
+            "files": len(files),
+            "manifest": commit["manifest"],
+        }
+
+    def _publishable(self, file: Written) -> Mapping[str, Any]:
+        return {name: stats for name, stats in file.columns.items() if name in self.binding.open_columns}
+
+    def _policy(self, tenant: str) -> list[dict[str, Any]]:
+        keyed = [dict(action) for action in self.binding.policy]
+        for action in keyed:
+            if action["action"] == "hmac_sha256":
+                action["key_id"] = self.job.keys.key_id(tenant)
+        return keyed
+
+
+def _check_record(result: CheckResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "ok": result.ok,
+        "on_violation": result.on_violation,
+        "violations": result.violations,
+        "detail": result.detail,
+    }
