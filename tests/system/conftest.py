@@ -23,17 +23,18 @@ from lading.run import Result
 # What a child process does: the run, each event's name as one line, then one line of JSON with what came of it. A line
 # "Name:3" in `die` or `stop` kills or stops the process itself at the third event of that name.
 CHILD = """
-import json, os, signal, sys, lading
+import json, os, signal, sys, threading, lading
 from collections import Counter
-seen, plan = Counter(), json.loads(sys.argv[1])
+seen, plan, lock = Counter(), json.loads(sys.argv[1]), threading.Lock()
 def tell(event):
     name = type(event).__name__
-    seen[name] += 1
-    print(name, flush=True)
-    if f"{name}:{seen[name]}" == plan.get("die"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    if f"{name}:{seen[name]}" == plan.get("stop"):
-        os.kill(os.getpid(), signal.SIGSTOP)
+    with lock:
+        seen[name] += 1
+        print(name, flush=True)
+        if f"{name}:{seen[name]}" == plan.get("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if f"{name}:{seen[name]}" == plan.get("stop"):
+            os.kill(os.getpid(), signal.SIGSTOP)
 try:
     results = lading.Project.load(plan["root"]).run(plan["export"], on_event=tell)
     told = [[r.tenant, str(r.interval), r.status, r.rows, r.error] for r in results]

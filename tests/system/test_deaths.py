@@ -100,7 +100,7 @@ def test_a_sweep_whose_owner_dies_half_published_is_finished_by_the_next_call(pl
     with place.start("orders_drop", die="RunPublished:100") as child:
         child.communicate(timeout=120)
     assert child.returncode == -signal.SIGKILL
-    assert len(place.markers()) == 100
+    assert 100 <= len(place.markers()) < 200  # several may be under way at once
     events = []
     results = place.run("orders_drop", on_event=lambda event: events.append(type(event).__name__))
     assert len(results) == 200
