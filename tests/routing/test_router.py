@@ -1,0 +1,289 @@
+"""Whatever the keys, the batches and the budget: every row goes out once, in order, to its own key."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lading.errors import DataRefused, InvalidProject, StoreFull
+from lading.ports import FileNumber, Written
+from lading.routing.keys import Cutter, Key, PartitionColumn
+from lading.routing.router import OPEN_WRITERS, Router
+
+SCHEMA = pa.schema([("n", pa.int64()), ("tenant", pa.string()), ("region", pa.string()), ("id", pa.int64())])
+PARTITIONS = (PartitionColumn("region", "region"), PartitionColumn("shard", "id", 7))
+Row = tuple[int, str, str | None, int]
+
+
+class File:
+    """A writer that keeps its rows; ``size`` is what they weigh."""
+
+    def __init__(self, place: Place, key: Key, number: FileNumber) -> None:
+        self.place, self.key, self.number = place, key, number
+        self.rows: list[Row] = []
+        self.size = 0
+        self.state = "open"
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        assert self.state == "open"
+        self.rows.extend(tuple(row.values()) for row in batch.to_pylist())
+        self.size += batch.nbytes
+
+    def finish(self) -> Written:
+        assert self.state == "open"
+        self.state = "finished"
+        name = f"{self.key}/{self.number.lane}-{self.number.sequence}"
+        return Written(name, len(self.rows), self.size, "0" * 64, {}, {})
+
+    def abort(self) -> None:
+        assert self.state == "open"
+        self.state = "aborted"
+
+
+class Place:
+    """Where files are opened; notes how many are open at once."""
+
+    def __init__(self) -> None:
+        self.files: list[File] = []
+        self.most_open = 0
+
+    def open(self, key: Key, number: FileNumber, memory: int) -> File:
+        file = File(self, key, number)
+        self.files.append(file)
+        self.most_open = max(self.most_open, sum(f.state == "open" for f in self.files))
+        return file
+
+    def rows(self) -> dict[Key, list[Row]]:
+        """By key, in the order of the files' numbers."""
+        found: dict[Key, list[Row]] = defaultdict(list)
+        for file in sorted(self.files, key=lambda f: f.number.sequence):
+            assert file.state == "finished"
+            found[file.key].extend(file.rows)
+        return dict(found)
+
+
+def router(place: Place, spill: Path, *, budget: int = 1 << 20, **changes: Any) -> Router:
+    settings: dict[str, Any] = {
+        "lane": 0,
+        "lanes": 1,
+        "budget": budget,
+        "spill": spill / "lane0",
+        "admit": lambda tenants: set(tenants),
+        **changes,
+    }
+    cutter = settings.pop("cutter", Cutter("tenant", PARTITIONS))
+    transform = settings.pop("transform", lambda tenant, batch: batch)
+    return Router(cutter, settings.pop("open_file", place.open), transform, **settings)
+
+
+def batches(rows: Sequence[Row], sizes: Sequence[int]) -> list[pa.RecordBatch]:
+    made, at, index = [], 0, 0
+    while at < len(rows):
+        size = sizes[index % len(sizes)]
+        columns = zip(*rows[at : at + size], strict=True)
+        made.append(
+            pa.record_batch(
+                [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+            )
+        )
+        at, index = at + size, index + 1
+    return made
+
+
+def expected(rows: Sequence[Row]) -> dict[Key, list[Row]]:
+    found: dict[Key, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[Key(row[1], (row[2], row[3] % 7))].append(row)
+    return dict(found)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    data=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", "a/b", "", "é"]),
+            st.sampled_from([None, "", "north", "__HIVE_DEFAULT_PARTITION__"]),
+            st.integers(-(2**63), 2**63 - 1),
+        ),
+        max_size=120,
+    ),
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=4),
+    budget=st.sampled_from([64, 500, 4_000, 1 << 20]),
+    max_file_size=st.sampled_from([None, 1, 200, 5_000]),
+)
+def test_every_row_goes_out_once_in_order_and_to_its_key(
+    data: list[tuple[str, str | None, int]], sizes: list[int], budget: int, max_file_size: int | None
+) -> None:
+    rows = [(n, *row) for n, row in enumerate(data)]
+    place = Place()
+    with tempfile.TemporaryDirectory() as folder:
+        lane = router(place, Path(folder), budget=budget, max_file_size=max_file_size)
+        for batch in batches(rows, sizes):
+            lane.feed(batch)
+        lane.finish()
+        assert not list(Path(folder, "lane0").iterdir())
+    assert place.rows() == expected(rows)
+    assert place.most_open <= OPEN_WRITERS
+    for tenant, tally in lane.tallies.items():
+        count = sum(row[1] == tenant for row in rows)
+        assert tally.read == tally.written == sum(file.rows for file in tally.files) == count
+    assert sum(len(tally.files) for tally in lane.tallies.values()) == len(place.files)
+
+
+@pytest.mark.parametrize("budget", [1_000, 1 << 22])
+def test_more_keys_than_open_writers_lose_nothing(tmp_path: Path, budget: int) -> None:
+    tenants = [f"t{n:03}" for n in range(5 * OPEN_WRITERS)]
+    rows = [(n, tenants[n * 7 % len(tenants)], None, n) for n in range(4_000)]
+    place = Place()
+    lane = router(place, tmp_path, budget=budget, cutter=Cutter("tenant", ()))
+    for batch in batches(rows, [333]):
+        lane.feed(batch)
+    lane.finish()
+    assert place.most_open <= OPEN_WRITERS
+    found = {key.tenant: [row[0] for row in kept] for key, kept in place.rows().items()}
+    assert found == {tenant: [row[0] for row in rows if row[1] == tenant] for tenant in tenants}
+
+
+def test_a_negative_number_has_the_shard_that_counts_from_above(tmp_path: Path) -> None:
+    numbers = [-1, -7, -8, 0, 6, 7, -(2**63), 2**63 - 1]
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter(None, (PartitionColumn("shard", "id", 7),)))
+    lane.feed(batches([(0, "a", None, n) for n in numbers], [100])[0])
+    lane.finish()
+    assert {key.partition[0]: sorted(r[3] for r in rows) for key, rows in place.rows().items()} == {
+        shard: sorted(n for n in numbers if n % 7 == shard) for shard in {n % 7 for n in numbers}
+    }
+
+
+def test_shards_of_what_is_no_whole_number_are_refused_by_name() -> None:
+    batch = pa.record_batch({"id": ["x"]})
+    with pytest.raises(InvalidProject, match="id is string, and shards need an integer"):
+        list(Cutter(None, (PartitionColumn("shard", "id", 7),)).cut(batch))
+
+
+def test_a_null_tenant_is_refused_with_the_count(tmp_path: Path) -> None:
+    batch = pa.record_batch({"tenant": ["a", None, None], "n": [1, 2, 3]})
+    lane = router(Place(), tmp_path, cutter=Cutter("tenant", ()))
+    with pytest.raises(DataRefused, match="Column tenant: 2 rows have no tenant"):
+        lane.feed(batch)
+    lane.abort()
+
+
+def test_rows_of_tenants_that_are_not_admitted_are_left_out_and_counted(tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+
+    def admit(tenants: Sequence[str]) -> set[str]:
+        asked.append(list(tenants))
+        return set(tenants) - {"b"}
+
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter("tenant", ()), admit=admit)
+    for batch in batches([(n, "abc"[n % 3], None, n) for n in range(30)], [7]):
+        lane.feed(batch)
+    lane.finish()
+    assert {key.tenant for key in place.rows()} == {"a", "c"}
+    assert lane.left_out == 10
+    assert asked == [["a", "b", "c"]]
+
+
+def test_rows_are_transformed_tenant_by_tenant_and_may_be_dropped(tmp_path: Path) -> None:
+    def transform(tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        assert set(batch["tenant"].to_pylist()) == {tenant}
+        return batch.slice(0, 0) if tenant == "b" else batch
+
+    place = Place()
+    lane = router(place, tmp_path, budget=200, cutter=Cutter("tenant", ()), transform=transform)
+    for batch in batches([(n, "ab"[n % 2], None, n) for n in range(40)], [6]):
+        lane.feed(batch)
+    lane.finish()
+    assert {key.tenant for key in place.rows()} == {"a"}
+    assert (lane.tallies["b"].read, lane.tallies["b"].written, lane.tallies["b"].files) == (20, 0, [])
+
+
+def test_a_file_beyond_its_greatest_size_is_followed_by_the_next(tmp_path: Path) -> None:
+    place, most = Place(), 4_000
+    lane = router(place, tmp_path, cutter=Cutter(None, ()), max_file_size=most)
+    for batch in batches([(n, "a", None, n) for n in range(3_000)], [700]):
+        lane.feed(batch)
+    lane.finish()
+    assert [file.number.sequence for file in place.files] == list(range(1, len(place.files) + 1))
+    assert all(most <= file.size <= most * 9 // 8 + 64 for file in place.files[:-1])
+    assert [row[0] for row in place.rows()[Key("default")]] == list(range(3_000))
+
+
+@pytest.mark.parametrize("keys", [1, 5, 200])
+def test_what_waits_never_holds_more_than_the_budget(tmp_path: Path, keys: int) -> None:
+    """Bytes of Arrow's pool after each batch; the writers here keep none."""
+
+    class Counting(File):
+        def append(self, batch: pa.RecordBatch) -> None:
+            self.size += batch.nbytes
+
+    budget, rows_per_batch = 1 << 20, 1_000
+    place = Place()
+    lane = router(
+        place,
+        tmp_path,
+        budget=budget,
+        cutter=Cutter("tenant", ()),
+        open_file=lambda key, number, memory: Counting(place, key, number),
+    )
+    gc.collect()
+    before, most, weight = pa.total_allocated_bytes(), 0, 0
+    for begin in range(200):
+        ids = pa.array(range(begin * rows_per_batch, (begin + 1) * rows_per_batch), pa.int64())
+        tenants = pa.array([f"t{n % keys}" for n in range(rows_per_batch)])
+        batch = pa.record_batch([ids, tenants], names=["n", "tenant"])
+        weight = max(weight, batch.nbytes)
+        lane.feed(batch)
+        del ids, tenants, batch
+        most = max(most, pa.total_allocated_bytes() - before)
+    # Half of the budget waits; cutting a batch orders a copy of it.
+    assert most <= budget // 2 + 4 * weight
+    lane.finish()
+    assert sum(tally.read for tally in lane.tallies.values()) == 200 * rows_per_batch
+
+
+def test_an_abort_aborts_every_open_writer(tmp_path: Path) -> None:
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter("tenant", ()))
+    for tenant in "abc":  # a chunk each, so that they get writers at once
+        lane.feed(pa.record_batch({"tenant": [tenant] * 2, "text": ["x" * (5 << 20)] * 2}))
+    assert [file.state for file in place.files] == ["open"] * 3
+    lane.abort()
+    assert [file.state for file in place.files] == ["aborted"] * 3
+
+
+def failing(place: Place, after: int) -> Callable[[Key, FileNumber, int], File]:
+    class Full(File):
+        def append(self, batch: pa.RecordBatch) -> None:
+            if sum(len(file.rows) for file in place.files) + batch.num_rows > after:
+                raise StoreFull("the disk is full")
+            super().append(batch)
+
+    def open_file(key: Key, number: FileNumber, memory: int) -> File:
+        file = Full(place, key, number)
+        place.files.append(file)
+        return file
+
+    return open_file
+
+
+def test_after_a_failing_writer_an_abort_leaves_none_open(tmp_path: Path) -> None:
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter("tenant", ()), open_file=failing(place, 25))
+    for batch in batches([(n, "abc"[n % 3], None, n) for n in range(60)], [10]):
+        lane.feed(batch)
+    with pytest.raises(StoreFull):
+        lane.finish()
+    lane.abort()
+    assert {file.state for file in place.files} == {"finished", "aborted"}
