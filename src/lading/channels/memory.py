@@ -156,6 +156,11 @@ class MemoryChannel:
         with self._shelf.lock:
             self._shelf.failures[_folder(names)] = dict(body)
 
+    def standing(self, folders: Mapping[str, str]) -> str | None:
+        with self._shelf.lock:
+            kept = {*self._shelf.staged, *self._shelf.published, *self._shelf.failures}
+        return next((f"{self._shelf.url}/{folder}" for folder in folders.values() if folder in kept), None)
+
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         removed, left = 0, []
         for name, folder in folders.items():
