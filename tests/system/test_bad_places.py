@@ -172,6 +172,7 @@ class Expiring:
         return call
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_at_any_call_lose_nothing():
     counted = Expiring(MemoryStore("memory://lake"), 1_000_000)
     run(World(some_orders()).job(lake=counted))
