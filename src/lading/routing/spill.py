@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -48,12 +49,13 @@ class Spill:
             folder.mkdir(exist_ok=True)
         self._folder = folder
         self._files: dict[object, Path] = {}
+        self._names = itertools.count(1)
 
     def __contains__(self, key: object) -> bool:
         return key in self._files
 
     def add(self, key: object, rows: pa.RecordBatch) -> None:
-        path = self._files.setdefault(key, self._folder / f"{len(self._files):06d}.arrows")
+        path = self._files.setdefault(key, self._folder / f"{next(self._names):06d}.arrows")
         with _room(self._folder):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file, pa.ipc.new_stream(file, rows.schema) as stream:

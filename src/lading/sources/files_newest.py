@@ -66,6 +66,7 @@ def kept(rule: Newest, batches: Iterator[pa.RecordBatch], memory: int) -> Iterat
         ) where rank = 1 order by p"""
     failure: list[BaseException] = []
     with tempfile.TemporaryDirectory(prefix="lading-newest-") as folder, duckdb.connect() as connection:
+        connection.execute("set enable_progress_bar = false")
         settings = {"memory_limit": f"{memory}B", "temp_directory": folder, "threads": 2}
         for name, value in settings.items():
             connection.execute(f"set {name} = '{value}'")

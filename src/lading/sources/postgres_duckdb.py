@@ -40,6 +40,8 @@ class Lane:
         self._open = False
         self.pid = 0  # of the PostgreSQL backend, in a transaction
         self._duckdb = duckdb.connect(config=_SETTINGS)
+        # It would be drawn on standard output, which belongs to whoever called. As a setting of connect it is refused.
+        self._duckdb.execute("set enable_progress_bar = false")
         self._duckdb.execute(f"load {literal(str(_extension()))}")
         self._duckdb.execute(f"attach {literal(conninfo)} as source (type postgres, read_only)")
 

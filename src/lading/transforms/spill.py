@@ -130,7 +130,7 @@ class Spill:
     def _connect(self) -> Any:
         import duckdb
 
-        return duckdb.connect(
+        connection = duckdb.connect(
             config={
                 "memory_limit": f"{self._memory}B",
                 "temp_directory": str(self._rows.with_name("duckdb")),
@@ -140,6 +140,8 @@ class Spill:
                 "autoload_known_extensions": False,
             }
         )
+        connection.execute("set enable_progress_bar = false")
+        return connection
 
 
 def check_storable(field: pa.Field) -> None:
