@@ -6,8 +6,9 @@ same runs. See `docs/commit-protocol.md` for why a plan made from a stale histor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import bisect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -47,6 +48,8 @@ class Swept:
     interval: Interval
     bound: datetime | None
     discover: bool
+    inactive: frozenset[str] = frozenset()  # tenants that had rows here and were inactive
+    tenant_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class History:
         for run in self.runs:
             found.setdefault(run.interval.start, {}).setdefault(run.tenant, []).append(run)
         return found
+
+    def inactive_at(self, start: datetime) -> frozenset[str]:
+        """Tenants that had rows in this interval when it was swept, and were inactive then."""
+        return frozenset(t for sweep in self.sweeps if sweep.interval.start == start for t in sweep.inactive)
 
     @cached_property
     def discovered(self) -> frozenset[datetime]:
@@ -88,7 +95,8 @@ class SweepPlan:
     runs: tuple[RunPlan, ...]
     discover: bool = False
     since: datetime | None = None
-    delivered: frozenset[str] = frozenset()  # tenants whose rows here are another sweep's
+    delivered: frozenset[str] = frozenset()  # tenants whose rows here are not for this sweep
+    inactive: frozenset[str] = frozenset()  # those of them that are inactive: the seal says if they had rows
     only_named: bool = False  # read the rows of these tenants alone
     doubtful: frozenset[str] = frozenset()  # asked for by name but known from nowhere: without a row, a typo
 
@@ -118,6 +126,7 @@ class Standing:
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
     inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
+    tenant_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +164,7 @@ def known_tenants(standing: Standing, history: History) -> tuple[str, ...]:
     known = set(standing.listed)
     if standing.discover:
         known |= {run.tenant for run in history.runs} - standing.inactive
+        known |= {tenant for sweep in history.sweeps for tenant in sweep.inactive} - standing.inactive
     return tuple(sorted(known))
 
 
@@ -172,6 +182,12 @@ def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None
     if unknown and not standing.discover:
         raise InvalidProject(
             f"Unknown tenant {sorted(unknown)[0]!r}.", hint="List it in tenants/, or discover tenants."
+        )
+    _refuse_other_tenants(standing, history)
+    inactive = set(asked.tenants or ()) & standing.inactive
+    if inactive:
+        raise InvalidProject(
+            f"Tenant {sorted(inactive)[0]!r} is inactive.", hint="Set active: true in its file of tenants/."
         )
     if standing.mode == "append":
         return _append(standing, history, clock, asked)
@@ -229,15 +245,19 @@ def _interval_sweep(
     tenants, discover = _wanted(standing, history, asked)
     here = _at(history, interval.start, standing.major if asked.backfill else None)
     if asked.revise:
-        make, have = _revised(set(tenants) | (set(here) if discover else set()), here, asked.reason)
+        whom = (set(tenants) | (set(here) if discover else set())) - standing.inactive
+        make, have = _revised(whom, here, asked.reason)
         if not make:
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
-        return SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover), have
+        sweep = SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover)
+        return replace(sweep, inactive=standing.inactive), have
     swept = interval.start in history.discovered and not asked.backfill
     discover = discover and not swept
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
     lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
+    if swept and standing.discover and asked.tenants is None:
+        lagging |= history.inactive_at(interval.start) - standing.inactive
     make = [
         RunPlan(tenant, _revision(_at(history, interval.start).get(tenant, ())))
         for tenant in lagging - set(here)
@@ -254,6 +274,7 @@ def _interval_sweep(
             _sorted(make),
             discover,
             delivered=frozenset(here) | standing.inactive,
+            inactive=standing.inactive,
             only_named=not discover and (bool(here) or asked.tenants is not None),
             doubtful=doubtful,
         ),
@@ -301,15 +322,27 @@ def _append(standing: Standing, history: History, clock: Clock, asked: Asked) ->
     return Plan(tuple(sweeps), tuple(skipped), tuple(not_due))
 
 
-def _refuse_cut(grid: Iterable[Interval], history: History) -> None:
-    """A changed ``every`` may not cut an interval that was delivered."""
-    ends = {interval.start: interval.end for interval in grid}
-    for delivered in {run.interval for run in history.runs}:
-        fits = ends.get(delivered.start) == delivered.end
-        overlaps = any(start < delivered.end and end > delivered.start for start, end in ends.items())
-        if overlaps and not fits:
+def _refuse_other_tenants(standing: Standing, history: History) -> None:
+    """What was delivered by one column cannot be told from what another column, or none, would deliver."""
+    for sweep in history.sweeps:
+        if sweep.tenant_column != standing.tenant_column:
             raise InvalidProject(
-                f"window.every cuts the delivered interval {instant(delivered.start)} to {instant(delivered.end)}.",
+                f"tenants.column was {sweep.tenant_column!r} for what is delivered already and is "
+                f"{standing.tenant_column!r} now.",
+                hint="Keep it, or start a new export: the rows delivered so far would go out again.",
+            )
+
+
+def _refuse_cut(grid: Sequence[Interval], history: History) -> None:
+    """A changed ``every`` may not cut an interval that was swept."""
+    starts = [interval.start for interval in grid]
+    swept = {run.interval for run in history.runs} | {sweep.interval for sweep in history.sweeps}
+    for interval in swept:
+        # Of the grid's intervals, ordered and disjoint, the last one that begins before this one ends may overlap it.
+        index = bisect.bisect_left(starts, interval.end) - 1
+        if index >= 0 and grid[index].end > interval.start and grid[index] != interval:
+            raise InvalidProject(
+                f"window.every cuts the delivered interval {instant(interval.start)} to {instant(interval.end)}.",
                 hint="Keep the grid, or start a new export that begins where the old one ended.",
             )
 
@@ -339,9 +372,10 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
             last[run.tenant] = run
     # Nobody unknown had rows before the newest discovering sweep ended: newcomers start there.
     frontier = max((s.interval.end for s in history.sweeps if s.discover), default=standing.start)
+    left = {tenant for sweep in history.sweeps for tenant in sweep.inactive}
     groups: dict[datetime, list[RunPlan]] = {}
     for tenant in tenants:
-        fresh = standing.start if tenant in standing.listed else frontier
+        fresh = standing.start if tenant in standing.listed or tenant in left else frontier
         groups.setdefault(last[tenant].interval.end if tenant in last else fresh, []).append(RunPlan(tenant))
     if discover:
         groups.setdefault(frontier, [])
@@ -359,6 +393,7 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
                     _sorted(runs),
                     finding,
                     delivered=others | standing.inactive,
+                    inactive=standing.inactive,
                     only_named=not finding and (bool(others) or asked.tenants is not None),
                     doubtful=doubtful,
                 )
@@ -389,11 +424,11 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
 def late_window(standing: Standing, history: History, asked: Asked) -> tuple[datetime, Interval] | None:
     """Where late rows must be looked for: arrivals from the first value on, in the interval from the first delivered
     to the last. None where there is nothing to look for."""
-    runs = [run for run in history.runs if run.bound is not None]
-    if not standing.late or not runs or asked.revise:
+    sweeps = [sweep for sweep in history.sweeps if sweep.bound is not None]
+    if not standing.late or not sweeps or asked.revise:
         return None
-    since = history.late_checked or min(run.bound for run in runs if run.bound)
-    return since, Interval(min(r.interval.start for r in runs), max(r.interval.end for r in runs))
+    since = history.late_checked or min(sweep.bound for sweep in sweeps if sweep.bound)
+    return since, Interval(min(s.interval.start for s in sweeps), max(s.interval.end for s in sweeps))
 
 
 def additions(

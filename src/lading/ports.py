@@ -76,7 +76,8 @@ class Member:
 class Newest:
     """Of the rows with equal ``key``, keep the one with the greatest ``order``; the others are superseded.
 
-    They are counted by the text of column ``by``, where it is given.
+    Where ``by`` is given, the tenant column, rows whose texts of it differ never supersede each other, whatever their
+    keys; those without one stand together. Superseded rows are counted by that text.
     """
 
     key: tuple[str, ...]
@@ -481,6 +482,10 @@ class Channel(Protocol):
 
     def fail(self, names: Names, body: Mapping[str, object]) -> None:
         """Leaves a failure marker, where the destination allows it."""
+        ...
+
+    def pointed(self, commit: Mapping[str, object]) -> bool:
+        """Whether a pointer still names this run's delivery: it may not go then."""
         ...
 
     def standing(self, folders: Mapping[str, str]) -> str | None:

@@ -333,6 +333,7 @@ class Project:
             discover=export.tenants is not None and export.tenants.discover,
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
+            tenant_column=export.tenants.column if export.tenants is not None else None,
         )
 
 

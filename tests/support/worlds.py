@@ -72,6 +72,7 @@ class World:
         tenants: bool = True,
         discover: bool = True,
         listed: tuple[str, ...] = (),
+        inactive: tuple[str, ...] = (),
         late: bool = False,
         pointer: bool = False,
         lease: float = 0.05,
@@ -109,6 +110,8 @@ class World:
                 tick=tick,
                 discover=discover and tenants,
                 listed=listed if tenants else ("default",),
+                inactive=frozenset(inactive),
+                tenant_column="customer" if tenants else None,
             )
 
         binding = Binding(

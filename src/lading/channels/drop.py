@@ -198,6 +198,7 @@ class DropChannel:
         return {
             "name": destination.name,
             "folder": folder,
+            "url": destination.url(folder),
             "manifest": manifest_name,
             "objects": objects,
             "marker": [layout.success(), canonical(success).decode()],
@@ -234,6 +235,12 @@ class DropChannel:
                     "which the export no longer has.",
                     hint="Name it again under destination or copies until the run is published.",
                 )
+            if destination.url(resolved["folder"]) != resolved["url"]:
+                raise StoreDenied(
+                    f"Run {commit['run_id']} was committed for {resolved['url']}, and the store "
+                    f"{resolved['name']!r} is another place now.",
+                    hint="Point the store back until the run is published: its data files are there.",
+                )
             for name, text in resolved["objects"]:
                 destination.store.put(resolved["folder"] + name, text.encode())
             if withdrawn():
@@ -260,6 +267,19 @@ class DropChannel:
                 destination.store.put(name, canonical(body))
             except (StoreDenied, StoreUnavailable):
                 continue  # the journal has the failure; a marker is a courtesy
+
+    def pointed(self, commit: Mapping[str, object]) -> bool:
+        resolved: Any
+        destinations: Any = commit["destinations"]
+        for resolved in destinations:
+            destination = self._known.get(resolved["name"])
+            if destination is None or resolved["pointer"] is None:
+                continue
+            with contextlib.suppress(ObjectNotFound):
+                pointer = json.loads(destination.store.get(resolved["pointer"]["name"]))
+                if pointer["run_id"] == commit["run_id"]:
+                    return True
+        return False
 
     def standing(self, folders: Mapping[str, str]) -> str | None:
         for name, folder in folders.items():

@@ -323,4 +323,5 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
         for run in record["runs"]
         if run["status"] != "failed"
     ]
-    return runs, Swept(interval, bound, bool(record["discover"]))
+    inactive = frozenset(record["inactive"])
+    return runs, Swept(interval, bound, bool(record["discover"]), inactive, record["tenant_column"])

@@ -53,9 +53,11 @@ def expire(job: Job, keep: int) -> None:
 
 def _remove(job: Job, old: _Published, known: set[str]) -> None:
     begun = begun_name(job.export, old.run["run_id"])
+    commit = json.loads(job.journal.prepared(old.attempt, old.run))
+    if begun not in known and job.channel.pointed(commit):
+        return
     record = {"run_id": old.run["run_id"]}
     job.journal.create(begun, record)
-    commit = json.loads(job.journal.prepared(old.attempt, old.run))
     emptied = job.channel.discard({d["name"]: d["folder"] for d in commit["destinations"]})
     # Gone only when a later call found nothing: a publisher that slept may have put its marker after the first one.
     if begun in known and not emptied.removed and not emptied.left:

@@ -43,6 +43,8 @@ class Lanes:
     admit: Callable[[Sequence[str]], Container[str]]
     finished: Mapping[int, Mapping[str, Any]]
     reuse: Callable[[Mapping[str, Any]], bool]
+    same: Mapping[str, str]  # what must be equal for a part to be used again or compared
+    publishable: Callable[[Written], Written]
     rows: int = 0
     left_out: int = 0  # rows of tenants that another sweep serves
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -99,7 +101,7 @@ class Lanes:
             except BaseException:
                 router.abort()
                 raise
-            self._note(part, {"rows": rows, **_record(router.tallies.get(DEFAULT_TENANT, Tally()))})
+            self._note(part, {"rows": rows, **self._record(router.tallies.get(DEFAULT_TENANT, Tally()))})
             return router.tallies
 
         return work
@@ -125,21 +127,19 @@ class Lanes:
     def _note(self, part: Part, record: Mapping[str, Any]) -> None:
         """What can be read again can be missed or used again: the journal keeps how much there was of it."""
         if self.reading.replayable:
-            version = {"definition": self.job.definition, "version": self.survey.version}
-            self.claim.part(part.index, {**record, **version})
+            self.claim.part(part.index, {**record, **self.same})
+
+    def _record(self, tally: Tally) -> dict[str, Any]:
+        return {
+            "read": tally.read,
+            "written": tally.written,
+            "bytes": tally.bytes,
+            "files": [self.publishable(file).record() for file in tally.files],
+        }
 
 
 def apart(job: Job) -> bool:
     return job.tenant_column is None and not job.partitions
-
-
-def _record(tally: Tally) -> dict[str, Any]:
-    return {
-        "read": tally.read,
-        "written": tally.written,
-        "bytes": tally.bytes,
-        "files": [file.record() for file in tally.files],
-    }
 
 
 def _tally(record: Mapping[str, Any]) -> Tally:

@@ -43,6 +43,7 @@ class Sealing:
     results: Sequence[CheckResult]
     superseded: Mapping[str, int]
     began: float
+    inactive: frozenset[str]  # inactive tenants that had rows
 
     def record(self, served_runs: Sequence[Served]) -> dict[str, Any]:
         """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
@@ -66,6 +67,8 @@ class Sealing:
             "bound": instant(self.clock.arrived),
             "since": instant(plan.since) if plan.since else None,
             "discover": plan.discover,
+            "inactive": sorted(self.inactive),
+            "tenant_column": job.tenant_column,
             "definition": job.definition,
             "contract": dict(job.contract),
             "snapshot": self.survey.snapshot,
@@ -110,7 +113,7 @@ class Sealing:
         )
         if sum(f.rows for f in tally.files) != tally.written:
             raise LadingError(f"Run {served.names.run_id}: the files hold other than {tally.written} rows.")
-        files = [replace(f, columns=self._publishable(f)) for f in tally.files]
+        files = [publishable(f, binding) for f in tally.files]
         bill = Bill(
             run_id=served.names.run_id,
             project=job.project,
@@ -162,15 +165,18 @@ class Sealing:
             "manifest": commit["manifest"],
         }
 
-    def _publishable(self, file: Written) -> Mapping[str, Any]:
-        return {name: stats for name, stats in file.columns.items() if name in self.binding.open_columns}
-
     def _policy(self, tenant: str) -> list[dict[str, Any]]:
         keyed = [dict(action) for action in self.binding.policy]
         for action in keyed:
             if action["action"] == "hmac_sha256":
                 action["key_id"] = self.job.keys.key_id(tenant)
         return keyed
+
+
+def publishable(file: Written, binding: Binding) -> Written:
+    """The file without statistics of columns whose values may not be told."""
+    told = {name: stats for name, stats in file.columns.items() if name in binding.open_columns}
+    return replace(file, columns=told)
 
 
 def _check_record(result: CheckResult) -> dict[str, Any]:

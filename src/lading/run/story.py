@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lading.errors import Fenced, InvalidProject, LadingError
+from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
 from lading.events import RunCommitted, SweepDone, SweepFailed, Waiting
 from lading.export.identity import instant
 from lading.export.interval import Interval
@@ -70,6 +70,7 @@ class Story:
     tried: set[tuple[datetime, bool]] = field(default_factory=set)
     history: History = field(default_factory=History)
     fresh: bool = False
+    stale: set[SweepPlan] = field(default_factory=set)
     _binding: Binding | None = None
 
     def tell(self) -> list[Result]:
@@ -154,7 +155,13 @@ class Story:
         if still_open is not None:
             self._settle(still_open)
             return None
+        if [at.attempt.number for at in attempts] != list(range(1, len(attempts) + 1)):
+            raise IntegrityError(
+                f"The journal has lost attempts of {job.export}, interval {instant(start)}.",
+                hint="Restore the journal from its backup.",
+            )
         if not self._still_due(sweep, attempts):
+            self._refuse_stale(sweep)
             return None
         reference = AttemptRef(job.export, start, len(attempts) + 1)
         claim = job.journal.claim(reference, self._claim_record(sweep))
@@ -226,6 +233,16 @@ class Story:
             return False
         known = {d.tenant for d in history.runs}
         return not (sweep.discover and known - sweep.delivered - {run.tenant for run in sweep.runs})
+
+    def _refuse_stale(self, sweep: SweepPlan) -> None:
+        """A plan that was stale once is made anew. The same one again is not stale: the definition has changed."""
+        if sweep in self.stale:
+            raise InvalidProject(
+                f"{self.job.export}: an earlier attempt at the interval from {instant(sweep.interval.start)} had "
+                "another end or other tenants than the definition gives it now.",
+                hint="Set window.every, schedule and tenants back until that interval is delivered.",
+            )
+        self.stale.add(sweep)
 
     def _bound_binding(self) -> Binding:
         if self._binding is None:

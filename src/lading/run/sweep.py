@@ -5,6 +5,7 @@ Nothing here is visible to a reader: files go to folders of this attempt, and on
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
 from lading.journal.log import Claim
 from lading.manifest import failure
-from lading.plan import Clock, RunPlan, SweepPlan
+from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
 from lading.ports import (
     Check,
     CheckResult,
@@ -37,7 +38,7 @@ from lading.routing.router import Tally
 from lading.routing.spill import scratch
 from lading.run.job import Binding, Job
 from lading.run.lanes import Lanes, apart
-from lading.run.sealing import Sealing, Served
+from lading.run.sealing import Sealing, Served, publishable
 
 
 def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query:
@@ -85,6 +86,8 @@ class Attempt:
         self._served: dict[str, Served] = {}
         self._lock = threading.Lock()
         self._keep = False
+        self._same: dict[str, str] = {}
+        self._inactive: set[str] = set()
         self._folders: list[Mapping[str, str]] = []
 
     def write(self) -> dict[str, Any]:
@@ -92,12 +95,14 @@ class Attempt:
         job, plan = self._job, self._plan
         began = time.monotonic()
         self._serve(plan.runs)
-        with (
-            scratch() as spill,
-            job.source.open(query_of(job, self._binding, plan, self._clock)) as reading,
-        ):
+        query = query_of(job, self._binding, plan, self._clock)
+        self._same = {"definition": job.definition, "query": hashlib.sha256(repr(query).encode()).hexdigest()}
+        if job.keyed and apart(job):
+            self._same["key_id"] = job.keys.key_id(DEFAULT_TENANT)
+        with scratch() as spill, job.source.open(query) as reading:
             survey = reading.survey()
             self._keep = reading.replayable and apart(job)
+            self._same["version"] = survey.version
             if not survey.schema.equals(self._binding.read):
                 raise SchemaMismatch(
                     f"{job.export}: the source's columns changed while the run was prepared.",
@@ -124,7 +129,16 @@ class Attempt:
             self._judge(results)
             superseded = reading.superseded()
         sealing = Sealing(
-            job, self._claim, plan, self._clock, self._binding, survey, results, superseded, began
+            job,
+            self._claim,
+            plan,
+            self._clock,
+            self._binding,
+            survey,
+            results,
+            superseded,
+            began,
+            frozenset(self._inactive),
         )
         return sealing.record(list(self._served.values()))
 
@@ -180,6 +194,8 @@ class Attempt:
             admit=self._admit,
             finished=self._finished(reading, survey),
             reuse=self._reuse,
+            same=self._same,
+            publishable=lambda file: publishable(file, self._binding),
         )
         for tallies in lanes.read():
             for tenant, tally in tallies.items():
@@ -200,8 +216,7 @@ class Attempt:
         found: dict[int, Mapping[str, Any]] = {}
         for earlier, parts in self._job.journal.parts_before(self._claim.attempt):
             for index, part in parts.items():
-                same = part["definition"] == self._job.definition and part["version"] == survey.version
-                if same and "files" in part:
+                if "files" in part and self._same.items() <= part.items():
                     found[index] = {**part, "attempt": earlier.number}
         return found
 
@@ -225,6 +240,7 @@ class Attempt:
                     + (f" and {len(new) - 1} more." if len(new) > 1 else "."),
                     hint="List it in tenants/, or let the export discover tenants.",
                 )
+            self._inactive |= set(tenants) & plan.inactive
             self._serve([RunPlan(tenant) for tenant in new])
             return set(tenants) - plan.delivered
 
@@ -284,9 +300,10 @@ class Attempt:
         """What can be read again may not have become less since an earlier attempt. A revision says why it may."""
         if not reading.replayable or any(run.reason for run in self._plan.runs):
             return
-        definition = self._job.definition
+        # Readings that asked for other rows say nothing about these.
+        asked = {key: self._same[key] for key in ("definition", "query")}
         for _, parts in self._job.journal.parts_before(self._claim.attempt):
-            before = sum(part["rows"] for part in parts.values() if part["definition"] == definition)
+            before = sum(part["rows"] for part in parts.values() if asked.items() <= part.items())
             if rows < before:
                 raise Shrunk(
                     f"An earlier attempt read {before:,} rows here, and now there are {rows:,}: rows went missing.",
