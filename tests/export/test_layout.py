@@ -137,8 +137,8 @@ LAKE_RUN = "prod/nyc-flights/flights/tenant=UA/2013/01/01/000000_7f3b4e5a-a1/"
              "x.parquet.sha256", "export.flights.20130101.json"],
         ),
         (
-            Layout("custom", "{env}/{tenant}/{yyyymmdd}/{run}.{attempt}", "{entity}-v{major}-{file}"),
-            "prod/UA/20130101/7f3b4e5a.1/",
+            Layout("custom", "{env}/{tenant}/{yyyymmdd}/{HHMMSS}.{run}.{attempt}", "{entity}-v{major}-{file}"),
+            "prod/UA/20130101/000000.7f3b4e5a.1/",
             "flights-v1-001.parquet",
             "flights-v1-002-003.parquet",
             ["_SUCCESS", "_FAILURE_a1", "_manifest.json", "_SHA256SUMS", "_metadata/x.parquet.json", None, None],
@@ -185,7 +185,7 @@ def test_the_pointer_belongs_to_export_and_tenant(layout: Layout, pointer: str) 
 # Every attempt has a folder of its own, in every layout.
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["7f3b4e5a", "7f3b4e5b"]))
 def test_no_attempt_lies_in_the_folder_of_another(one: int, other: int, run: str) -> None:
-    custom = Layout("custom", "{tenant}/{run}{attempt}{HH}")
+    custom = Layout("custom", "{tenant}/{yyyymmdd}{HHMMSS}/{run}{attempt}{HH}")
     for layout in (Layout(), Layout("dated"), Layout("svc002"), custom):
         first = layout.folder(replace(NAMES, attempt=one))
         second = layout.folder(replace(NAMES, attempt=other, run_id=run))
@@ -242,9 +242,9 @@ def test_partition_folders_are_distinct_and_fit(column: str, one: str | None, ot
 def test_a_custom_path_may_name_its_partitions() -> None:
     by = (PartitionColumn("id", 100), PartitionColumn("sensor.type"))
     layout = Layout(
-        "custom", "{entity}/{tenant}/{yyyy}/{run}-{attempt}/{shard}/type-{sensor.type}", partition_by=by
+        "custom", "{entity}/{tenant}/{yyyy}/{MM}{dd}{HHMMSS}-{run}-{attempt}/{shard}/type-{sensor.type}", partition_by=by
     )
-    assert layout.folder(NAMES) == "flights/UA/2013/7f3b4e5a-1/"
+    assert layout.folder(NAMES) == "flights/UA/2013/0101000000-7f3b4e5a-1/"
     assert layout.partition_folder([7, "a b"]) == "07/type-a%20b/"
 
 
@@ -257,8 +257,13 @@ def test_a_custom_path_may_name_its_partitions() -> None:
         ),
         ("{tenant}/{region}/{run}/{attempt}", "before any partition: {run} is missing"),
         ("{tenant}{run}/{attempt}", "must give {tenant}, and each column, a folder of its own"),
-        ("{tenant}/{run}{attempt}/{region}/x", None),
-        ("{tenant}/{run}{attempt}/x{region}/{env}", "must hold every column of partition_by once"),
+        ("{tenant}/{yyyymmdd}{HHMMSS}{run}{attempt}/{region}/x", None),
+        ("{yyyy}/{tenant}/{MM}/{dd}/{HHMMSS}/{run}{attempt}/{region}/x", None),
+        ("{tenant}/{run}-a{attempt}/{region}", "must hold the run's whole start before any partition"),
+        ("{tenant}/{yyyymmdd}{HH}{run}{attempt}/{region}", "must hold the run's whole start"),
+        ("{tenant}/{yyyy}{MM}{HHMMSS}{run}{attempt}/{region}", "must hold the run's whole start"),
+        ("{tenant}/{yyyymmdd}{run}{attempt}/{region}/{HHMMSS}", "must hold the run's whole start"),
+        ("{tenant}/{yyyymmdd}{HHMMSS}{run}{attempt}/x{region}/{env}", "must hold every column of partition_by once"),
         ("/{tenant}/{run}{attempt}", "no part of it may be empty"),
         ("../{tenant}/{run}{attempt}", "begin with"),
         ("a b/{tenant}/{run}{attempt}", "may hold letters, digits"),

@@ -163,7 +163,9 @@ class LayoutSection(Section):
 
     preset: Literal["lake", "dated", "svc002"] | None = None
     path: str | None = Field(
-        default=None, description="The run's folder; holds {tenant}, {run} and {attempt}."
+        default=None,
+        description="The run's folder; holds {tenant}, {run}, {attempt} and the start: {yyyymmdd} or {yyyy}, {MM} and "
+        "{dd}, and {HHMMSS}.",
     )
     name: str | None = Field(default=None, description="A file's name without its ending; holds {file}.")
     partition_by: tuple[str | Shards, ...] = ()

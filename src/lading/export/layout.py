@@ -294,6 +294,12 @@ def split_path(path: str, partition_by: Sequence[PartitionColumn]) -> tuple[str,
             raise ValueError(
                 f"must hold {{tenant}}, {{run}} and {{attempt}} before any partition: {{{name}}} is missing"
             )
+    # A run's id alone is eight hex digits here: over many intervals two runs could be given the same.
+    if "HHMMSS" not in held or not ("yyyymmdd" in held or {"yyyy", "MM", "dd"} <= held):
+        raise ValueError(
+            "must hold the run's whole start before any partition: {yyyymmdd}, or {yyyy}, {MM} and {dd}, "
+            "and {HHMMSS}, so that two runs never share a folder"
+        )
     used = [name for part in inside for name in _VARIABLE.findall(part)]
     if inside and sorted(used) != sorted(keys):
         raise ValueError("must hold every column of partition_by once, after the run, and nothing else there")
