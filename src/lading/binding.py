@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.contract import Contract, contract_checks, unmapped_quality
+from lading.contract import Contract, ContractField, contract_checks, unmapped_quality
 from lading.contract.types import fit
 from lading.documents import Document
 from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
@@ -42,7 +42,6 @@ class Binder:
 
     def bind(self) -> Binding:
         """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
-        self._refuse_leaking_folders()
         described, as_text = self._described()
         excluded = self._excluded()
         promised = [f.column for f in self.contract.fields if f.column not in excluded]
@@ -53,19 +52,22 @@ class Binder:
         output = read
         for transform in transforms:
             output = self._bound(transform, output)
-        last = self._last(output)
+        delivered = self._delivered(transforms, read, output)
+        self._refuse_leaking_folders(delivered)
+        last = Select(tuple(delivered)), Rename({n: d.name for n, d in delivered.items() if d.name != n})
         output = last[1].bind(last[0].bind(output))
+        fields = {d.name: d for d in delivered.values()}
         recipient = self.format.schema(output, self.export.types)
         return Binding(
             columns=tuple(wanted),
             as_text=as_text,
             read=read,
             output=output,
-            recipient=[self._column(f) for f in recipient],
+            recipient=[_column(f, fields) for f in recipient],
             policy=self._policy(transforms, excluded),
             transforms=(*transforms, *last),
             notices=self._notices(output, described),
-            open_columns=self._open(recipient),
+            open_columns=frozenset(name for name, d in fields.items() if d.open),
         )
 
     def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
@@ -112,17 +114,6 @@ class Binder:
         if reasons:
             raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
         return schema, as_text
-
-    def _refuse_leaking_folders(self) -> None:
-        """A column that recipients may not see cannot name their folders either."""
-        hidden = {c for t in self.transforms if isinstance(t, Mask) for c in t.actions}
-        hidden |= {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
-        for partition in self.export.layout.columns:
-            if partition.column in hidden:
-                reason = (
-                    f'"{partition.column}" is masked or excluded, and its values would stand in folder names'
-                )
-                raise InvalidProject(problems=[self.document.problem(reason, "layout", "partition_by")])
 
     def _where(self) -> str:
         return self.dataset.table or self.dataset.files or f"the query of {self.export.name}"
@@ -202,40 +193,54 @@ class Binder:
             place = self.document.line("transforms", index)
             raise InvalidProject(problems=[Problem(self.document.path, place, str(error))]) from error
 
-    def _last(self, schema: pa.Schema) -> tuple[Select, Rename]:
-        """Down to what is promised, by the names that recipients know."""
-        fields = {f.column: f.name for f in self.contract.fields} | {
-            f.name: f.name for f in self.contract.fields
-        }
-        kept = tuple(name for name in schema.names if name in fields)
-        if not kept:
-            raise InvalidProject(
-                problems=[self.document.problem("no promised column is left to deliver", "transforms")]
+    def _delivered(
+        self, transforms: Sequence[Transform], read: pa.Schema, output: pa.Schema
+    ) -> dict[str, _Delivered]:
+        """What recipients get, by its name after the transforms: promised columns alone, each traced to its source."""
+        sources, masked = {name: name for name in read.names}, set[str]()
+        for transform in transforms:
+            if isinstance(transform, Rename):
+                sources = {transform.names.get(name, name): source for name, source in sources.items()}
+            elif isinstance(transform, Mask):
+                masked |= {sources[name] for name in transform.actions}
+            elif isinstance(transform, Exclude):
+                sources = {n: source for n, source in sources.items() if n not in transform.columns}
+            elif isinstance(transform, Select):
+                sources = {n: source for n, source in sources.items() if n in transform.columns}
+        fields = {f.column: f for f in self.contract.fields}
+        promised = {f.name for f in self.contract.fields}
+        found: dict[str, _Delivered] = {}
+        for name in output.names:
+            source = sources[name]
+            field = fields.get(source)
+            if field is None:
+                continue
+            # A column that the export renames goes by that name, any other by the contract's.
+            final = name if name != source else field.name
+            if final != field.name and final in promised:
+                reason = f'"{source}" would be delivered as "{final}", which the contract promises as something else'
+                raise InvalidProject(problems=[self.document.problem(f"rename: {reason}", "transforms")])
+            found[name] = _Delivered(final, source, field, source in masked)
+        if not found:
+            problem = self.document.problem("no promised column is left to deliver", "transforms")
+            raise InvalidProject(problems=[problem])
+        return found
+
+    def _refuse_leaking_folders(self, delivered: Mapping[str, _Delivered]) -> None:
+        """What recipients may not see cannot name their folders either."""
+        bare = {d.source for d in delivered.values() if not d.masked}
+        masked = {d.source for d in delivered.values() if d.masked}
+        for partition in self.export.layout.columns:
+            if partition.column not in bare:
+                reason = f'"{partition.column}" is not delivered as it is, and its values would stand in folder names'
+                raise InvalidProject(problems=[self.document.problem(reason, "layout", "partition_by")])
+        if self.export.tenants is not None and self.export.tenants.column in masked:
+            reason = (
+                f'"{self.export.tenants.column}" is masked, and names folders and manifests as the tenant'
             )
-        return Select(kept), Rename({name: fields[name] for name in kept if fields[name] != name})
+            raise InvalidProject(problems=[self.document.problem(reason, "tenants", "column")])
 
     # --- what is told
-
-    def _column(self, field: pa.Field) -> dict[str, Any]:
-        promised = self.contract.field(field.name)
-        return {
-            "name": field.name,
-            "type": str(field.type),
-            "logical": (field.metadata or {}).get(LOGICAL, b"").decode() or None,
-            "nullable": bool(field.nullable),
-            "classification": promised.classification if promised else None,
-        }
-
-    def _open(self, recipient: pa.Schema) -> frozenset[str]:
-        masked = {c for t in self.transforms if isinstance(t, Mask) for c in t.actions}
-        return frozenset(
-            f.name
-            for f in self.contract.fields
-            if (f.classification or "").lower() in OPEN_CLASSIFICATIONS
-            and f.column not in masked
-            and f.name not in masked
-            and f.name in recipient.names
-        )
 
     def _policy(self, transforms: Sequence[Transform], excluded: frozenset[str]) -> list[Mapping[str, Any]]:
         actions: list[Mapping[str, Any]] = [{"column": c, "action": "excluded"} for c in sorted(excluded)]
@@ -265,6 +270,32 @@ class Binder:
         if self.export.window is not None and self.export.window.late == "ignore":
             told.append("rows that arrive after their interval was delivered are not delivered")
         return tuple(told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    """A delivered column: what it is called in the end, and which promise about which source's column it keeps."""
+
+    name: str
+    source: str
+    field: ContractField
+    masked: bool
+
+    @property
+    def open(self) -> bool:
+        return not self.masked and (self.field.classification or "").lower() in OPEN_CLASSIFICATIONS
+
+
+def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, Any]:
+    """One column of the manifest's schema."""
+    known = delivered.get(field.name)
+    return {
+        "name": field.name,
+        "type": str(field.type),
+        "logical": (field.metadata or {}).get(LOGICAL, b"").decode() or None,
+        "nullable": bool(field.nullable),
+        "classification": known.field.classification if known else None,
+    }
 
 
 def _columns_of(check: Mapping[str, Any]) -> list[str]:

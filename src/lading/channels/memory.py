@@ -156,6 +156,10 @@ class MemoryChannel:
         with self._shelf.lock:
             self._shelf.failures[_folder(names)] = dict(body)
 
+    def pointed(self, commit: Mapping[str, object]) -> bool:
+        with self._shelf.lock:
+            return any(manifest["run_id"] == commit["run_id"] for manifest in self._shelf.pointers.values())
+
     def standing(self, folders: Mapping[str, str]) -> str | None:
         with self._shelf.lock:
             kept = {*self._shelf.staged, *self._shelf.published, *self._shelf.failures}

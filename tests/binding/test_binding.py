@@ -1,0 +1,131 @@
+"""An export bound to its source: every delivered column is traced to the promise that it keeps."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from lading.assemble import open_format, open_transforms
+from lading.binding import Binder
+from lading.contract import read_contract
+from lading.documents import parse, validate
+from lading.errors import InvalidProject, Refused, SchemaMismatch
+from lading.export.definition import Export
+from lading.ports import Dataset
+from lading.sources.memory import MemorySource
+
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: people
+name: people
+version: 1.0.0
+status: active
+schema:
+  - name: people
+    logicalType: object
+    properties:
+      - {name: id, logicalType: integer, required: true, classification: public}
+      - {name: contact, physicalName: email, logicalType: string, classification: restricted}
+      - {name: city, logicalType: string, classification: public}
+"""
+EXPORT = """
+name: people_drop
+contract: people@1
+source: {connection: memory, table: people}
+destination: lake
+mode: full_refresh
+"""
+PEOPLE = pa.table(
+    {"id": [1, 2], "email": ["a@example.com", "b@example.com"], "city": ["Oslo", "Rome"], "note": ["", ""]}
+)
+
+
+def bind(more: str = "", contract: str = CONTRACT, table: pa.Table = PEOPLE):
+    document = parse((EXPORT + more).encode(), "exports/people.yaml")
+    binder = Binder(
+        export=validate(Export, document),
+        document=document,
+        contract=read_contract(parse(contract.encode(), "contracts/people.yaml")),
+        source=MemorySource({"people": table}),
+        dataset=Dataset(table="people"),
+        format=open_format(document, "1.0.0"),
+        transforms=open_transforms(document),
+    )
+    return binder.bind()
+
+
+def test_recipients_get_the_contract_s_names_in_its_order_and_nothing_else():
+    binding = bind()
+    assert binding.output.names == ["id", "contact", "city"]
+    assert binding.columns == ("id", "email", "city")
+    assert "not in the contract and not delivered: note" in binding.notices
+
+
+def test_statistics_are_told_of_public_columns_alone():
+    assert bind().open_columns == {"id", "city"}
+    assert bind("transforms:\n  - mask: {city: hash_sha256}\n").open_columns == {"id"}
+
+
+def test_an_excluded_column_is_not_even_read():  # D17
+    binding = bind("transforms:\n  - exclude: [email]\n")
+    assert binding.columns == ("id", "city")
+    assert {"column": "email", "action": "excluded"} in binding.policy
+
+
+def test_crossed_names_keep_their_own_classification():
+    crossed = CONTRACT.replace(
+        "name: contact, physicalName: email", "name: city, physicalName: email"
+    ).replace(
+        "{name: city, logicalType: string, classification: public}",
+        "{name: email, physicalName: city, logicalType: string, classification: public}",
+    )
+    binding = bind(contract=crossed)
+    assert binding.output.names == ["id", "city", "email"]
+    assert binding.open_columns == {"id", "email"}
+    assert [c["classification"] for c in binding.recipient] == ["public", "restricted", "public"]
+
+
+def test_a_restricted_column_cannot_take_a_public_one_s_name():
+    with pytest.raises(InvalidProject, match="promises as something else"):
+        bind("transforms:\n  - exclude: [city]\n  - rename: {email: city}\n")
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        "  - mask: {email: hash_sha256}",
+        "  - rename: {email: mail}\n  - mask: {mail: hash_sha256}",
+        "  - exclude: [email]",
+        "  - select: [id]",
+    ],
+)
+def test_what_recipients_may_not_see_names_no_folder(transforms):
+    with pytest.raises(InvalidProject, match="would stand in folder names"):
+        bind(f"layout: {{partition_by: [email]}}\ntransforms:\n{transforms}\n")
+
+
+def test_a_masked_tenant_is_refused():
+    with pytest.raises(InvalidProject, match="names folders and manifests"):
+        bind("tenants: {column: email, discover: true}\ntransforms:\n  - mask: {email: hash_sha256}\n")
+
+
+def test_a_promised_column_that_the_source_lacks_is_named():
+    with pytest.raises(SchemaMismatch, match="promises: city"):
+        bind(table=PEOPLE.drop_columns(["city"]))
+
+
+def test_unknown_columns_can_be_refused():
+    with pytest.raises(Refused, match="note"):
+        bind("unknown_columns: refuse\n")
+
+
+def test_a_type_that_does_not_fit_is_refused_with_its_column():
+    wrong = PEOPLE.set_column(0, "id", pa.array(["1", "2"]))
+    with pytest.raises(SchemaMismatch, match="id: "):
+        bind(table=wrong)
+
+
+def test_a_check_of_an_unknown_column_names_file_and_nearest():
+    with pytest.raises(InvalidProject, match='no column "citty" – did you mean "city"'):
+        bind("checks:\n  - not_null: [citty]\n")
