@@ -236,6 +236,18 @@ def test_newest_needs_no_work_where_the_source_proves_the_key_unique(url: str) -
         assert opened.superseded() == {}
 
 
+def test_a_key_that_is_unique_in_each_tenant_needs_no_work_either(url: str) -> None:
+    run(
+        url,
+        "create table t as select x, i, now() at from generate_series(1, 2500) i, unnest(array['a', 'b']) x",
+        "alter table t add primary key (x, i)",
+    )
+    with reading(url, Q(T, ("i",), newest=Newest(("i",), "at", by="x")), part_size=8192) as opened:
+        assert len(opened.survey().parts) > 1
+        assert collect(opened).num_rows == 5000
+        assert opened.superseded() == {}
+
+
 def test_columns_that_differ_in_case_only_are_refused(url: str) -> None:
     run(url, 'create table t (a int, "A" int)')
     for dataset in (T, Dataset(sql='select 1 as a, 2 as "A"'), Dataset(sql="select 1 as a, 2 as a")):

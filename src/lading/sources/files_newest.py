@@ -37,17 +37,21 @@ def can_order(kind: Any) -> bool:
     )
 
 
-def ranked(keys: list[Any], order: Any, start: int, refuse: Refuse) -> tuple[pa.RecordBatch, Any]:
+def ranked(
+    keys: list[Any], by: list[Any], order: Any, start: int, refuse: Refuse
+) -> tuple[pa.RecordBatch, Any]:
     """What `kept` wants of a batch whose first row has the place ``start``, and which rows lack a key.
 
-    A key with a NULL in it equals no other, so such rows are kept without being ranked.
+    A key with a NULL in it equals no other, so such rows are kept without being ranked. ``by``: the texts of the
+    rule's column, if it has one, which part the ranks; NULLs there are equal.
     """
     lone = pc.is_null(keys[0])
     for key in keys[1:]:
         lone = pc.or_(lone, pc.is_null(key))
     places = pa.array(np.arange(start, start + len(order), dtype=np.int64))
-    columns = [_comparable(key, refuse) for key in keys] + [_ordered(order), places]
-    names = [f"k{i}" for i in range(len(keys))] + ["o", "p"]
+    parting = [*(_comparable(key, refuse) for key in keys), *by]
+    columns = [*parting, _ordered(order), places]
+    names = [*(f"k{i}" for i in range(len(parting))), "o", "p"]
     return pa.RecordBatch.from_arrays(columns, names=names).filter(pc.invert(lone)), lone
 
 
@@ -59,7 +63,7 @@ def kept(rule: Newest, batches: Iterator[pa.RecordBatch], memory: int) -> Iterat
     """
     import duckdb
 
-    keys = ", ".join(f"k{i}" for i in range(len(rule.key)))
+    keys = ", ".join(f"k{i}" for i in range(len(rule.key) + (rule.by is not None)))
     statement = f"""
         select p from (
             select p, row_number() over (partition by {keys} order by o desc nulls last, p desc) as rank from rows

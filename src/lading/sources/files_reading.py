@@ -289,7 +289,8 @@ class FilesReading:
             nonlocal at
             keys = [_exact(rows, own[name], tally) for name in rule.key]
             order = _exact(rows, own[rule.order], tally)
-            batch, _ = ranked(keys, order, at, tally.of(rule.order))
+            by = [] if rule.by is None else [_text(rows, own[rule.by], tally)]
+            batch, _ = ranked(keys, by, order, at, tally.of(rule.order))
             at += rows.num_rows
             return batch
 

@@ -165,16 +165,21 @@ def _member(table: pa.Table, member: Member) -> pa.ChunkedArray:
 def _newest(table: pa.Table, rule: Newest) -> tuple[pa.Table, Counter[str]]:
     """What is kept, and how many are dropped by the text of ``rule.by``.
 
-    Kept is the last of equal keys by order, then by place. NULL orders before all; a NULL in the key equals nothing.
+    Kept is the last of equal keys and text by order, then by place. NULL orders before all; a NULL in the key equals
+    nothing.
     """
     place = pa.array(range(table.num_rows), pa.int64())
     ranked = table.select(list(dict.fromkeys([*rule.key, rule.order]))).append_column("\0place", place)
     order = [(rule.order, "descending"), ("\0place", "descending")]
+    parting = list(rule.key)
+    if rule.by:
+        ranked = ranked.append_column("\0by", table.column(rule.by).cast(pa.string()))
+        parting.append("\0by")
     ranked = ranked.take(pc.sort_indices(ranked, sort_keys=order))
     unkeyed = pc.is_null(ranked.column(rule.key[0]))
     for name in rule.key[1:]:
         unkeyed = pc.or_(unkeyed, pc.is_null(ranked.column(name)))
-    first = ranked.filter(pc.invert(unkeyed)).group_by(list(rule.key), use_threads=False)
+    first = ranked.filter(pc.invert(unkeyed)).group_by(parting, use_threads=False)
     places = first.aggregate([("\0place", "first")]).column("\0place_first").combine_chunks()
     lone = ranked.filter(unkeyed).column("\0place").combine_chunks()
     kept = pa.concat_arrays([places, lone])

@@ -92,12 +92,12 @@ class PostgresReading:
         self._refusals = list(self._find_refusals())
         self._where = list(self._find_where())
         self._keep = self._by = ""
-        if query.newest and not any(key <= set(query.newest.key) for key in unique):
+        if query.newest and not any(key <= {*query.newest.key, query.newest.by} for key in unique):
             for name in (*query.newest.key, query.newest.order):
                 described.column(name)
             ties = {"p": ", q.tableoid desc, q.ctid desc", "r": ", q.tableoid desc, q.ctid desc"}
             self._by = self._text_of(query.newest.by) if query.newest.by else ""
-            self._keep = sql.newest(query.newest, ties=ties.get(described.kind, ""))
+            self._keep = sql.newest(query.newest, ties=ties.get(described.kind, ""), by=self._by)
         self._snapshot, self._snapshot_text = self._export()
         self._survey, self._cuts = self._look(part_bytes)
 

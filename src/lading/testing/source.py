@@ -196,6 +196,24 @@ class SourceSuite(ABC):
             assert _ids(reading) == [4, 5, 6]
             assert reading.superseded() == {"a": 2, "b": 1, "c": 1}
 
+    def test_rows_of_different_tenants_with_equal_keys_never_supersede_each_other(self) -> None:
+        self._needs(self.can_newest)
+        at = [EPOCH + timedelta(minutes=i) for i in range(3)]
+        table = pa.Table.from_pylist(
+            [
+                {"id": 1, "tenant": "a", "at": at[0], "note": "k"},
+                {"id": 2, "tenant": "a", "at": at[1], "note": "k"},
+                {"id": 3, "tenant": "b", "at": at[2], "note": "k"},
+                {"id": 4, "tenant": None, "at": at[0], "note": "k"},
+                {"id": 5, "tenant": None, "at": at[1], "note": "k"},
+            ],
+            schema=rows(0).schema,
+        )
+        source, dataset = self.make(table)
+        with source.open(Query(dataset, ("id",), newest=Newest(("note",), "at", by="tenant"))) as reading:
+            assert _ids(reading) == [2, 3, 5]
+            assert reading.superseded() == {"a": 1, "": 1}
+
     def test_newest_orders_null_last_and_takes_null_keys_for_different(self) -> None:
         self._needs(self.can_newest)
         table = pa.Table.from_pylist(
