@@ -252,3 +252,40 @@ def test_dialects_that_cannot_be_read_back_are_refused(options: dict[str, str]) 
 def test_what_does_not_fit_is_an_integrity_error(bad: bytes) -> None:
     with pytest.raises(IntegrityError):
         list(CsvFormat().scan(io.BytesIO(bad), pa.schema([("a", pa.int64()), ("b", pa.string())])))
+
+
+# A byte order mark belongs to the file, U+FEFF in a text to the text.
+@pytest.mark.parametrize("bom", [False, True])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_a_file_of_no_rows_reads_back_with_and_without_header_and_mark(bom: bool, compression: str) -> None:
+    for header in (False, True):
+        format = CsvFormat(
+            CsvOptions.model_validate({"header": header, "bom": bom, "compression": compression})
+        )
+        empty = pa.schema([("a", pa.int64()), ("b", pa.string())]).empty_table()
+        data, _ = write(format, [pa.RecordBatch.from_pylist([], schema=empty.schema)])
+        assert sum(batch.num_rows for batch in format.scan(io.BytesIO(data), empty.schema)) == 0
+
+
+@pytest.mark.parametrize("bom", [False, True])
+def test_a_first_text_that_begins_with_a_byte_order_mark_keeps_it(bom: bool) -> None:
+    columns = {"t": pa.array(["\ufeffx", "y", None]), "\ufeffn": pa.array(["\ufeff", "\ufeffz", "z"])}
+    for header in (False, True):
+        batch = pa.record_batch(columns if not header else {"\ufeffn": columns["\ufeffn"], "t": columns["t"]})
+        format = CsvFormat(CsvOptions(header=header, bom=bom))
+        data, _ = write(format, [batch])
+        assert pa.Table.from_batches(format.scan(io.BytesIO(data), batch.schema)).equals(
+            pa.Table.from_batches([batch])
+        )
+        text = data.decode("utf-8-sig" if bom else "utf-8")
+        found = list(csv.reader(io.StringIO(text, newline="")))
+        assert found[-3:][0][0] == batch.column(0)[0].as_py()
+        assert data.decode().startswith('\ufeff"\ufeff' if bom else '"\ufeff')
+    with pytest.raises(DataRefused, match="need quotes"):
+        encoded({"t": pa.array(["\ufeffx"]), "n": pa.array([1])}, header=False, quote="")
+
+
+def test_a_file_without_its_byte_order_mark_is_an_integrity_error() -> None:
+    format = CsvFormat(CsvOptions(bom=True))
+    with pytest.raises(IntegrityError, match="byte order mark"):
+        list(format.scan(io.BytesIO(b"a,b\n1,x\n"), pa.schema([("a", pa.int64()), ("b", pa.string())])))

@@ -32,6 +32,7 @@ from lading.ports import Download, Sink, Types, Writer
 
 _FORMULA = "^[=+\\-@\t\r]"
 _READ = 64 << 20  # bytes read back at once; a row must fit
+_MARK = "\ufeff".encode()
 _LIKE_A_VALUE = re.compile(r"[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL)
 
 
@@ -122,13 +123,16 @@ class CsvFormat:
         written = self.schema(schema, types)
         options = self._options
         end = "\r\n" if options.line_ending == "crlf" else "\n"
-        head = "\ufeff" if options.bom else ""
+        head = _MARK.decode() if options.bom else ""
         if options.header:
-            names = self._text(pa.array(schema.names, pa.string()), "the header")
+            names = self._text(pa.array(schema.names, pa.string()), "the header", begins_file=True)
             head += options.delimiter.join(names.to_pylist()) + end
 
         def lines(batch: Any) -> Any:
-            fields = [self._fields(array, field) for array, field in zip(batch.columns, schema, strict=True)]
+            fields = [
+                self._fields(array, field, begins_file=number == 0 and not options.header)
+                for number, (array, field) in enumerate(zip(batch.columns, schema, strict=True))
+            ]
             # As the separator a delimiter costs half of what it costs as a further argument.
             fields[-1] = pc.binary_join_element_wise(fields[-1], end, "")
             return pc.binary_join_element_wise(*fields, options.delimiter)
@@ -147,6 +151,8 @@ class CsvFormat:
         options = self._options
         texts = dict.fromkeys(schema.names, pa.string())
         source = io.BufferedReader(decompressed(file, options.compression), 1 << 16)
+        if options.bom and source.read(len(_MARK)) != _MARK:
+            raise IntegrityError("the file does not begin with a byte order mark")
         if not options.header and not source.peek(1):
             return  # no rows
         try:
@@ -182,8 +188,8 @@ class CsvFormat:
         except pa.ArrowInvalid as error:
             raise IntegrityError(f"not CSV of {len(schema)} columns: {error}") from error
 
-    def _fields(self, array: Any, field: Any) -> Any:
-        """One column as fields, quoted where they must be."""
+    def _fields(self, array: Any, field: Any, *, begins_file: bool) -> Any:
+        """One column as fields, quoted where they must be. ``begins_file``: one of them is the file's first."""
         array, meaning = plain(array), logical(field)
         kind = array.type
         if pa.types.is_nested(kind):
@@ -196,12 +202,12 @@ class CsvFormat:
         else:
             values = text.render(array, field.name)
         if pa.types.is_nested(kind) or pa.types.is_string(kind):
-            values = self._text(values, f"column {field.name!r}")
+            values = self._text(values, f"column {field.name!r}", begins_file=begins_file)
         elif is_binary(kind):
             values = self._quoted(values, self._clashes(values), f"column {field.name!r}")
         return pc.fill_null(values, self._options.null_marker) if values.null_count else values
 
-    def _text(self, values: Any, where: str) -> Any:
+    def _text(self, values: Any, where: str, *, begins_file: bool) -> Any:
         options = self._options
         if options.formula_guard:
             begins = pc.match_substring_regex(values, _FORMULA)
@@ -216,6 +222,11 @@ class CsvFormat:
         clashes = self._clashes(values)
         if clashes is not None:
             mask = clashes if mask is None else mask | clashes
+        if begins_file:  # bare, U+FEFF would be taken for the file's byte order mark
+            marks = pc.fill_null(pc.starts_with(values, _MARK.decode()), False)
+            if pc.any(marks).as_py():
+                bare = np.asarray(marks.to_numpy(zero_copy_only=False))
+                mask = bare if mask is None else mask | bare
         return self._quoted(values, mask, where)
 
     def _clashes(self, values: Any) -> np.ndarray | None:
