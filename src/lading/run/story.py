@@ -139,7 +139,8 @@ class Story:
         except LadingError as error:
             self._failed(SweepPlan(where[1], ()), error, began)
             return
-        complete = complete and self.asked.everything
+        # Nor while a tenant is inactive: its late rows are looked for when it is active again.
+        complete = complete and self.asked.everything and not standing.inactive
         for sweep in additions(standing, history, late, self.asked):
             complete = self._sweep(sweep) is not None and complete
         if complete and clock.arrived > (history.late_checked or where[0]):
