@@ -9,9 +9,11 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         claim.json            who is at work, on which runs, with which interval and bound
         beat/000001           the owner's heartbeats
         opened/0001.json      folders that are about to be written to, announced before the first byte
-        parts/0001.json       of a part that can be read again: its rows, and the files that hold it
+        parts/0000.json       of a part that can be read again: its rows, and the files that hold it
         runs/<tenant>.json    one prepared commit: all that publishing needs, resolved. Binding once the seal names it
         end.json              the seal: sealed (names the commits), failed, or abandoned. One create, one winner
+        cleaned.json          an unsealed attempt's folders are emptied
+        orphans.json          folders that could not be: the destination allows no deleting
         published/<tenant>.json
         done.json             every run of the seal is published
     late/<export>/<bound>     late rows were looked for up to here
