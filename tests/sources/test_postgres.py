@@ -190,6 +190,28 @@ def test_ranges_are_half_open_in_utc_for_every_kind_of_time(
         assert ids(url, Q(T, ("at",), ranges=(whole,))) == [date(2024, 1, 2), date(2024, 1, 3)]
 
 
+# An infinity lies in no interval: passed over, such a row would never be delivered, and nobody would know.
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+@pytest.mark.parametrize("nullable", [True, False])
+def test_an_infinity_in_a_window_refuses_and_is_counted(url: str, kind: str, nullable: bool) -> None:
+    run(
+        url,
+        f"create table t (i int, at {kind} {'' if nullable else 'not null'})",
+        "insert into t values (1, '2024-01-01'), (2, 'infinity'), (3, '-infinity'), (4, '2024-02-01')",
+    )
+    day = Range("at", EPOCH, EPOCH + timedelta(days=1))
+    for bounds in (day, Range("at", EPOCH), Range("at", end=EPOCH + timedelta(days=1))):
+        for columns, as_text in (("i",), ()), (("i", "at"), ()), (("i", "at"), ("at",)):
+            query = Q(T, columns, ranges=(bounds,), as_text=frozenset(as_text))
+            with (
+                pytest.raises(DataRefused, match='column "at" holds 2 infinite '),
+                reading(url, query) as opened,
+            ):
+                collect(opened)
+    run(url, "delete from t where not isfinite(at)")
+    assert ids(url, Q(T, ("i",), ranges=(day,))) == [1]
+
+
 def test_a_window_on_something_else_than_time_does_not_fit(url: str) -> None:
     run(url, "create table t (i int)")
     with (

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from lading.errors import DataRefused, LadingError, SchemaMismatch, SourceUnavailable
 from lading.ports import Part, Query, Survey
 from lading.sources import postgres_sql as sql
-from lading.sources.postgres_catalog import Connection, Described
+from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
 from lading.sources.postgres_errors import failed_statement, is_passing, server_said
 from lading.sources.postgres_types import arrive, carry, field, unfit
@@ -27,6 +27,7 @@ VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch 
 FIRST_SLICE_BYTES = 4 * 1024 * 1024  # stored values may be compressed, so the first guess is a small one
 
 _WINDOWS = ("date", "timestamp", "timestamptz")
+_NO_INTERVAL = "Such a row lies in no interval. Fill the column, or read a query that decides about it."
 _AS_STRING = "Declare the field a string in the contract to get PostgreSQL's own text."
 
 
@@ -111,12 +112,14 @@ class PostgresReading:
             return dict(self._superseded)
 
     def _find_refusals(self) -> Iterator[Refusal]:
-        for bounds in self._query.ranges:
-            if self._described.column(bounds.column).nullable:
-                hint = (
-                    "Such a row lies in no interval. Fill the column, or read a query that decides about it."
-                )
-                yield Refusal(bounds.column, f"{sql.column(bounds.column)} is null", "NULLs", hint, True)
+        own = {name for name, c in zip(self._query.columns, self._carried, strict=True) if c.refuses}
+        for name, bounds in {bounds.column: bounds for bounds in self._query.ranges}.items():
+            column = self._window(name)
+            if column.nullable:
+                yield Refusal(name, f"{sql.column(name)} is null", "NULLs", _NO_INTERVAL, True)
+            if name not in own:  # what is delivered refuses its infinities itself
+                infinite = sql.infinite(bounds, column.native.base)
+                yield Refusal(name, infinite, "infinite values", _NO_INTERVAL, True)
         for name, carried in zip(self._query.columns, self._carried, strict=True):
             if carried.refuses:
                 condition = carried.refuses.replace("{c}", sql.column(name))
@@ -124,16 +127,20 @@ class PostgresReading:
 
     def _find_where(self) -> Iterator[str]:
         for bounds in self._query.ranges:
-            column = self._described.column(bounds.column)
-            if column.native.base not in _WINDOWS or column.native.element:
-                raise SchemaMismatch(
-                    f'Column "{bounds.column}" of {self._described.what} is {column.native.name}.',
-                    hint="A window needs a timestamp or a date.",
-                )
+            column = self._window(bounds.column)
             yield sql.within(bounds, column.native.base, nullable=column.nullable)
         member = self._query.member
         if member:
             yield sql.member(self._text_of(member.column), member.column, member.values)
+
+    def _window(self, name: str) -> Column:
+        column = self._described.column(name)
+        if column.native.base not in _WINDOWS or column.native.element:
+            raise SchemaMismatch(
+                f'Column "{name}" of {self._described.what} is {column.native.name}.',
+                hint="A window needs a timestamp or a date.",
+            )
+        return column
 
     def _text_of(self, name: str) -> str:
         """The text that others will see of the column."""

@@ -146,7 +146,7 @@ def count(target: Target, conditions: Sequence[str], where: Iterable[str] = ()) 
 
 
 def within(bounds: Range, base: str, *, nullable: bool) -> str:
-    """``start <= column < end``, and NULL where there may be any: such rows must be seen to be refused.
+    """``start <= column < end``, and infinities, and NULL where there may be any: such rows must be seen to be refused.
 
     Dates and zoneless timestamps count as UTC: a date is the midnight that it starts with.
     """
@@ -156,8 +156,15 @@ def within(bounds: Range, base: str, *, nullable: bool) -> str:
         sides.append(f"{name} >= {_moment(bounds.start, base)}")
     if bounds.end is not None:
         sides.append(f"{name} < {_moment(bounds.end, base)}")
-    inside = " and ".join(sides) or "true"
-    return f"(({inside}) or {name} is null)" if nullable else f"({inside})"
+    if not sides:
+        return "true"
+    outside = [infinite(bounds, base), *([f"{name} is null"] if nullable else [])]
+    return f"(({' and '.join(sides)}) or {' or '.join(outside)})"
+
+
+def infinite(bounds: Range, base: str) -> str:
+    """The infinities that dates and timestamps have in PostgreSQL alone. An index on the column finds them."""
+    return f"{column(bounds.column)} in ({base} 'infinity', {base} '-infinity')"
 
 
 def member(text: str, name: str, values: Iterable[str]) -> str:
