@@ -63,7 +63,8 @@ def deliver(folder: Path, format: Format, section: dict[str, Any], types: str, b
         }
         return {
             "project": "shop", "environment": "test", "export": "orders_drop", "tenant": "a",
-            "run_id": NAMES.run_id, "revision": 0, "supersedes": [], "destination": {"uri": uri},
+            "run_id": NAMES.run_id, "revision": 0, "kind": "full", "supersedes": [],
+            "contract": {"version": "1.0.0"}, "destination": {"uri": uri},
             "export_timestamp": "2024-01-02T00:00:00Z",
             "interval": {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"},
             "rows": counts, "files": [written.record()], "format": section,

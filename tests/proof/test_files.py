@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from worlds import JANUARY, World, ids, orders, snapshot, some_orders
 
 from lading import files
 from lading.errors import IntegrityError
-from lading.plan import Asked
-from lading.run import run
+from lading.plan import Asked, Clock, Standing
+from lading.proof import current
+from lading.run import Job, run
 
 
 def opened(folder: Path) -> Counter[int]:
@@ -63,6 +65,38 @@ def test_additions_are_opened_beside_what_they_add_to(tmp_path: Path) -> None:
     w.now = datetime(2024, 2, 20, tzinfo=UTC)
     w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
     run(w.job(late=True))
+    assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
+
+
+MAJOR_2 = {"id": "orders", "name": "orders", "version": "2.0.0", "sha256": "0" * 64}
+
+
+def under_major_2(world: World, late: bool = False) -> Job:
+    job = world.job(late=late)
+
+    def standing(clock: Clock, upto: datetime | None) -> Standing:
+        return replace(job.standing(clock, upto), major=2)
+
+    return replace(job, major=2, contract=MAJOR_2, standing=standing)
+
+
+def test_a_backfill_under_a_new_major_replaces_what_the_old_one_delivered(tmp_path: Path) -> None:
+    w = World(some_orders())
+    run(w.job())
+    run(under_major_2(w), Asked(start=JANUARY, end=JANUARY.replace(month=2), backfill=True))
+    found = opened(lay_out(snapshot(w.lake), tmp_path))
+    assert found == ids(w.lake) == Counter(w.table["id"].to_pylist())
+    majors = {(delivery.place[0].month, delivery.age[0]) for delivery in current(w.lake)}
+    assert majors == {(1, 2), (2, 1), (3, 1), (4, 1)}
+
+
+def test_additions_go_on_under_a_new_major_and_hide_nothing(tmp_path: Path) -> None:
+    late = JANUARY + timedelta(hours=5)
+    w = World(orders([(1, "a", JANUARY, JANUARY)]), now=datetime(2024, 2, 2, tzinfo=UTC))
+    run(w.job(late=True))
+    w.now = datetime(2024, 2, 20, tzinfo=UTC)
+    w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
+    run(under_major_2(w, late=True))
     assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
 
 

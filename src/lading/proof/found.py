@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import ObjectNotFound
 from lading.export.interval import parse_instant
@@ -18,6 +18,7 @@ from lading.ports import Store
 
 POINTER = "latest.json"
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
+_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(slots=True)
@@ -37,6 +38,12 @@ class Delivery:
     def place(self) -> tuple[datetime, int]:
         """Later deliveries of one export to one tenant have greater places."""
         return _place(self.manifest)
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Of deliveries of one interval the newer have greater ages: first the contract's major, since a backfill under
+        a new one begins again at revision 0."""
+        return int(_DIGITS.findall(self.manifest["contract"]["version"])[0]), int(self.manifest["revision"])
 
     @property
     def whose(self) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ def _owner(name: str, deliveries: Mapping[str, Delivery]) -> Delivery | None:
 
 
 class _Part(BaseModel):
-    """What a proof needs of a JSON object; whatever else stands there is kept and not judged."""
+    """What a proof needs of a manifest; whatever else stands there is kept and not judged."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -135,6 +142,10 @@ class _Destination(_Part):
     uri: str
 
 
+class _Contract(_Part):
+    version: str = Field(pattern=r"^v?[0-9]+")
+
+
 class Manifest(_Part):
     project: str
     environment: str
@@ -142,8 +153,10 @@ class Manifest(_Part):
     tenant: str
     run_id: str
     revision: int
+    kind: Literal["full", "addition"]
     interval: _Interval
     supersedes: list[str]
+    contract: _Contract
     export_timestamp: str
     destination: _Destination
     rows: _Rows
@@ -151,12 +164,23 @@ class Manifest(_Part):
     sidecars: list[_Listed]
 
 
-class Pointer(_Part):
+class _WholeInterval(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    start: str
+    end: str
+
+
+class Pointer(BaseModel):
+    """All of a pointer: no sum covers it, so nothing may stand in it that is not judged."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
     export: str
     tenant: str
     run_id: str
     revision: int
-    interval: _Interval
+    interval: _WholeInterval
     manifest: str
     sha256: str
 
