@@ -312,6 +312,11 @@ def test_a_consistent_rewrite_of_everything_is_not_caught_and_the_report_says_un
         ({"run_id": "0" * 64}, "says other"),
         ({"revision": 9}, "says other"),
         ({"tenant": "somebody"}, "says other"),
+        ({"more": 1}, "damaged"),
+        (
+            {"interval": {"start": "2030-01-01T00:00:00Z", "end": "2031-01-01T00:00:00Z", "more": 1}},
+            "damaged",
+        ),
         ({"interval": {"start": "2030-01-01T00:00:00Z", "end": "2031-01-01T00:00:00Z"}}, "says other"),
     ],
 )
