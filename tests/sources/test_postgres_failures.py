@@ -13,8 +13,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from lading.errors import DataRefused, InvalidProject, SchemaMismatch, SourceDenied, SourceUnavailable
-from lading.ports import Dataset, Query
+from lading.errors import (
+    DataRefused,
+    InvalidProject,
+    LadingError,
+    SchemaMismatch,
+    SourceDenied,
+    SourceUnavailable,
+)
+from lading.ports import Dataset, Query, Range
 from lading.sources.postgres import PostgresOptions, PostgresSource
 from lading.testing.source import collect
 
@@ -227,6 +234,51 @@ def test_a_failing_query_says_why_without_the_value(url: str) -> None:
         ):
             collect(r)
         assert "top secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("x::int", "value is out of range for type integer"),
+        ("('y' || x)::int", "invalid input syntax for type integer"),
+        ("x::numeric(3, 1)", "numeric field overflow"),
+        ("to_date(x || 'x', 'Month')::text", "invalid value"),
+        ("x::date", "date/time field value out of range|invalid input syntax for type date"),
+        ("(x || '-z')::uuid::text", "invalid input syntax for type uuid"),
+        ("('y' || x || ' \"quoted\" ' || chr(10) || x)::int", "invalid input syntax for type integer"),
+        ("x::regclass::text", "may hold values"),
+        ("('t' || x)::regtype::text", "may hold values"),
+        ("raised(x)", "may hold values"),
+        ("raised(x, '57014')", "may hold values"),
+        ("convert_from(decode(x || '0', 'hex'), 'utf8')", "may hold values"),
+    ],
+)
+def test_no_message_about_a_row_holds_its_value(url: str, expression: str, said: str) -> None:
+    run(
+        url,
+        "create table t as select '98765432101'::text x",
+        "create function raised(x text, state text default 'P0001') returns text language plpgsql as "
+        "$$ begin raise exception 'no place of % for %', x, x using errcode = state; end $$",
+    )
+    with (
+        pytest.raises(LadingError, match=said) as error,
+        source(url).open(Query(Dataset(sql=f"select {expression} as v from t"), ("v",))) as reading,
+    ):
+        collect(reading)
+    assert "9876" not in str(error.value) + str(error.value.hint) + repr(error.value.__cause__)
+
+
+def test_no_value_is_shown_where_refused_rows_are_counted(url: str) -> None:
+    run(
+        url,
+        "create table t as select x::text, 'infinity'::timestamptz at from generate_series(98765, 98766) x",
+    )
+    for cast in ("x::regclass::oid::int8", "(x || '98765432101')::int"):
+        dataset = Dataset(sql=f"select {cast} v, at from t")
+        query = Query(dataset, ("v", "at"), ranges=(Range("at"),))
+        with pytest.raises(LadingError) as error, source(url).open(query) as reading:
+            collect(reading)
+        assert "9876" not in str(error.value) + str(error.value.hint)
 
 
 def test_a_statement_timeout_is_passing(url: str) -> None:

@@ -19,6 +19,18 @@ _GONE = re.compile(
     re.I,
 )
 
+# PostgreSQL's messages about values, as far as none is in them; the types are a closed list, for a name could be one.
+_TYPES = (
+    r"(?:smallint|integer|bigint|oid|real|double precision|numeric|money|boolean|date|timestamp(?: with time zone)?"
+    r"|time(?: with time zone)?|interval|uuid|jsonb?|xml|inet|cidr|macaddr8?|bytea|bit|point|box|circle|tsquery|tid)"
+)
+_KNOWN = re.compile(
+    rf"division by zero$|invalid input syntax for type {_TYPES}(?=: |$)|(?:{_TYPES}|date/time field value)"
+    r" out of range(?=: |$)|numeric field overflow$|invalid value(?= $)|value(?= $)"
+    r"|null value cannot be assigned to a field of a composite type$|array value must start with"
+)
+_TAIL = re.compile(rf" is out of range for type {_TYPES}$")
+
 
 def refused_connection(error: psycopg.Error) -> LadingError:
     """Why no connection came about. Only the server says FATAL; all else is the way to it."""
@@ -35,9 +47,14 @@ def refused_connection(error: psycopg.Error) -> LadingError:
     return SourceUnavailable(f"PostgreSQL cannot be reached: {way[0] if way else 'no answer'}.")
 
 
-def failed_statement(error: psycopg.Error, what: str) -> LadingError:
-    """What a failed statement about ``what`` means, by its SQLSTATE (PostgreSQL, appendix A)."""
+def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> LadingError:
+    """What a failed statement about ``what`` means, by its SQLSTATE (PostgreSQL, appendix A).
+
+    ``rows``: the statement read rows, so that any message may quote them; without, what is not there is named.
+    """
     state, said = error.sqlstate or "", _first_line(error)
+    if rows:
+        said = without_values(said, state)
     if state == "42501" or state.startswith("28"):
         if "row-level security" in said:
             return SourceDenied(
@@ -54,8 +71,8 @@ def failed_statement(error: psycopg.Error, what: str) -> LadingError:
     if not state or state.startswith(("08", "57", "53", "58", "40", "25", "72")):
         return SourceUnavailable(f"{what}: PostgreSQL went away or is busy ({state or 'connection lost'}).")
     if state.startswith("22"):
-        return DataRefused(f"{what}: {without_values(said)} (SQLSTATE {state}).")
-    return Failed(f"{what}: {without_values(said)} (SQLSTATE {state}).")
+        return DataRefused(f"{what}: {without_values(said, state)} (SQLSTATE {state}).")
+    return Failed(f"{what}: {without_values(said, state)} (SQLSTATE {state}).")
 
 
 def is_passing(text: str) -> bool:
@@ -64,14 +81,51 @@ def is_passing(text: str) -> bool:
 
 
 def server_said(text: str) -> str:
-    """The server's or libpq's own line in a message of DuckDB's, which may hold the statement and the URL too."""
+    """The server's or libpq's own line in a message of DuckDB's, without what may be of a row or of the URL.
+
+    What libpq says of a lost session is said as it matched, and what `without_values` knows as it is there.
+    """
     found = re.search(r"(?:ERROR|FATAL):\s*([^\n]*)", text) or re.search(r"from Postgres: ([^\n]*)", text)
-    return without_values(found.group(1)) if found else "DuckDB cannot take what PostgreSQL sent"
+    if not found:
+        return "DuckDB cannot take what PostgreSQL sent"
+    known = _known(found.group(1))
+    gone = _GONE.search(found.group(1).partition('"')[0])
+    return known or (
+        gone.group() if gone else "an error whose message may hold values; the server's log has it"
+    )
 
 
-def without_values(said: str) -> str:
-    """Messages about a value quote it last: ``invalid input syntax for type integer: "x"``."""
-    return said.partition(': "')[0]
+def without_values(said: str, state: str = "") -> str:
+    """A message as far as it holds no value of a row, or else the name of its condition.
+
+    Values are not only quoted last: ``value "1" is out of range for type integer``, ``invalid value "x" for "Month"``;
+    a function that raises may put them anywhere. So only messages that are known are passed on, up to the value.
+    """
+    return _known(said) or _condition(state)
+
+
+def _known(said: str) -> str:
+    head, quote, rest = said.partition('"')
+    found = _KNOWN.match(head)
+    if not found:
+        return ""
+    tail = _TAIL.search(rest) if quote and found.group() == "value" else None
+    return (
+        f"a value{tail.group()}"
+        if tail
+        else found.group()
+        if found.group() != "value"
+        else "a value is refused"
+    )
+
+
+def _condition(state: str) -> str:
+    """PostgreSQL's name for an SQLSTATE: ``numeric value out of range``."""
+    try:
+        name = psycopg.errors.lookup(state).__name__
+    except KeyError:
+        return "an error that the database raises itself"
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -304,7 +304,7 @@ class PostgresReading:
             statement = sql.count(cut.target, conditions, [*cut.where, *self._where])
             row = self._control.execute(statement, prepare=True).fetchone()
         except psycopg.Error as error:
-            return failed_statement(error, self._described.what)
+            return failed_statement(error, self._described.what, rows=True)
         assert row is not None
         return [(refusal, n) for refusal, n in zip(self._refusals, row, strict=True) if n]
 
