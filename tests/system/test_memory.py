@@ -78,8 +78,9 @@ def measure(database: str, new_place: Any) -> Callable[[str], Measured]:
 
 @pytest.mark.parametrize("cut", ["whole", "ten"])
 def test_a_table_ten_times_as_large_takes_no_more_memory(measure: Any, cut: str):  # facts: complaint 15
-    small = measure(f"small_{cut}")
-    # What threads and the allocator do differs by some percent from run to run: the best of a few tries counts.
+    # What threads and the allocator do differs by some percent from run to run: a few runs of each are compared, the
+    # greatest of the small table with the least of the large one. Growth that lasts shows all the same.
+    small = max((measure(f"small_{cut}") for _ in range(3)), key=lambda measured: measured.peak)
     for _ in range(TRIES):
         large = measure(f"large_{cut}")
         assert large.rows == 10 * small.rows == 10 * ROWS
