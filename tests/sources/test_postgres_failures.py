@@ -12,6 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lading.errors import (
     DataRefused,
@@ -23,6 +25,7 @@ from lading.errors import (
 )
 from lading.ports import Dataset, Query, Range
 from lading.sources.postgres import PostgresOptions, PostgresSource
+from lading.sources.postgres_errors import redacted
 from lading.testing.source import collect
 
 T = Dataset(table="t")
@@ -321,3 +324,39 @@ def test_the_url_never_shows() -> None:
             source(broken)
         assert "s3cret" not in str(error.value)
         assert error.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "postgresql://u:p@S3CRETPW@127.0.0.1/db",
+        "postgres://u:p@S3CRETPW@127.0.0.1",
+        "postgresql://u:p@S3CRETPW/x@127.0.0.1/db",
+        "postgresql://u:S3CRETPW/x@127.0.0.1/db",
+        "postgresql://u:S3CRETPW/db",
+        "postgresql://u:p@S3CRETPW%40127.0.0.1/db",
+        "host=S3CRETPW@127.0.0.1 user=u password=p",
+    ],
+)
+def test_a_password_that_would_be_read_as_host_or_port_is_refused_and_not_shown(broken: str) -> None:
+    with pytest.raises(InvalidProject, match="cannot be told apart") as error:
+        source(broken)
+    assert "%40" in str(error.value.hint)
+    assert "S3CR" not in str(error.value) + str(error.value.hint)
+    source("postgresql://u:p%40S3CRETPW@127.0.0.1,h:5432,/db?password=a@b")
+
+
+@given(st.text(min_size=4, max_size=20), st.text(max_size=20), st.text(max_size=20))
+def test_no_piece_of_a_secret_is_left_in_what_is_shown(secret: str, before: str, after: str) -> None:
+    secret = secret.replace("…", "x")
+    for piece in (secret, secret[1:], secret[: max(4, len(secret) // 2)]):
+        shown = redacted(before + piece + after, [secret, ""])
+        assert not any(secret[i : i + 4] in shown for i in range(len(secret) - 3))
+    assert redacted("nothing of it", ["s3cret"]) == "nothing of it"
+    assert redacted("the pin is 123", ["123"]) == "the pin is …"
+
+
+def test_a_server_that_cannot_be_reached_is_named_without_what_the_password_has_too() -> None:
+    with pytest.raises(SourceUnavailable) as error:
+        source("postgresql://u:xx127.0.0.1yy@127.0.0.1:1/db").test()
+    assert "127." not in str(error.value)

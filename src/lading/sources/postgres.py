@@ -165,18 +165,25 @@ class PostgresSource:
         try:
             return psycopg.connect(make_conninfo(**self._parameters), autocommit=True)
         except psycopg.Error as error:
-            raise refused_connection(error) from None
+            secrets = [str(self._parameters.get(name) or "") for name in ("password", "sslpassword")]
+            raise refused_connection(error, secrets) from None
 
 
 def _parameters(options: PostgresOptions) -> dict[str, Any]:
     """libpq's parameters, with the session's settings; those of the URL come first, so that ours rule."""
+    url = options.url.get_secret_value()
+    _check_authority(url)
     try:
-        given = conninfo_to_dict(options.url.get_secret_value())
+        given = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         raise InvalidProject(
             "The PostgreSQL connection's url is neither a postgresql:// URL nor key=value words.",
             hint="Percent-encode special characters in user and password.",
         ) from None
+    if "@" in f"{given.get('host', '')}{given.get('hostaddr', '')}":
+        raise _misread('an "@" would be part of the host')
+    if not all(port.isdigit() for port in str(given.get("port") or "0").split(",") if port):
+        raise _misread("the port is no number")
     session = {
         **_SESSION,
         "statement_timeout": f"{round(options.statement_timeout * 1000)}",
@@ -190,6 +197,28 @@ def _parameters(options: PostgresOptions) -> dict[str, Any]:
         "client_encoding": "utf8",
         "options": f"{given.get('options', '')} {settings}".strip(),
     }
+
+
+def _check_authority(url: str) -> None:
+    """libpq ends the password at the first ``@``, and the host at the first ``/``: the rest would be shown as a host.
+
+    Raises InvalidProject, which shows nothing of the URL.
+    """
+    scheme, found, rest = url.strip().partition("://")
+    if not found or scheme not in ("postgresql", "postgres"):
+        return
+    authority, _, path = rest.partition("/")
+    if authority.count("@") > 1:
+        raise _misread('more than one "@" stands before the database')
+    if "@" in path.partition("?")[0]:
+        raise _misread('an "@" stands after a "/"')
+
+
+def _misread(why: str) -> InvalidProject:
+    return InvalidProject(
+        f"The PostgreSQL connection's url cannot be told apart into password, host and database: {why}.",
+        hint="Percent-encode special characters in user and password: @ is %40, / is %2F, : is %3A.",
+    )
 
 
 @contextmanager

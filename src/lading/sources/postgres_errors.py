@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from itertools import groupby
+from operator import itemgetter
 
 import psycopg
 
@@ -29,22 +32,40 @@ _KNOWN = re.compile(
     r" out of range(?=: |$)|numeric field overflow$|invalid value(?= $)|value(?= $)"
     r"|null value cannot be assigned to a field of a composite type$|array value must start with"
 )
+_PIECE = 4  # characters of a secret that are never shown in a row
 _TAIL = re.compile(rf" is out of range for type {_TYPES}$")
 
 
-def refused_connection(error: psycopg.Error) -> LadingError:
-    """Why no connection came about. Only the server says FATAL; all else is the way to it."""
+def refused_connection(error: psycopg.Error, secrets: Collection[str] = ()) -> LadingError:
+    """Why no connection came about, without ``secrets``. Only the server says FATAL; all else is the way to it."""
     text = str(error)
     if "FATAL" in text and not _PASSING.search(text):
         reason = text.rpartition("FATAL:")[2].strip().splitlines()[0]
         return SourceDenied(
-            f"PostgreSQL refuses the connection: {reason}.",
+            f"PostgreSQL refuses the connection: {redacted(reason, secrets)}.",
             hint="Check user, password, database and pg_hba.conf.",
         )
     if "no password supplied" in text or ("authentication" in text and "FATAL" not in text):
         return SourceDenied("PostgreSQL asks for a password that the connection's URL does not hold.")
     way = text.rpartition("failed:")[2].strip().splitlines()
-    return SourceUnavailable(f"PostgreSQL cannot be reached: {way[0] if way else 'no answer'}.")
+    said = redacted(way[0], secrets) if way else "no answer"
+    return SourceUnavailable(f"PostgreSQL cannot be reached: {said}.")
+
+
+def redacted(text: str, secrets: Collection[str]) -> str:
+    """The text with ``…`` for all that stands in a secret too, from four characters on; shorter secrets go as a whole.
+
+    A URL that is read otherwise than it was meant makes a host or a port of a piece of the password.
+    """
+    hidden = [False] * len(text)
+    for secret in filter(None, secrets):
+        size = min(_PIECE, len(secret))
+        pieces = {secret[i : i + size] for i in range(len(secret) - size + 1)}
+        for start in range(len(text) - size + 1):
+            if text[start : start + size] in pieces:
+                hidden[start : start + size] = [True] * size
+    runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
+    return "".join("…" if secret else "".join(letter for letter, _ in run) for secret, run in runs)
 
 
 def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> LadingError:
