@@ -1,10 +1,16 @@
 """What a recipient does with a delivery, by its URL alone: prove it, and list what to open."""
 
+# Plain strings rather than Path objects: a walk through many small files.
+# ruff: noqa: PTH114, PTH118, PTH120
+
 from __future__ import annotations
 
 import json
+import os
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +23,11 @@ from lading.manifest import canonical
 from lading.ports import LOGICAL, ColumnStats, Store
 from lading.proof import Report, current
 from lading.proof import verify as prove
+from lading.proof.found import is_manifest, is_marker
+from lading.stores.local import LocalStore
+from lading.stores.unfinished import TEMPORARY
+
+_UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{16}")
 
 
 def verify(url: str, *, deep: bool = False) -> Report:
@@ -25,7 +36,31 @@ def verify(url: str, *, deep: bool = False) -> Report:
     ``deep`` also reads every row and checks types, counts and statistics. Raises StoreDenied or StoreUnavailable where
     the bytes cannot be read; what is wrong with them is in the report.
     """
-    return prove(open_url(url), deep=_deep if deep else None)
+    store = open_url(url)
+    report = prove(store, deep=_deep if deep else None)
+    if isinstance(store, LocalStore):
+        _check_hidden(store, Path(store.url.removeprefix("file://")), report)
+    return report
+
+
+def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
+    """What stands in a delivery's folder though the store does not list it: links to folders, pipes, names kept for
+    files that are being written. Other readers of the folder would see them."""
+    inside: set[str] = set()
+    found: list[str] = []
+    for folder, folders, names in os.walk(root):
+        if os.path.dirname(folder) in inside or any(is_manifest(n) or is_marker(n) for n in names):
+            inside.add(folder)
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            found += (os.path.relpath(os.path.join(folder, name), root) for name in (*names, *links))
+    listed = {info.name for info in store.list()}
+    for name in sorted(found):
+        if name in listed or not os.path.lexists(root / name):
+            continue
+        if _UNFINISHED.fullmatch(posixpath.basename(name)):
+            report.notes.append(f"{name}: a file that was being written, nothing of it counts")
+        else:
+            report.add(name, "is not listed in the manifest")
 
 
 def files(url: str) -> list[str]:
