@@ -30,3 +30,8 @@ def objects(request: pytest.FixtureRequest, places: dict[str, Objects]) -> Objec
 def pointed(request: pytest.FixtureRequest, places: dict[str, Objects]) -> Objects:
     """The same, where there are pointers."""
     return places[request.param]
+
+
+@pytest.fixture(name="appended")
+def _appended(places: dict[str, Objects]) -> Objects:
+    return places["appended"]

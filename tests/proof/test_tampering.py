@@ -264,11 +264,10 @@ def test_a_signature_is_mentioned_as_not_checked(objects: Objects) -> None:
     assert report.notes == [f"{name}: signatures are not checked by this version"]
 
 
-def test_an_empty_place_says_that_there_is_no_delivery() -> None:
+def test_an_empty_place_is_not_proven() -> None:
     report = prove(MemoryStore())
-    assert report.ok
+    assert [(p.object, p.problem) for p in report.problems] == [(".", "no delivery found here")]
     assert report.deliveries == 0
-    assert report.notes == ["no delivery found here"]
 
 
 def test_a_consistent_rewrite_of_everything_is_not_caught_and_the_report_says_unsigned(
@@ -353,6 +352,29 @@ def test_a_pointer_whose_delivery_is_gone_is_caught(pointed: Objects) -> None:
         assert [p.object for p in report.problems] == [name]
 
 
+def test_full_refreshes_whose_pointer_is_gone_are_caught(pointed: Objects) -> None:
+    for name in filter(is_pointer, pointed):
+        report = edited(pointed, **{name: None})
+        assert [p.object for p in report.problems] == [name]
+        beside = posixpath.dirname(posixpath.dirname(name))
+        inside = {n.removeprefix(f"{beside}/"): d for n, d in pointed.items() if n.startswith(f"{beside}/")}
+        assert prove(store_of(inside)).ok
+        pointer = inside.pop(name.removeprefix(f"{beside}/"))
+        assert pointer
+        assert not prove(store_of(inside)).ok
+
+
+def test_one_full_refresh_alone_passes_and_its_pointer_is_mentioned(pointed: Objects) -> None:
+    for name in manifests(pointed):
+        if json.loads(pointed[name])["metadata"]["export_type"] == "full_refresh":
+            folder = posixpath.dirname(name) + "/"
+            report = prove(
+                store_of({n.removeprefix(folder): d for n, d in pointed.items() if n.startswith(folder)})
+            )
+            assert report.ok
+            assert report.notes == [".: a full refresh, and its pointer is not here"]
+
+
 # --- from outside
 
 
@@ -368,3 +390,22 @@ def test_the_recipients_verify_proves_a_folder_and_one_delivery_of_it(
     (tmp_path / name).write_bytes(b"")
     report = verify(str(tmp_path / alone))
     assert [p.object for p in report.problems] == [posixpath.relpath(name, alone)]
+
+
+def test_what_a_local_store_hides_in_a_delivery_is_named(objects: Objects, tmp_path: Path) -> None:
+    lay_out(objects, tmp_path / "lake")
+    folder = posixpath.dirname(manifests(objects)[0])
+    here = tmp_path / "lake" / folder
+    (here / ".lading-tmp-17-0123456789abcdef").write_bytes(b"1")
+    report = verify(str(tmp_path / "lake"))
+    assert report.ok
+    assert [note.partition(":")[0] for note in report.notes] == [f"{folder}/.lading-tmp-17-0123456789abcdef"]
+    (here / ".lading-tmp-more.jsonl").write_bytes(b"1")
+    (here / ".lading-tmp-folder").mkdir()
+    (here / ".lading-tmp-folder" / "part.jsonl").write_bytes(b"1")
+    (here / "link").symlink_to(tmp_path)
+    (here / "dangling").symlink_to("nowhere")
+    assert [p.object for p in verify(str(tmp_path / "lake")).problems] == [
+        f"{folder}/{name}"
+        for name in (".lading-tmp-folder/part.jsonl", ".lading-tmp-more.jsonl", "dangling", "link")
+    ]

@@ -101,8 +101,6 @@ def verify(
     else:
         out(*(f"{problem.object}: {problem.problem}" for problem in report.problems))
         verdict = "ok" if report.ok else f"{len(report.problems)} problems"
-        if not report.deliveries and report.ok:
-            verdict = "nothing to prove"
         signed = "signed" if report.signed else "unsigned: integrity only"
         out(f"{verdict}: {report.deliveries} deliveries, {report.files} files, {report.rows} rows ({signed})")
         say(*(f"note: {note}" for note in report.notes))

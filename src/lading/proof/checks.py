@@ -13,6 +13,7 @@ from lading.errors import IntegrityError, ObjectNotFound
 from lading.manifest import canonical, marker
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
+from lading.proof.places import moved, pointer_of
 from lading.proof.pointer import check_pointer
 
 BLOCK = 1 << 20
@@ -77,9 +78,14 @@ def verify(store: Store, prefix: str = "", *, deep: Deep | None = None) -> Repor
             report.rows += entry["rows"]
             report.bytes += entry["bytes"]
     _check_twins(deliveries, report)
-    _check_strangers(store, deliveries, strangers, report)
+    for delivery in moved([d for d in deliveries if d.manifest]):
+        uri = delivery.manifest["destination"]["uri"]
+        report.add(delivery.folder, f"stands in another place than it was delivered to: {uri}")
+    pointed = _check_strangers(store, deliveries, strangers, report)
+    _check_unpointed(deliveries, strangers, pointed, report)
     if not deliveries:
-        report.notes.append("no delivery found here")
+        # A mistyped address must not pass for proven.
+        report.add(prefix or ".", "no delivery found here")
     return report
 
 
@@ -179,13 +185,15 @@ def _check_twins(deliveries: Sequence[Delivery], report: Report) -> None:
 
 def _check_strangers(
     store: Store, deliveries: Sequence[Delivery], strangers: Sequence[str], report: Report
-) -> None:
+) -> set[tuple[str, ...]]:
+    """What belongs to no delivery. Returns whose deliveries sound pointers name."""
     folders: dict[str, int] = {}
+    pointed: set[tuple[str, ...]] = set()
     for name in strangers:
         folder, base = posixpath.split(name)
         if base == POINTER:
             try:
-                check_pointer(store, name, deliveries)
+                pointed.add(check_pointer(store, name, deliveries).whose)
             except IntegrityError as error:
                 report.add(name, error.message)
         elif is_failure(base):
@@ -196,3 +204,24 @@ def _check_strangers(
         report.notes.append(
             f"{folder or '.'}: {count} objects without a manifest; they are not part of a delivery"
         )
+    return pointed
+
+
+def _check_unpointed(
+    deliveries: Sequence[Delivery], strangers: Sequence[str], pointed: set[tuple[str, ...]], report: Report
+) -> None:
+    """Full refreshes that no pointer tells apart: a reader would take each of them for current."""
+    there, told = set(strangers), set()
+    for delivery in deliveries:
+        if not delivery.manifest or not delivery.marker_name or delivery.whose in pointed:
+            continue
+        if (delivery.manifest.get("metadata") or {}).get("export_type") != "full_refresh":
+            continue
+        name = pointer_of(delivery)
+        if name in there or (delivery.whose, name) in told:
+            continue
+        told.add((delivery.whose, name))
+        if name is None:
+            report.notes.append(f"{delivery.folder or '.'}: a full refresh, and its pointer is not here")
+        else:
+            report.add(name, "is missing: nothing tells which full refresh is the newest")

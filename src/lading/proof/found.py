@@ -146,6 +146,10 @@ class _Contract(_Part):
     version: str = Field(pattern=r"^v?[0-9]+")
 
 
+class _Metadata(_Part):
+    export_type: str = ""
+
+
 class Manifest(_Part):
     project: str
     environment: str
@@ -157,6 +161,7 @@ class Manifest(_Part):
     interval: _Interval
     supersedes: list[str]
     contract: _Contract
+    metadata: _Metadata = _Metadata()
     export_timestamp: str
     destination: _Destination
     rows: _Rows

@@ -12,8 +12,8 @@ from lading.ports import Store
 from lading.proof.found import Delivery, Manifest, Pointer, get, is_manifest, parsed
 
 
-def check_pointer(store: Store, name: str, deliveries: Sequence[Delivery]) -> None:
-    """Raises IntegrityError where it does not name the newest complete delivery beside it."""
+def check_pointer(store: Store, name: str, deliveries: Sequence[Delivery]) -> Delivery:
+    """The delivery that a pointer names. Raises IntegrityError where that is not the newest complete one beside it."""
     named = followed(store, name)
     beside = posixpath.dirname(posixpath.dirname(name))
     for delivery in deliveries:
@@ -21,6 +21,7 @@ def check_pointer(store: Store, name: str, deliveries: Sequence[Delivery]) -> No
         alike = delivery.manifest and delivery.marker_name and delivery.whose == named.whose
         if near and alike and delivery.place > named.place:
             raise IntegrityError(f"points to {named.folder} where {delivery.folder} is newer")
+    return named
 
 
 def followed(store: Store, name: str) -> Delivery:

@@ -17,8 +17,9 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
     """Complete deliveries that no other one supersedes, for readers: `lading files`.
 
     Of the deliveries of one export's tenant and interval, the newest full one and the additions after it, each once
-    wherever copies of it stand. A delivery under a newer contract major is newer. Where pointers stand, the newest that they name is the only one of its export and
-    tenant. Raises IntegrityError for a marker or a pointer that is not what was published: rows would go missing.
+    wherever copies of it stand. A delivery under a newer contract major is newer. Where pointers stand, the newest
+    that they name is the only one of its export and tenant. Raises IntegrityError for a marker or a pointer that is
+    not what was published: rows would go missing.
     """
     deliveries, strangers = survey(store, prefix)
     complete = {d.folder: d for d in deliveries if _complete(store, d)}

@@ -1,0 +1,98 @@
+"""Where deliveries stand, against where their manifests say that they were put: by `lading.export.layout`."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lading.export.layout import segment
+from lading.proof.found import POINTER, Delivery
+
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*")
+_Roots = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def moved(deliveries: Sequence[Delivery]) -> Iterator[Delivery]:
+    """Deliveries that stand in the folder of another tenant, date or name.
+
+    A copy of any subtree is none: it keeps the names below its root, and what its root is called says nothing. So a
+    name is another only where the layout gave it, and something shows that it is not just the root of a copy: it has
+    the same key (``tenant=a`` for ``tenant=b``), or the layout's names go on above it, or others stand as delivered
+    around it. A delivery's own folder always keeps its name.
+    """
+    roots = {delivery.folder: _roots(delivery) for delivery in deliveries}
+    known = set(roots.values())
+    for delivery in deliveries:
+        here, there = roots[delivery.folder]
+        if not here:
+            continue
+        origin = _origin(delivery)
+        start = _layout_start(origin, delivery.manifest)
+        if there == origin or (
+            start is not None and start < len(there) and _misplaced(here, there, start, known)
+        ):
+            yield delivery
+
+
+def _misplaced(here: tuple[str, ...], there: tuple[str, ...], start: int, known: set[_Roots]) -> bool:
+    """Whether a folder that differs from its origin in the last name is more than the root of a copy."""
+    key, equals, _ = there[-1].partition("=")
+    if equals and here[-1].startswith(f"{key}="):
+        return True
+    above = zip(reversed(here[:-1]), reversed(there[start:-1]), strict=False)
+    if any(one == other for one, other in above):
+        return True
+    depths = range(1, min(len(here), len(there)) + 1)
+    return any((here[:-depth], there[:-depth]) in known for depth in depths)
+
+
+def _origin(delivery: Delivery) -> tuple[str, ...]:
+    return tuple(_SCHEME.sub("", delivery.manifest["destination"]["uri"]).strip("/").split("/"))
+
+
+def _here(delivery: Delivery) -> tuple[str, ...]:
+    return tuple(delivery.folder.split("/")) if delivery.folder else ()
+
+
+def _roots(delivery: Delivery) -> _Roots:
+    """What is left of the folder and of its origin without the names that both end in."""
+    here, there = _here(delivery), _origin(delivery)
+    while here and there and here[-1] == there[-1]:
+        here, there = here[:-1], there[:-1]
+    return here, there
+
+
+def _layout_start(origin: tuple[str, ...], manifest: Any) -> int | None:
+    """Where the layout's part of a folder's names begins; None where it cannot be told."""
+    tenant = segment(manifest["tenant"])
+    pair = segment(manifest["environment"]), segment(manifest["project"])
+    for at in range(len(origin) - 2, -1, -1):
+        if origin[at : at + 2] == pair or (origin[at] == tenant and re.fullmatch("v[0-9]+", origin[at + 1])):
+            return at
+    named = [at for at, name in enumerate(origin) if name == tenant or name.endswith(f"={tenant}")]
+    return named[-1] if named else None
+
+
+def pointer_of(delivery: Delivery) -> str | None:
+    """The name that a full refresh's pointer has here; None where it lies outside of what is looked at, or where a
+    custom layout does not tell it."""
+    origin, here, manifest = _origin(delivery), _here(delivery), delivery.manifest
+    start = _layout_start(origin, manifest)
+    if start is None:
+        return None
+    tenant = segment(manifest["tenant"])
+    of_the_documents = delivery.manifest_name != "_manifest.json"
+    if origin[start : start + 2] == (segment(manifest["environment"]), segment(manifest["project"])):
+        tenanted = origin[start + 3 : start + 4] == (f"tenant={tenant}",)
+        if not tenanted and not of_the_documents:
+            return None
+        below = origin[start + 3 + tenanted :]
+    elif of_the_documents:
+        below = origin[start + 2 :]
+    else:
+        return None
+    if len(here) < len(below) or here[len(here) - len(below) :] != below:
+        return None
+    return posixpath.join(*here[: len(here) - len(below)], segment(manifest["export"]), POINTER)
