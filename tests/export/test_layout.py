@@ -242,7 +242,9 @@ def test_partition_folders_are_distinct_and_fit(column: str, one: str | None, ot
 def test_a_custom_path_may_name_its_partitions() -> None:
     by = (PartitionColumn("id", 100), PartitionColumn("sensor.type"))
     layout = Layout(
-        "custom", "{entity}/{tenant}/{yyyy}/{MM}{dd}{HHMMSS}-{run}-{attempt}/{shard}/type-{sensor.type}", partition_by=by
+        "custom",
+        "{entity}/{tenant}/{yyyy}/{MM}{dd}{HHMMSS}-{run}-{attempt}/{shard}/type-{sensor.type}",
+        partition_by=by,
     )
     assert layout.folder(NAMES) == "flights/UA/2013/0101000000-7f3b4e5a-1/"
     assert layout.partition_folder([7, "a b"]) == "07/type-a%20b/"
@@ -263,7 +265,10 @@ def test_a_custom_path_may_name_its_partitions() -> None:
         ("{tenant}/{yyyymmdd}{HH}{run}{attempt}/{region}", "must hold the run's whole start"),
         ("{tenant}/{yyyy}{MM}{HHMMSS}{run}{attempt}/{region}", "must hold the run's whole start"),
         ("{tenant}/{yyyymmdd}{run}{attempt}/{region}/{HHMMSS}", "must hold the run's whole start"),
-        ("{tenant}/{yyyymmdd}{HHMMSS}{run}{attempt}/x{region}/{env}", "must hold every column of partition_by once"),
+        (
+            "{tenant}/{yyyymmdd}{HHMMSS}{run}{attempt}/x{region}/{env}",
+            "must hold every column of partition_by once",
+        ),
         ("/{tenant}/{run}{attempt}", "no part of it may be empty"),
         ("../{tenant}/{run}{attempt}", "begin with"),
         ("a b/{tenant}/{run}{attempt}", "may hold letters, digits"),
