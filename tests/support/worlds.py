@@ -19,11 +19,11 @@ from lading.journal.log import Journal
 from lading.keys.memory import MemoryKeyring
 from lading.plan import Clock, Standing
 from lading.ports import Bound, Dataset, Store
+from lading.proof import current
 from lading.run import Binding, Job
 from lading.run.job import Window
 from lading.sources.memory import MemorySource
 from lading.stores.memory import MemoryStore
-from lading.proof import current
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 UTC_US = pa.timestamp("us", "UTC")
