@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -165,7 +167,16 @@ def _say_proof(folder: Path, report: Report, say: Say) -> None:
     )
     lake = folder / "deliveries"
     count = sum(1 for name in files(str(lake)) if name.endswith(".parquet"))
+    lading = _command()
     say(f"\nTry next ({count} Parquet files are current):")
-    say(f"  lading verify {lake} --deep")
-    say(f"  lading files {lake}/prod/nyc-flights/flights --format duckdb")
-    say(f"  lading --project {folder} preview flights_monthly --limit 5")
+    say(f"  {lading} verify {lake} --deep")
+    say(f"  {lading} files {lake}/prod/nyc-flights/flights --format duckdb")
+    say(f"  {lading} --project {folder} preview flights_monthly --limit 5")
+
+
+def _command() -> str:
+    """How to call `lading` from here: by its name, or by its place where the environment is not active."""
+    beside = Path(sys.executable).with_name("lading")
+    if shutil.which("lading") is not None or not beside.exists():
+        return "lading"
+    return os.path.relpath(beside)
