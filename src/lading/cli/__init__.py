@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from lading.cli.console import finish
-from lading.cli.failures import INTERRUPTED, told
+from lading.cli.console import guarded, say
+from lading.cli.failures import INTERRUPTED, LOST, LOST_HINT, told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    with guarded() as output:
+        code = _carried_out(words)
+        output.flush()
+        if output.lost is not None:
+            say(f"error: The output could not be written to stdout: {output.lost}.", f"hint: {LOST_HINT}")
+    return code or (LOST if output.lost is not None else 0)
+
+
+def _carried_out(words: list[str]) -> int:
     from lading.cli.app import app
 
     try:
@@ -30,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = told(KeyboardInterrupt(), as_json="--json" in words)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the last one who can say what happened
         code = told(error, as_json="--json" in words)
-    finish()
     return code if isinstance(code, int) else 0
 
 

@@ -1,6 +1,7 @@
 """What commands print: one JSON document or aligned text on stdout, everything else on stderr.
 
-A reader that went away (``lading runs | head -1``) changes neither what a command does nor its exit code.
+A reader that went away (``lading runs | head -1``) changes neither what a command does nor its exit code. A result that
+cannot be written otherwise, to a full disk or a closed stdout, does not stop the command either: `main` says so.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 WIDEST = 60
 """Characters of a cell that people see of a value in a preview."""
@@ -21,33 +24,82 @@ WIDEST = 60
 
 def emit(document: object) -> None:
     """One JSON document on stdout, in ASCII, so that no terminal's encoding can change it."""
-    _write(sys.stdout, json.dumps(_exact(document), allow_nan=False) + "\n")
+    _write(sys.stdout, json.dumps(_exact(document), allow_nan=False))
 
 
 def out(*lines: str) -> None:
     """A result for people."""
     for line in lines:
-        _write(sys.stdout, plain(line) + "\n")
+        _write(sys.stdout, plain(line))
 
 
 def say(*lines: str) -> None:
     """Anything beside the result: progress, warnings, errors."""
     for line in lines:
-        _write(sys.stderr, plain(line) + "\n")
+        _write(sys.stderr, plain(line))
 
 
-def finish() -> None:
-    """Flushes, so that a closed pipe is met here and not while the interpreter goes down."""
-    for stream in (sys.stdout, sys.stderr):
-        _write(stream, "")
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
 
 
-def _write(stream: TextIO, text: str) -> None:
+class Output:
+    """A standard stream while a command runs: to write to it never fails, and ``lost`` says why something was not
+    written. A reader that went away is no loss."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """``stream`` is None where it was closed when the interpreter started."""
+        self.lost: str | None = None
+        self._closed = stream is None
+        self._stream: TextIO = stream or Path(os.devnull).open("w")  # noqa: SIM115 -- as long as the process
+
+    def write(self, text: str) -> int:
+        if self._closed and text:
+            self.lost = "it is closed"
+        self._do(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._do(self._stream.flush)
+
+    def _do(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.lost = error.strerror or type(error).__name__
+            # What is still in the buffer has to go somewhere when the interpreter ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[Output]:
+    """Standard streams that cannot fail a command; what is yielded is stdout."""
+    _occupy()
+    before = sys.stdout, sys.stderr
+    result, beside = Output(sys.stdout), Output(sys.stderr)
+    sys.stdout, sys.stderr = cast(TextIO, result), cast(TextIO, beside)
     try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        yield result
+    finally:
+        # Here, and not while the interpreter goes down, is where a full disk or a closed pipe has to be met.
+        result.flush()
+        beside.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _occupy() -> None:
+    """Gives closed standard streams a descriptor: else the next file, of data perhaps, would get it, and with it what a
+    library prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
 
 
 def plain(text: str) -> str:

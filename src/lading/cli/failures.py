@@ -14,12 +14,16 @@ from lading.cli.console import emit, plain, say
 from lading.errors import InvalidProject, LadingError
 
 INTERRUPTED = 130
+LOST = 4
+"""The result was not written, or not whole; what the command did stands."""
+LOST_HINT = "What the command did stands. Call it again with an output that can be written to."
 EXIT_CODES = {
     0: "done",
     1: "unexpected",
     2: "usage, or an invalid project",
     3: "refused by policy",
-    4: "failed, in progress elsewhere, or an interval asked for that is not due: a retry may help",
+    4: "failed, in progress elsewhere, an interval asked for that is not due, or an output that could not be written: "
+    "a retry may help",
     5: "failed, and a retry will not help",
     6: "integrity: what is there is not what the manifest says",
     7: "partial: some runs failed, others stand",
