@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from lading.contract import Contract, load_contract
-from lading.documents import Document, expand, load, validate
+from lading.documents import Document, expand, load, unknown, validate
 from lading.errors import InvalidProject, Problem
 from lading.export.definition import Export
 from lading.settings import ProjectSettings, load_settings
@@ -42,15 +41,15 @@ class ProjectFiles:
         """Where an export names what is not there."""
         export, document, settings = self.exports[name], self.documents[name], self.files.settings
         if export.contract not in self.contracts:
-            yield document.problem(_unknown("contract", export.contract, self.contracts), "contract")
+            yield document.problem(unknown("contract", export.contract, self.contracts), "contract")
         if export.source.connection not in settings.connections:
             yield document.problem(
-                _unknown("connection", export.source.connection, settings.connections), "source", "connection"
+                unknown("connection", export.source.connection, settings.connections), "source", "connection"
             )
         for index, store in enumerate((export.destination, *export.copies)):
             if store not in settings.stores:
                 loc: tuple[str | int, ...] = ("destination",) if index == 0 else ("copies", index - 1)
-                yield document.problem(_unknown("store", store, settings.stores), *loc)
+                yield document.problem(unknown("store", store, settings.stores), *loc)
         if export.source.query and not (self.files.root / export.source.query).is_file():
             yield document.problem(f"there is no file {export.source.query}", "source", "query")
         if any(settings.protected(s) for s in (export.destination, *export.copies) if s in settings.stores):
@@ -61,7 +60,7 @@ class ProjectFiles:
         for tenant, own in self.files.tenants.items():
             where = self.files.tenant_documents[tenant]
             if own.destination is not None and own.destination not in settings.stores:
-                yield where.problem(_unknown("store", own.destination, settings.stores), "destination")
+                yield where.problem(unknown("store", own.destination, settings.stores), "destination")
             if own.contract_major:
                 yield where.problem("contract_major is not available in this version", "contract_major")
 
@@ -125,10 +124,3 @@ def _exports(
             )
         exports[export.name], documents[export.name] = export, document
     return exports, documents
-
-
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f' – did you mean "{near[0]}"?' if near else (f"; there are {', '.join(names)}" if names else "")
-    return f'there is no {what} "{name}"{hint}'

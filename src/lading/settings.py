@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lading.documents import Document, Duration, Findings, Loc, Name, Size, expand, load, validate
+from lading.documents import Document, Duration, Findings, Loc, Name, Size, expand, load, nearest, validate
 from lading.errors import InvalidProject, Problem
 
 FILE = "lading.yaml"
@@ -74,14 +74,17 @@ class Settings(BaseModel):
                     )
                 seen.setdefault(name, section)
                 needed = "url" if section == "stores" else "type"
-                if not isinstance(raw.get(needed), str):
+                if not isinstance(raw.get(needed), str) or raw[needed] in ("", "file://"):
                     found.append(((section, name), f"{section}.{name}.{needed} is missing"))
                 if not isinstance(raw.get("protected", False), bool):
                     found.append(
                         ((section, name, "protected"), f"{section}.{name}.protected must be true or false")
                     )
         if self.journal not in self.stores:
-            found.append((("journal",), f'journal names no store: there is no "{self.journal}" in stores'))
+            near = nearest(self.journal, self.stores)
+            found.append(
+                (("journal",), f'journal names no store: there is no "{self.journal}" in stores{near}')
+            )
         if found:
             raise Findings(found)
         return self

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lading.documents import Duration, Findings, Name, Size, expand, parse, validate
+from lading.documents import Duration, Findings, Name, Size, expand, nearest, parse, unknown, validate
 from lading.errors import InvalidProject
 
 
@@ -104,6 +104,38 @@ def test_a_section_is_validated_in_place() -> None:
     with pytest.raises(InvalidProject) as caught:
         validate(Window, document, at=("format",), data={"column": 1})
     assert str(caught.value) == "x.yaml:3: format.column must be text (put it in quotes)"
+
+
+def test_keys_that_others_take_from_a_section_are_among_the_known() -> None:
+    document = parse(b"column: x\nmax_filesize: 1MB\nzzz: 1\n", "x.yaml")
+    with pytest.raises(InvalidProject) as caught:
+        validate(Window, document, known=("max_file_size",))
+    assert [str(problem) for problem in caught.value.problems] == [
+        'x.yaml:2: unknown key "max_filesize" – did you mean "max_file_size"?',
+        'x.yaml:3: unknown key "zzz"; known here: column, every, late, max_file_size',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("lak", ["lake", "journal"], 'there is no store "lak" – did you mean "lake"?'),
+        ("ID", ["id", "name"], 'there is no store "ID" – did you mean "id"?'),
+        ("carier", ["CARRIER"], 'there is no store "carier" – did you mean "CARRIER"?'),
+        ("zzz", ["lake", "journal"], 'there is no store "zzz"; there are journal, lake'),
+        ("zzz", [], 'there is no store "zzz"'),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest_or_with_those_there_are(
+    name: str, known: list[str], expected: str
+) -> None:
+    assert unknown("store", name, known) == expected
+
+
+@given(st.lists(st.text(min_size=1), min_size=1))
+def test_a_suggestion_is_always_one_of_the_known_names(known: list[str]) -> None:
+    near = nearest(known[0], known)
+    assert near.removeprefix(' – did you mean "').removesuffix('"?') in known
 
 
 def test_a_valid_document_becomes_its_model() -> None:

@@ -88,8 +88,10 @@ def test_a_wrong_override_is_named(root: Path, environ: dict[str, str], expected
         ("  lake: ", "  ops: ",
          'lading.yaml:6: "ops" is in connections already; all three sections share one namespace'),
         ("type: postgres, ", "", "lading.yaml:4: connections.ops.type is missing"),
+        ("file://./deliveries", "",
+         "lading.yaml:6: stores.lake.url is missing"),
         ("journal: journal", "journal: jurnal",
-         'lading.yaml:8: journal names no store: there is no "jurnal" in stores'),
+         'lading.yaml:8: journal names no store: there is no "jurnal" in stores – did you mean "journal"?'),
         ("protected: true", "protected: maybe", "lading.yaml:6: stores.lake.protected must be true or false"),
         ("environment: prod", "environment: Prod/1",
          'lading.yaml:2: environment: "Prod/1" cannot be a name: use 1 to 63 lower-case letters, digits, "-" and "_", '

@@ -56,9 +56,9 @@ def test_a_value_that_the_column_cannot_hold_is_refused(type_: pa.DataType, equa
 
 
 def test_mistakes_name_the_nearest_setting_and_column() -> None:
-    with pytest.raises(ValueError, match="did you mean 'equals'"):
+    with pytest.raises(ValueError, match='did you mean "equals"'):
         Consent.parse({"column": "ok", "equal": True})
-    with pytest.raises(InvalidProject, match="did you mean 'consent'"):
+    with pytest.raises(InvalidProject, match='did you mean "consent"'):
         Consent(column="consnt").bind(pa.schema([("consent", pa.bool_())]))
     for value in (None, "ok", {}, {"column": 1}, {"column": "ok", "equals": None}):
         with pytest.raises(ValueError):

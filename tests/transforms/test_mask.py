@@ -347,9 +347,9 @@ def test_a_type_that_cannot_be_treated_is_refused_with_column_and_reason(
 
 
 def test_mistakes_name_the_nearest_action_and_column() -> None:
-    with pytest.raises(ValueError, match="did you mean 'hmac_sha256'"):
+    with pytest.raises(ValueError, match='did you mean "hmac_sha256"'):
         Mask.parse({"email": "hmac_sha265"})
-    with pytest.raises(InvalidProject, match="did you mean 'email'"):
+    with pytest.raises(InvalidProject, match='did you mean "email"'):
         Mask.parse({"emial": None}).bind(pa.schema([("email", pa.string())]))
     for value in (
         None,

@@ -67,7 +67,7 @@ def test_rename_that_leaves_names_equal_but_for_case_is_refused(new: str) -> Non
     "transform", [Select(("pasword_hash",)), Exclude(("pasword_hash",)), Rename({"pasword_hash": "p"})]
 )
 def test_an_unknown_column_is_refused_with_the_nearest(transform: Transform) -> None:
-    with pytest.raises(InvalidProject, match="did you mean 'password_hash'"):
+    with pytest.raises(InvalidProject, match='did you mean "password_hash"'):
         transform.bind(BATCH.schema)
 
 

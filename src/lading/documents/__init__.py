@@ -12,12 +12,16 @@ from lading.documents.validation import (
     Name,
     check_name,
     expand,
+    explained,
     known_keys,
+    nearest,
+    unknown,
     unknown_key,
     validate,
 )
 
 __all__ = [
-    "Document", "Loc", "load", "parse", "expand", "validate", "known_keys", "unknown_key", "Findings",
-    "NAME", "Name", "check_name", "Size", "Duration", "parse_size", "parse_duration", "show_duration",
+    "Document", "Loc", "load", "parse", "expand", "validate", "known_keys", "unknown_key", "explained", "nearest",
+    "unknown", "Findings", "NAME", "Name", "check_name", "Size", "Duration", "parse_size", "parse_duration",
+    "show_duration",
 ]  # fmt: skip

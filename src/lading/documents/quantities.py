@@ -31,7 +31,7 @@ def parse_size(value: object) -> int:
     """Bytes: ``256MB`` is 256 × 10⁶, ``256MiB`` is 256 × 2²⁰, a plain number is bytes. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
-            raise ValueError("a size cannot be negative")
+            raise ValueError("must be a size, and no size is negative")
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match or match[2].lower() not in _UNITS:

@@ -90,11 +90,14 @@ def expand(document: Document, environ: Mapping[str, str]) -> Document:
 # --- validation ----------------------------------------------------------------------------------------------------
 
 
-def validate(model_type: type[Model], document: Document, at: Loc = (), data: Any = None) -> Model:
+def validate(
+    model_type: type[Model], document: Document, at: Loc = (), data: Any = None, *, known: Iterable[str] = ()
+) -> Model:
     """The section ``at`` of the document as a model; ``data`` stands in for the section where it was changed.
 
-    Raises InvalidProject with every problem, each with its file and line. Values that came from the environment, and
-    values of fields that hold secrets, are not repeated.
+    ``known``: keys that the section takes beside the model's, for messages about keys that it does not. Raises
+    InvalidProject with every problem, each with its file and line. Values that came from the environment, and values of
+    fields that hold secrets, are not repeated.
     """
     if data is None:
         data = document.data
@@ -103,12 +106,25 @@ def validate(model_type: type[Model], document: Document, at: Loc = (), data: An
     try:
         return model_type.model_validate(data)
     except ValidationError as error:
-        found = [_finding(model_type, data, entry) for entry in error.errors(include_url=False)]
-    problems = [
-        document.problem(_hide(reason, document.inserted), *at, *path)
-        for path, reason in _merge([each for several in found for each in several], at)
-    ]
+        reasons = _reasons(model_type, data, error, at, frozenset(known))
+    problems = [document.problem(_hide(reason, document.inserted), *at, *path) for path, reason in reasons]
     raise InvalidProject(problems=sorted(problems, key=lambda problem: problem.line))
+
+
+def explained(model_type: type[BaseModel], data: Any, error: ValidationError, what: str) -> str:
+    """Pydantic's error about ``data``, which stands under the key ``what``, in the words of `validate`."""
+    return "; ".join(reason for _, reason in _reasons(model_type, data, error, (what,)))
+
+
+def _reasons(
+    model_type: type[BaseModel],
+    data: Any,
+    error: ValidationError,
+    at: Loc,
+    known: frozenset[str] = frozenset(),
+) -> list[tuple[Loc, str]]:
+    found = [_finding(model_type, data, entry, known) for entry in error.errors(include_url=False)]
+    return _merge([each for several in found for each in several], at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +135,12 @@ class _Found:
     whole: bool = False  # the reason is a sentence of its own
 
 
-def _finding(model_type: type[BaseModel], data: Any, error: Any) -> list[_Found]:
+def _finding(model_type: type[BaseModel], data: Any, error: Any, known: frozenset[str]) -> list[_Found]:
     kind, context = error["type"], error.get("ctx", {})
     path, value = _path(data, error["loc"], keep_last=kind in ("missing", "extra_forbidden"))
     if kind == "extra_forbidden":
-        return [_Found(path, unknown_key(str(path[-1]), known_keys(model_type, path[:-1])), whole=True)]
+        keys = known_keys(model_type, path[:-1]) | (known if len(path) == 1 else frozenset())
+        return [_Found(path, unknown_key(str(path[-1]), keys), whole=True)]
     if kind == "missing":
         return [_Found(path, "is missing")]
     cause = context.get("error")
@@ -138,9 +155,7 @@ def _finding(model_type: type[BaseModel], data: Any, error: Any) -> list[_Found]
         return [_not_one_of(path, value, str(context["expected"]))]
     if isinstance(cause, ValueError | AssertionError):
         text = str(cause)
-        return [
-            _Found(path, text) if text.startswith("must ") else _Found(path, f": {text}" if path else text)
-        ]
+        return [_Found(path, text if text.startswith("must ") else f": {text}")]
     return [_Found(path, "must be " + error["msg"].removeprefix("Input should be ") if "should be" in error["msg"]
                    else ": " + error["msg"][:1].lower() + error["msg"][1:])]  # fmt: skip
 
@@ -202,7 +217,7 @@ def _not_one_of(path: Loc, value: Any, expected: str) -> _Found:
     told = isinstance(value, str) and not _secret(path)
     return _Found(
         path,
-        f', not "{value}"{_nearest(value, allowed)}' if told else "",
+        f', not "{value}"{nearest(value, allowed)}' if told else "",
         expects=f"one of {', '.join(allowed)}" if len(allowed) > 1 else f'"{allowed[0]}"',
     )
 
@@ -210,15 +225,26 @@ def _not_one_of(path: Loc, value: Any, expected: str) -> _Found:
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """``unknown key "formt" – did you mean "format"?``, or the keys that are known."""
     known = sorted(set(known))
-    near = _nearest(key, known)
+    near = nearest(key, known)
     if near or not 0 < len(known) <= 25:
         return f'unknown key "{key}"{near}'
     return f'unknown key "{key}"; known here: {", ".join(known)}'
 
 
-def _nearest(text: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(text.lower(), list(known), n=1)
-    return f' – did you mean "{near[0]}"?' if near else ""
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """``there is no store "lak" – did you mean "lake"?``, or the names that are known."""
+    names = sorted(set(known))
+    near = nearest(name, names)
+    return f'there is no {what} "{name}"{near}' if near or not names else (
+        f'there is no {what} "{name}"; there are {", ".join(names)}'
+    )  # fmt: skip
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """`` – did you mean "lake"?``, or nothing where no known name is near. Upper and lower case are the same here."""
+    names = {each.casefold(): each for each in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(str(name).casefold(), names, n=1)
+    return f' – did you mean "{names[near[0]]}"?' if near else ""
 
 
 def known_keys(model_type: type[BaseModel], path: Loc) -> set[str]:

@@ -15,10 +15,13 @@ from typing import Annotated, Any, Literal, Self
 import rfc8785
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from lading.documents import Duration, Findings, Loc, Name, show_duration
+from lading.documents import Duration, Findings, Loc, Name, parse_size, show_duration
 from lading.export.interval import Every, parse_every, parse_instant
 from lading.export.layout import Layout, PartitionColumn, check_file_name, check_partition_by, split_path
 from lading.export.schedule import Schedule, check_cron, check_timezone
+
+# Beside each file come its checksum, its metadata and its own footer: together some kB. Smaller ones are mostly these.
+LEAST_FILE_SIZE = 10_000
 
 _CONTRACT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})@([0-9]{1,6})")
 
@@ -41,6 +44,12 @@ def _columns(value: object) -> object:
     if isinstance(columns, list) and len(set(map(str, columns))) != len(columns):
         raise ValueError("must not name a column twice")
     return columns
+
+
+def _partitions(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return value
+    raise ValueError("must be a list, such as [origin] or [{column: c, shards: 100}]")
 
 
 def _relative(path: str) -> str:
@@ -168,7 +177,7 @@ class LayoutSection(Section):
         "{dd}, and {HHMMSS}.",
     )
     name: str | None = Field(default=None, description="A file's name without its ending; holds {file}.")
-    partition_by: tuple[str | Shards, ...] = ()
+    partition_by: Annotated[tuple[str | Shards, ...], BeforeValidator(_partitions)] = ()
 
     @property
     def columns(self) -> tuple[PartitionColumn, ...]:
@@ -246,6 +255,8 @@ class Export(Section):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
         if self.destination in self.copies:
             found.append((("copies",), "copies must not name the destination again"))
+        if (size := _file_size_finding(self.format.get("max_file_size"))) is not None:
+            found.append((("format", "max_file_size"), f"format.max_file_size {size}"))
         if found:
             raise Findings(found)
         return self
@@ -260,6 +271,12 @@ class Export(Section):
 
     @property
     def incremental(self) -> bool:
+    @property
+    def max_file_size(self) -> int | None:
+        """Bytes after which a data file ends; None: there is no limit."""
+        size = self.format.get("max_file_size")
+        return None if size is None else parse_size(size)
+
         return self.mode in ("incremental", "continuous")
 
     def paths(self) -> Layout:
@@ -268,6 +285,23 @@ class Export(Section):
 
 def _unavailable(export: Export) -> list[tuple[Loc, str]]:
     """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
+def _file_size_finding(value: object) -> str | None:
+    """What is wrong with a `max_file_size`; None where nothing is."""
+    if value is None:
+        return None
+    try:
+        size = parse_size(value)
+    except ValueError as error:
+        return str(error)
+    if size >= LEAST_FILE_SIZE:
+        return None
+    unit = f"; {value} alone is so many bytes" if isinstance(value, int) and value > 0 else ""
+    return (
+        "must be at least 10kB, such as 512MB: a smaller file would hold less of the rows than of what comes with "
+        f"each file{unit}"
+    )
+
+
     found: list[tuple[Loc, str]] = []
     if export.channel != "drop":
         found.append(

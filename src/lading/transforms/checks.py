@@ -24,10 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from lading.documents import nearest, unknown
 from lading.ports import Check
 from lading.transforms.checks_keys import Balance, BalanceOptions, Ordered, OrderedOptions, Unique
 from lading.transforms.checks_rows import InRange, Matches, NotNull, OneOf, OnViolation
@@ -39,7 +40,7 @@ from lading.transforms.checks_whole import (
     RowCount,
     RowCountOptions,
 )
-from lading.transforms.columns import column_names, declared, nearest
+from lading.transforms.columns import column_names, declared, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,12 @@ def parse_check(
     names = [name for name in value if name != "on_violation"]
     for name in names:
         if name not in KINDS:
-            raise ValueError(
-                f"there is no check {name!r}{nearest(str(name), KINDS)}; there are {', '.join(KINDS)}"
-            )
+            raise ValueError(unknown("check", name, (*KINDS, "on_violation")))
     if len(names) != 1:
         raise ValueError("a check has one name; write each as an entry of its own")
     on = value.get("on_violation", "fail")
     if on not in ("fail", "warn"):
-        raise ValueError(f"on_violation is fail or warn, not {on!r}")
+        raise ValueError(f'on_violation is fail or warn, not "{on}"{nearest(on, ("fail", "warn"))}')
     return list(KINDS[names[0]](value[names[0]], Setting(on, scope, now, memory, spill, proven)))
 
 
@@ -109,8 +108,35 @@ def _range(value: object, s: Setting) -> list[Check]:
     for column, ends in _by_column(value, "range", "{distance: [0, 20000]}"):
         if not isinstance(ends, (list, tuple)) or len(ends) != 2 or all(end is None for end in ends):
             raise ValueError(f"range: {column}: write [least, greatest], one of which may be null")
+        _ordered_ends(column, *ends)
         checks.append(InRange(column, ends[0], ends[1], s.on))
     return checks
+
+
+def _ordered_ends(column: str, low: object, high: object) -> None:
+    """Raises ValueError for ends that are of no kind that has ranges, of two kinds, or in the wrong order.
+
+    Times of which only one has a time zone are left to the column's type.
+    """
+    for end in (low, high):
+        if isinstance(end, bool) or not isinstance(end, int | float | str | date | None):
+            raise ValueError(f"range: {column}: {end!r} is no number, date or time")
+    try:
+        least, greatest = (moment(end) if isinstance(end, str) else end for end in (low, high))
+    except ValueError as error:
+        raise ValueError(f"range: {column}: {error}") from error
+    if least is None or greatest is None:
+        return
+    if isinstance(least, date) != isinstance(greatest, date):
+        raise ValueError(f"range: {column}: {low!r} and {high!r} are of two kinds, and no column holds both")
+    try:
+        reverse = bool(least > greatest)  # type: ignore[operator]
+    except TypeError:
+        return
+    if reverse:
+        raise ValueError(
+            f"range: {column}: {low} lies above {high}; write [least, greatest]: no value lies between the two ends"
+        )
 
 
 def _regex(value: object, s: Setting) -> list[Check]:

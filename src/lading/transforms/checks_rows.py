@@ -116,7 +116,10 @@ class Matches(RowCheck):
         try:
             self.count(pa.array([""]))
         except pa.ArrowInvalid as error:
-            raise ValueError(f"regex: the pattern {pattern!r} of {column!r} is not valid RE2") from error
+            reason = str(error).partition(": ")[2] or "it does not compile"
+            raise ValueError(
+                f"regex: {column}: the pattern {pattern!r} is not valid RE2: {reason}"
+            ) from error
 
     def prepare(self, type_: pa.DataType) -> None:
         if not is_text(type_):

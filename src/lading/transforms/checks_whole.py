@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +18,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -34,6 +33,7 @@ from lading.transforms.columns import is_number, literal, plain, position, value
 from lading.transforms.spill import Spill, check_storable, storable
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+Count = Annotated[StrictInt, Field(ge=0)]
 Number = StrictInt | StrictFloat
 Ends = tuple[Number | None, Number | None]
 
@@ -59,15 +59,15 @@ def spoken(ends: Ends) -> str:
 class RowCountOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    min: NonNegativeInt = Field(default=0, description="the fewest rows")
-    max: NonNegativeInt | None = Field(default=None, description="the most rows; any number, if absent")
+    min: Count = Field(default=0, description="the fewest rows")
+    max: Count | None = Field(default=None, description="the most rows; any number, if absent")
 
     @model_validator(mode="after")
     def _says_something(self) -> RowCountOptions:
         if not self.min and self.max is None:
-            raise ValueError("row_count needs min or max")
+            raise ValueError("needs min or max")
         if self.max is not None and self.max < self.min:
-            raise ValueError("row_count: max is less than min")
+            raise ValueError("max is less than min")
         return self
 
 
@@ -107,7 +107,10 @@ class FreshnessOptions(BaseModel):
     @field_validator("max_age", mode="before")
     @classmethod
     def _parsed(cls, value: object) -> timedelta:
-        return duration(value)
+        age = duration(value)
+        if not age:
+            raise ValueError("must be longer than 0s, which no row is as young as")
+        return age
 
 
 class Freshness:
@@ -170,10 +173,17 @@ class DistributionOptions(BaseModel):
     def _says_something(self) -> DistributionOptions:
         ends = [*self.expect.values(), *(e for e in (self.others, self.nulls, self.mean, self.distinct) if e)]
         if not ends:
-            raise ValueError("distribution needs one of expect, others, nulls, mean, distinct")
+            raise ValueError("needs one of expect, others, nulls, mean, distinct")
         for low, high in ends:
             if low is not None and high is not None and low > high:
-                raise ValueError(f"distribution: {low} is more than {high}")
+                raise ValueError(f"{low} is more than {high}; write [least, greatest]")
+        for low, high in (*self.expect.values(), *(e for e in (self.others, self.nulls) if e)):
+            if (low is not None and low > 1) or (high is not None and high < 0):
+                raise ValueError(
+                    f"a share lies between 0 and 1, and {spoken((low, high))} holds none; 5 % is 0.05"
+                )
+        if self.distinct and self.distinct[1] is not None and self.distinct[1] < 0:
+            raise ValueError("distinct counts values, of which there are never less than 0")
         return self
 
 

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, StrictStr, TypeAdapter
+from pydantic import BaseModel, ValidationError
 
+from lading.documents import explained, nearest
 from lading.errors import InvalidProject
 from lading.ports import LOGICAL, NATIVE
 
 Side = Literal["exact", "low", "high"]
 Model = TypeVar("Model", bound=BaseModel)
-Names = TypeAdapter(list[StrictStr])
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)``, or nothing where no known name is near."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def declared(model: type[Model], value: object, what: str) -> Model:
@@ -31,17 +24,22 @@ def declared(model: type[Model], value: object, what: str) -> Model:
         raise ValueError(f"{what} takes a mapping of {', '.join(model.model_fields)}")
     for key in value:
         if key not in model.model_fields:
-            raise ValueError(f"{what} has no setting {str(key)!r}{nearest(str(key), model.model_fields)}")
-    return model.model_validate(value)
+            raise ValueError(f'{what} has no setting "{key}"{nearest(key, model.model_fields)}')
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise ValueError(explained(model, value, error, what)) from None
 
 
 def column_names(value: object, what: str) -> tuple[str, ...]:
     """A list of different column names, at least one. Raises ValueError."""
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{what} takes a list of columns, such as [a, b]")
-    names = Names.validate_python(list(value))
+    names = list(value)
     if not names:
         raise ValueError(f"{what} names no column")
+    if odd := [name for name in names if not isinstance(name, str)]:
+        raise ValueError(f"{what} takes columns by their names, and {odd[0]!r} is no text")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"{what} names {', '.join(repeated)} more than once")
@@ -53,7 +51,7 @@ def position(schema: pa.Schema, column: str, what: str) -> int:
     index = int(schema.get_field_index(column))
     if index < 0:
         raise InvalidProject(
-            f"{what}: there is no column {column!r}{nearest(column, schema.names)}",
+            f'{what}: there is no column "{column}"{nearest(column, schema.names)}',
             hint=f"The columns are {', '.join(schema.names)}.",
         )
     return index
@@ -131,12 +129,17 @@ def _number(value: int | float | Decimal, type_: pa.DataType, side: Side) -> pa.
         raise ValueError(f"{value} lies outside of what a column of type {type_} can hold") from error
 
 
-def _moment(value: object, type_: pa.DataType) -> pa.Scalar:
+def moment(text: str) -> date | datetime:
+    """A date or a time in ISO 8601. Raises ValueError."""
     try:
-        if isinstance(value, str):
-            value = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        return date.fromisoformat(text) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{value!r} is neither a date nor a time in ISO 8601") from error
+        raise ValueError(f"{text!r} is neither a date nor a time in ISO 8601") from error
+
+
+def _moment(value: object, type_: pa.DataType) -> pa.Scalar:
+    if isinstance(value, str):
+        value = moment(value)
     if pa.types.is_date(type_):
         if not isinstance(value, date) or isinstance(value, datetime):
             raise ValueError(f"a column of type {type_} takes a date, not {value!r}")

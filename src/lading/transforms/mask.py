@@ -39,11 +39,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lading.documents import nearest
 from lading.errors import InvalidProject
 from lading.ports import PolicyAction
 from lading.transforms.addresses import truncate_last_octet
 from lading.transforms.canonical import canonical, check_canonical, holds_uuid
-from lading.transforms.columns import is_text, literal, nearest, plain, position, value_type, without_origin
+from lading.transforms.columns import is_text, literal, plain, position, value_type, without_origin
 
 Key = Callable[[], bytes]
 
@@ -76,8 +77,8 @@ class Mask:
             else:
                 near = nearest(action, ACTIONS) if isinstance(action, str) else ""
                 raise ValueError(
-                    f"mask: {column}: there is no action {action!r}{near}; there are {', '.join(ACTIONS)}, null and "
-                    "{constant: value}"
+                    f'mask: {column}: there is no action "{action}"'
+                    + (near or f"; there are {', '.join(ACTIONS)} and {{constant: value}}")
                 )
         return cls(actions, constants)
 
