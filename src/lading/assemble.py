@@ -13,6 +13,8 @@ from pydantic import BaseModel
 
 from lading.documents import Document, Loc, validate
 from lading.errors import InvalidProject, Problem
+from lading.export.layout import segment
+from lading.journal.log import Journal
 from lading.ports import Format, Keys, Source, Store, Transform
 from lading.settings import ProjectSettings
 
@@ -175,6 +177,14 @@ class Workshop:
             else:
                 self._sources[name] = make(options)
         return self._sources[name]
+
+    def journal(self) -> Journal:
+        """The journal of this project in this environment: others may share its store, and are not seen."""
+        from lading.stores.within import Within
+
+        settings = self._files.settings
+        folder = f"{segment(settings.name)}/{segment(settings.environment)}/"
+        return Journal(Within(self.store(settings.journal), folder), settings.lease.total_seconds())
 
     def keys(self) -> Keys:
         if self._keys is None:

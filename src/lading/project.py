@@ -233,8 +233,7 @@ class Project:
         )
 
     def journal(self) -> Journal:
-        settings = self.files.settings
-        return Journal(self._workshop.store(settings.journal), settings.lease.total_seconds())
+        return self._workshop.journal()
 
     def export(self, name: str) -> Export:
         if name not in self.exports:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.errors import IntegrityError, ObjectNotFound, StoreDenied, StoreUnavailable
 from lading.export.interval import parse_instant
 from lading.export.layout import FileType, Layout, Names
 from lading.manifest import canonical, marker, sha256, sums
@@ -202,18 +202,27 @@ class DropChannel:
             "manifest": manifest_name,
             "objects": objects,
             "marker": [layout.success(), canonical(success).decode()],
-            "pointer": self._pointer_to(names, manifest, manifest_name, sha256(data))
+            "pointer": self._pointer_to(names, destination, manifest, manifest_name, sha256(data))
             if self._pointer
             else None,
         }
 
     def _pointer_to(
-        self, names: Names, manifest: Mapping[str, Any], manifest_name: str, manifest_sha256: str
+        self,
+        names: Names,
+        destination: Destination,
+        manifest: Mapping[str, Any],
+        manifest_name: str,
+        manifest_sha256: str,
     ) -> dict[str, Any]:
+        """Raises StoreDenied where the pointer is another project's or environment's, before anything is sealed."""
         name = self._layout.pointer(names, self._export)
+        owner = [names.dataset, names.env] if self._layout.shares_pointer else None
+        _refuse_foreign(destination.store, name, owner)
         relative = posixpath.relpath(self._layout.folder(names) + manifest_name, posixpath.dirname(name))
         return {
             "name": name,
+            "owner": owner,
             "content": {
                 "export": self._export,
                 "tenant": names.tenant,
@@ -250,7 +259,7 @@ class DropChannel:
             if withdrawn():
                 break
             if resolved["pointer"] is not None:
-                _move_forward(destination.store, resolved["pointer"]["name"], resolved["pointer"]["content"])
+                _move_forward(destination.store, **resolved["pointer"])
         else:
             return self._manifest_url(commit)
         self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
@@ -311,12 +320,34 @@ def _empty(store: Store, folder: str) -> int:
     return len(names)
 
 
-def _move_forward(store: Store, name: str, content: Mapping[str, Any]) -> None:
+def _refuse_foreign(store: Store, name: str, owner: Sequence[str] | None) -> None:
+    """``owner``: project and environment, where the pointer's name does not hold them."""
+    if owner is None:
+        return
+    url = f"{store.url.rstrip('/')}/{name}"
+    try:
+        pointed = posixpath.join(posixpath.dirname(name), json.loads(store.get(name))["manifest"])
+        manifest = json.loads(store.get(posixpath.normpath(pointed)))
+        found = [manifest["project"], manifest["environment"]]
+    except ObjectNotFound:
+        return  # there is no pointer yet, or what it named is lost: the next delivery sets it right
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{url}, or the manifest that it names, is damaged.") from error
+    if found != list(owner):
+        raise StoreDenied(
+            f"{url} belongs to project {found[0]}, environment {found[1]}: "
+            f"{owner[0]}, {owner[1]} would take its readers away.",
+            hint="Give each environment a store of its own, or a layout whose paths hold {env} and {dataset}.",
+        )
+
+
+def _move_forward(store: Store, name: str, owner: Sequence[str] | None, content: Mapping[str, Any]) -> None:
     """Puts the pointer where it says less than ``content``; leaves one alone that is as far or further."""
     if not isinstance(store, Swapper):
         raise StoreDenied(f"{store.url} cannot swap an object, which the pointer {name} needs.")
     data = canonical(content)
     while True:
+        _refuse_foreign(store, name, owner)
         try:
             current: bytes | None = store.get(name)
         except ObjectNotFound:

@@ -264,6 +264,11 @@ class Layout:
             path = "{env}/{dataset}/{entity}"
         return f"{_fill(path, names.variables())}/{segment(export)}/latest.json"
 
+    @property
+    def shares_pointer(self) -> bool:
+        """Whether exports of equal names in two projects or environments have the same pointer at one store."""
+        return self.preset == "svc002"
+
 
 # --- what an export may ask for ------------------------------------------------------------------------------------
 
