@@ -306,6 +306,7 @@ def test_google_and_azure_get_their_key_with_every_write_and_no_read(
         (400, "KMS.DisabledException", StoreDenied),
         (404, "NoSuchKey", ObjectNotFound),
         (404, "NoSuchBucket", StoreDenied),
+        (404, "kms:KeyNotFound", StoreDenied),
         (501, "NotImplemented", StoreDenied),
         (301, "PermanentRedirect", StoreDenied),
     ],

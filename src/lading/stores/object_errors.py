@@ -72,6 +72,10 @@ def translate(error: Exception, doing: str) -> LadingError:
         return StoreFull(f"{doing}: {said}")
     if code in PASSING or status in PASSING_STATUS or status > 507:
         return StoreUnavailable(f"{doing}: {said}")
+    if isinstance(error, FileNotFoundError) and _about_keys(code):
+        return StoreDenied(
+            f"{doing}: {said}", hint=_advice(code)
+        )  # MinIO: 404 for a key that it does not have
     if isinstance(error, FileNotFoundError):
         return ObjectNotFound(f"{doing}: there is no such object")
     kind = type(error).__name__
@@ -107,9 +111,13 @@ def _unanswered(kind: str, whole: str, doing: str) -> LadingError:
 def _advice(code: str) -> str:
     if code in ("ExpiredToken", "TokenRefreshRequired"):
         return "The credentials have expired; a role or the provider's own chain renews them."
-    if code.startswith("KMS.") or "kms" in code.lower():
+    if _about_keys(code):
         return "Check the encryption key and the permission to use it."
     return "Check the credentials and what they are allowed to do."
+
+
+def _about_keys(code: str) -> bool:
+    return "kms" in code.lower() or "encryption" in code.lower()
 
 
 def _element(text: str, name: str) -> str:
