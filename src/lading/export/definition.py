@@ -235,7 +235,9 @@ class Export(Section):
     window: Window | None = None
     merge_key: Columns | None = None
     immutable_rows: bool = Field(
-        default=False, description="Rows of an interval never change: parts may be reused."
+        default=False,
+        description="append, a table, transaction clock: rows of an interval never change nor go once it has ended, so "
+        "after a failure its finished parts are used again.",
     )
     deletes: Literal["none"] | Deletes = "none"
     schedule: ScheduleSection | None = None
@@ -250,13 +252,13 @@ class Export(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        found = [*_unavailable(self), *_mode_findings(self)]
+        found = [*_unavailable(self), *_mode_findings(self), *_immutable_findings(self)]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
-        if self.destination in self.copies:
-            found.append((("copies",), "copies must not name the destination again"))
         if (size := _file_size_finding(self.format.get("max_file_size"))) is not None:
             found.append((("format", "max_file_size"), f"format.max_file_size {size}"))
+        if self.destination in self.copies:
+            found.append((("copies",), "copies must not name the destination again"))
         if found:
             raise Findings(found)
         return self
@@ -270,21 +272,19 @@ class Export(Section):
         return int(self.contract.partition("@")[2])
 
     @property
-    def incremental(self) -> bool:
-    @property
     def max_file_size(self) -> int | None:
         """Bytes after which a data file ends; None: there is no limit."""
         size = self.format.get("max_file_size")
         return None if size is None else parse_size(size)
 
+    @property
+    def incremental(self) -> bool:
         return self.mode in ("incremental", "continuous")
 
     def paths(self) -> Layout:
         return self.layout.layout(tenanted=self.tenants is not None)
 
 
-def _unavailable(export: Export) -> list[tuple[Loc, str]]:
-    """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
 def _file_size_finding(value: object) -> str | None:
     """What is wrong with a `max_file_size`; None where nothing is."""
     if value is None:
@@ -302,6 +302,8 @@ def _file_size_finding(value: object) -> str | None:
     )
 
 
+def _unavailable(export: Export) -> list[tuple[Loc, str]]:
+    """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
     found: list[tuple[Loc, str]] = []
     if export.channel != "drop":
         found.append(
@@ -310,10 +312,6 @@ def _file_size_finding(value: object) -> str | None:
     if export.encryption is not None:
         found.append(
             (("encryption",), "encryption is not available in this version: files would go out in the clear")
-        )
-    if export.immutable_rows:
-        found.append(
-            (("immutable_rows",), "reuse of parts (immutable_rows) is not available in this version")
         )
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
@@ -363,6 +361,30 @@ def _mode_findings(export: Export) -> list[tuple[Loc, str]]:
     if mode != "full_refresh" and export.keep is not None:
         wrong("keep belongs to full_refresh: an expired interval would be missing for good", "keep")
     return found
+
+
+def _immutable_findings(export: Export) -> list[tuple[Loc, str]]:
+    """Why parts could not be used again in another snapshot, or would never be."""
+    if not export.immutable_rows:
+        return []
+    window = export.window
+    reasons = {
+        "belongs to append: in the other modes rows that were delivered may change": export.mode != "append",
+        "needs the transaction clock: on the event clock rows may still arrive after an interval was read": (
+            window is not None and window.clock != "transaction"
+        ),
+        "belongs to a table, whose key proves the order of its rows: a query has none": (
+            export.source.query is not None
+        ),
+        "belongs to a table: files that did not change are used again as it is": export.source.files is not None,
+        "cannot be had together with tenants or layout.partition_by: their files span the parts": (
+            export.tenants is not None or bool(export.layout.partition_by)
+        ),
+        "cannot be had together with the check ordered: all rows are one part then": any(
+            "ordered" in check for check in export.checks
+        ),
+    }
+    return [(("immutable_rows",), f"immutable_rows {reason}") for reason, holds in reasons.items() if holds]
 
 
 def definition_hash(export: Export, contract_sha256: str, sql: str | None = None) -> str:

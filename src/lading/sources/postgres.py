@@ -3,6 +3,9 @@
 A reading holds two connections of its own beside those that read. The first locks what is read against DROP, TRUNCATE
 and rewrites (ACCESS SHARE, as any SELECT does), *before* the second takes the snapshot: those commands are not bound by
 snapshots, and a table truncated in between would read as empty. The second exports its snapshot to the readers.
+
+Every connection works in one read-only transaction that sets what it needs by SET LOCAL, so that nothing depends on the
+server's, the database's or the role's defaults, nor on a pooler that drops startup options and shares sessions.
 ``row_security = off`` makes a policy that would hide rows an error.
 
 How types arrive is written in `lading.sources.postgres_types`.
@@ -18,10 +21,11 @@ from typing import Any
 
 import psycopg
 import pyarrow as pa
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, SourceUnavailable
 from lading.ports import Bound, Dataset, Query, Types
 from lading.sources import postgres_catalog as catalog
 from lading.sources import postgres_sql as sql
@@ -30,8 +34,8 @@ from lading.sources.postgres_errors import failed_statement, refused_connection
 from lading.sources.postgres_reading import PostgresReading
 from lading.sources.postgres_types import carry, field
 
-# Sessions read exact, comparable text whatever the server, the database or the role prefer.
-_SESSION = {
+# Transactions read exact, comparable text whatever the server, the database or the role prefer.
+_SETTINGS = {
     "row_security": "off",
     "TimeZone": "UTC",
     "DateStyle": "ISO,YMD",
@@ -39,9 +43,9 @@ _SESSION = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "standard_conforming_strings": "on",
-    "default_transaction_read_only": "on",
     "idle_in_transaction_session_timeout": "0",
 }
+_NEWER = {"transaction_timeout": (170000, "0")}
 
 
 class PostgresOptions(BaseModel):
@@ -76,6 +80,11 @@ class PostgresSource:
         """Raises InvalidProject when the URL is none."""
         self._options = options
         self._parameters = _parameters(options)
+        self._settings = {
+            **_SETTINGS,
+            "statement_timeout": f"{round(options.statement_timeout * 1000)}",
+            "lock_timeout": f"{max(1, round(options.lock_timeout * 1000))}",
+        }
         self._lock = threading.Lock()
         self._own: dict[object, list[int]] = {}  # what we run ourselves holds no bound back
         self._readings: set[PostgresReading] = set()
@@ -113,12 +122,16 @@ class PostgresSource:
 
     @contextmanager
     def open(self, query: Query) -> Iterator[PostgresReading]:
-        with self._session(query.dataset) as holder, self._session(query.dataset) as control:
+        with (
+            self._session(query.dataset) as holder,
+            closing(self._connect("repeatable read")) as control,
+        ):
             with _translated(query.dataset):
+                own = [_pid(holder), _pid(control)]
                 reading = self._read(query, holder, control)
             with self._lock:
                 self._readings.add(reading)
-                self._own[reading] = [holder.info.backend_pid, control.info.backend_pid]
+                self._own[reading] = own
             try:
                 yield reading
             finally:
@@ -133,12 +146,14 @@ class PostgresSource:
         return f"PostgreSQL {version}, database {database}, role {user}{standby}"
 
     def _read(self, query: Query, holder: Connection, control: Connection) -> PostgresReading:
-        holder.execute("begin isolation level read committed read only")
         target = catalog.describe(holder, query.dataset).target
-        holder.execute(f"explain select 1 from {target.text} as q", prepare=True)  # locks all that it reads
+        holder.execute(f"explain select 1 from {target.text} as q", binary=True)  # locks all that it reads
         described = catalog.describe(holder, query.dataset)
         unique = catalog.unique_keys(holder, described)
-        control.execute("begin isolation level repeatable read read only")
+        # The snapshot is taken here. ATTACH PARTITION does not wait for the lock on the table.
+        unlocked = control.execute(sql.UNLOCKED, {"oid": described.oid, "holder": _pid(holder)}).fetchone()
+        if unlocked:
+            raise SourceUnavailable(f"{described.what} got a partition {unlocked[0]} while it was opened.")
         pinned = {"host": control.info.host, "port": control.info.port}
         conninfo = make_conninfo(**{**self._parameters, **(pinned if self._many_hosts else {})})
         return PostgresReading(
@@ -147,6 +162,8 @@ class PostgresSource:
             control,
             self._connect,
             conninfo,
+            holder=holder,
+            begin=self._begin(control),
             unique=unique,
             part_bytes=self._options.part_size,
         )
@@ -161,16 +178,35 @@ class PostgresSource:
         with closing(self._connect()) as connection, _translated(dataset):
             yield connection
 
-    def _connect(self) -> Connection:
+    def _connect(self, isolation: str = "read committed") -> Connection:
+        """A connection in a transaction of its own, which ends with it. Without prepared statements: a pooler's next
+        client would meet them."""
+        conninfo = make_conninfo(**self._parameters)
         try:
-            return psycopg.connect(make_conninfo(**self._parameters), autocommit=True)
+            connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             secrets = [str(self._parameters.get(name) or "") for name in ("password", "sslpassword")]
-            raise refused_connection(error, secrets) from None
+            starting = lambda: pq.PGconn.ping(conninfo.encode()) == pq.Ping.REJECT  # noqa: E731
+            raise refused_connection(error, secrets, starting) from None
+        try:
+            begin = f"begin isolation level {isolation} read only"
+            connection.execute(f"{begin}; {self._begin(connection)}")
+        except psycopg.Error as error:
+            connection.close()
+            raise failed_statement(error, "PostgreSQL") from None
+        return connection
+
+    def _begin(self, connection: Connection) -> str:
+        """What each transaction begins with."""
+        newer = {
+            name: value for name, (since, value) in _NEWER.items() if connection.info.server_version >= since
+        }
+        settings = {**self._settings, **newer}
+        return "; ".join(f"set local {name} = {sql.literal(value)}" for name, value in settings.items())
 
 
 def _parameters(options: PostgresOptions) -> dict[str, Any]:
-    """libpq's parameters, with the session's settings; those of the URL come first, so that ours rule."""
+    """libpq's parameters."""
     url = options.url.get_secret_value()
     _check_authority(url)
     try:
@@ -184,18 +220,11 @@ def _parameters(options: PostgresOptions) -> dict[str, Any]:
         raise _misread('an "@" would be part of the host')
     if not all(port.isdigit() for port in str(given.get("port") or "0").split(",") if port):
         raise _misread("the port is no number")
-    session = {
-        **_SESSION,
-        "statement_timeout": f"{round(options.statement_timeout * 1000)}",
-        "lock_timeout": f"{max(1, round(options.lock_timeout * 1000))}",
-    }
-    settings = " ".join(f"-c {name}={value}" for name, value in session.items())
     return {
         "connect_timeout": options.connect_timeout,
         **given,
         "application_name": options.application_name,
         "client_encoding": "utf8",
-        "options": f"{given.get('options', '')} {settings}".strip(),
     }
 
 
@@ -228,6 +257,11 @@ def _translated(dataset: Dataset | None) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise failed_statement(error, what) from None
+
+
+def _pid(connection: Connection) -> int:
+    """Of the backend. What libpq was told at the start is a pooler's own number."""
+    return int(_one(connection, "select pg_backend_pid()")[0])
 
 
 def _one(connection: Connection, statement: str, *values: object) -> tuple[Any, ...]:

@@ -66,7 +66,8 @@ def unique_keys(connection: Connection, described: Described) -> frozenset[froze
 
 def _relation(connection: Connection, table: str) -> Described:
     try:
-        row = connection.execute(sql.RELATION, (table,)).fetchone()
+        with connection.transaction():  # a savepoint: what follows needs the transaction
+            row = connection.execute(sql.RELATION, (table,)).fetchone()
     except (psycopg.errors.InvalidName, psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported):
         row = None
     if row is None:
@@ -86,8 +87,8 @@ def _relation(connection: Connection, table: str) -> Described:
 
 def _query(connection: Connection, text: str) -> Described:
     target = sql.Target.query(text)
-    # Prepared, so that the server itself refuses a second statement.
-    cursor = connection.execute(f"select * from {target.text} as q limit 0", prepare=True)
+    # Binary goes by the extended protocol, in which the server itself refuses a second statement.
+    cursor = connection.execute(f"select * from {target.text} as q limit 0", binary=True)
     result = cursor.pgresult
     assert result is not None
     names = [column.name for column in cursor.description or ()]

@@ -45,11 +45,11 @@ class Lane:
         self._duckdb.execute(f"load {literal(str(_extension()))}")
         self._duckdb.execute(f"attach {literal(conninfo)} as source (type postgres, read_only)")
 
-    def begin(self, snapshot: str) -> None:
-        """Starts a transaction in an exported snapshot."""
+    def begin(self, snapshot: str, settings: str) -> None:
+        """Starts a transaction in an exported snapshot, with statements that set how it reads."""
         self._open = True
         self._duckdb.execute("begin")
-        command = f"set transaction snapshot {literal(snapshot)}"
+        command = f"set transaction snapshot {literal(snapshot)}; {settings}"
         self._duckdb.execute(f"call postgres_execute('source', {literal(command)})")
         row = self._duckdb.execute(
             "select * from postgres_query('source', 'select pg_backend_pid()')"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import groupby
 from operator import itemgetter
 
@@ -32,20 +32,31 @@ _KNOWN = re.compile(
     r" out of range(?=: |$)|numeric field overflow$|invalid value(?= $)|value(?= $)"
     r"|null value cannot be assigned to a field of a composite type$|array value must start with"
 )
+# "ERROR:  …" in the server's language (libpq: severity, colon, two spaces), as it stands in a message around it.
+_SPOKEN = re.compile(r": ([^\s:][^:\n]{0,39}):  ([^\n]*)")
 _PIECE = 4  # characters of a secret that are never shown in a row
 _TAIL = re.compile(rf" is out of range for type {_TYPES}$")
 
 
-def refused_connection(error: psycopg.Error, secrets: Collection[str] = ()) -> LadingError:
-    """Why no connection came about, without ``secrets``. Only the server says FATAL; all else is the way to it."""
+def refused_connection(
+    error: psycopg.Error, secrets: Collection[str] = (), starting: Callable[[], bool] = lambda: False
+) -> LadingError:
+    """Why no connection came about, without ``secrets``. Only the server tells a severity; all else is the way to it.
+
+    No SQLSTATE comes with a refused connection; ``starting`` asks a server of any language whether it starts or stops.
+    """
     text = str(error)
-    if "FATAL" in text and not _PASSING.search(text):
-        reason = text.rpartition("FATAL:")[2].strip().splitlines()[0]
+    spoken = _SPOKEN.findall(text)
+    if spoken and not _PASSING.search(text) and not starting():
+        reason = spoken[-1][1]
+        pooled = "startup parameter" in reason
         return SourceDenied(
             f"PostgreSQL refuses the connection: {redacted(reason, secrets)}.",
-            hint="Check user, password, database and pg_hba.conf.",
+            hint="A pooler takes no options: leave them out of the URL, or connect to PostgreSQL itself."
+            if pooled
+            else "Check user, password, database and pg_hba.conf.",
         )
-    if "no password supplied" in text or ("authentication" in text and "FATAL" not in text):
+    if "no password supplied" in text or ("authentication" in text and not spoken):
         return SourceDenied("PostgreSQL asks for a password that the connection's URL does not hold.")
     way = text.rpartition("failed:")[2].strip().splitlines()
     said = redacted(way[0], secrets) if way else "no answer"
@@ -77,7 +88,7 @@ def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> 
     if rows:
         said = without_values(said, state)
     if state == "42501" or state.startswith("28"):
-        if "row-level security" in said:
+        if error.diag.source_file == "rls.c":  # in any language
             return SourceDenied(
                 f"{what}: {said}.",
                 hint="A policy would hide rows from this role. Read as a role with BYPASSRLS, or as the owner.",
@@ -87,6 +98,11 @@ def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> 
         return SchemaMismatch(f"{what}: {said}.")
     if state == "55P03":
         return SourceUnavailable(f"{what} is locked: another session is changing it, or waits to.")
+    if "statement pooling" in said:
+        return SourceDenied(
+            f"{what}: the pooler has no transactions ({said}).",
+            hint="Read through session or transaction pooling, or from PostgreSQL itself.",
+        )
     if state == "57014":
         return SourceUnavailable(f"{what}: a statement was cancelled, or took longer than its timeout.")
     if not state or state.startswith(("08", "57", "53", "58", "40", "25", "72")):
@@ -99,6 +115,12 @@ def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> 
 def is_passing(text: str) -> bool:
     """Does a message that came without an SQLSTATE speak of a lost or cancelled session?"""
     return bool(_GONE.search(text))
+
+
+def in_another_language(text: str) -> bool:
+    """Does a message that came without an SQLSTATE repeat what a server said, and not in English?"""
+    spoken = _SPOKEN.search(text)
+    return spoken is not None and spoken.group(1) not in ("ERROR", "FATAL", "PANIC")
 
 
 def server_said(text: str) -> str:

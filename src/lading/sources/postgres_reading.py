@@ -17,7 +17,7 @@ from lading.ports import Part, Query, Survey
 from lading.sources import postgres_sql as sql
 from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
-from lading.sources.postgres_errors import failed_statement, is_passing, server_said
+from lading.sources.postgres_errors import failed_statement, in_another_language, is_passing, server_said
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
@@ -61,7 +61,8 @@ class Refusal:
 class PostgresReading:
     """Reads ``query`` of what was ``described``, in the snapshot that ``control``'s transaction exported.
 
-    ``connect`` gives a new connection; ``conninfo`` is libpq's connection string for DuckDB.
+    ``connect`` gives a new connection; ``conninfo`` is libpq's connection string for DuckDB, whose transactions start
+    with ``begin``. ``holder`` keeps the locks.
     """
 
     replayable = False
@@ -71,14 +72,17 @@ class PostgresReading:
         query: Query,
         described: Described,
         control: Connection,
-        connect: Callable[[], Connection],
+        connect: Callable[..., Connection],
         conninfo: str,
         *,
+        holder: Connection,
+        begin: str,
         unique: frozenset[frozenset[str]],
         part_bytes: int,
     ) -> None:
         self._query, self._described = query, described
         self._control, self._connect, self._conninfo = control, connect, conninfo
+        self._holder, self._begin = holder, begin
         self._lock = threading.Lock()
         self._idle: list[Lane] = []
         self._lanes: set[Lane] = set()
@@ -157,7 +161,7 @@ class PostgresReading:
     def _look(self, part_bytes: int) -> tuple[Survey, list[Cut]]:
         """Estimates, and parts: pages of each heap, or all in one."""
         plan = self._control.execute(
-            f"explain (format json) {self._statement(Cut(self._described.target))}", prepare=True
+            f"explain (format json) {self._statement(Cut(self._described.target))}", binary=True
         ).fetchone()
         assert plan is not None
         rows, width = int(plan[0][0]["Plan"]["Plan Rows"]), int(plan[0][0]["Plan"]["Plan Width"])
@@ -213,7 +217,7 @@ class PostgresReading:
         cut = self._cuts[part.index]
         lane, done = self._take(), False
         try:
-            lane.begin(self._snapshot)
+            lane.begin(self._snapshot, self._begin)
             for statement in self._statements(cut):
                 rows = size = 0
                 for batch in lane.read(statement, self._rows):
@@ -222,11 +226,20 @@ class PostgresReading:
                 if rows:
                     self._slice_rows = (self._slice_rows + max(1, BATCH_BYTES * rows // max(size, 1))) // 2
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
+            self._confirm_locks()
             done = True
         except FAILURES as error:
             raise self._explain(str(error), lane.pid, cut) from None
         finally:
             self._give_back(lane, done)
+
+    def _confirm_locks(self) -> None:
+        """Raises SourceUnavailable where the locks have gone: what was truncated since then has read as empty."""
+        try:
+            self._holder.execute("select 1")
+        except psycopg.Error:
+            what = self._described.what
+            raise SourceUnavailable(f"PostgreSQL ended the session that kept {what} from changing.") from None
 
     def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
         guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.guarded]
@@ -302,7 +315,7 @@ class PostgresReading:
         conditions = [f"({refusal.condition})" for refusal in self._refusals]
         try:
             statement = sql.count(cut.target, conditions, [*cut.where, *self._where])
-            row = self._control.execute(statement, prepare=True).fetchone()
+            row = self._control.execute(statement, binary=True).fetchone()
         except psycopg.Error as error:
             return failed_statement(error, self._described.what, rows=True)
         assert row is not None
@@ -319,7 +332,7 @@ class PostgresReading:
                 alive = connection.execute("select 1 from pg_stat_activity where pid = %s", (pid,)).fetchone()
                 if pid and alive is None:
                     return SourceUnavailable(f"PostgreSQL ended the session that read {what}.")
-                connection.execute(f"explain {self._statement(cut)}", prepare=True)
+                connection.execute(f"explain {self._statement(cut)}", binary=True)
         except psycopg.Error as error:
             return failed_statement(error, what)
         except LadingError as error:
@@ -330,7 +343,24 @@ class PostgresReading:
             found = self._count_refused(cut)
             if found:
                 return found if isinstance(found, LadingError) else self._refuse(cut)
+        if in_another_language(said):
+            return self._ask_again(cut)
         return DataRefused(f"{what} could not be read: {server_said(said)}.")
+
+    def _ask_again(self, cut: Cut) -> LadingError:
+        """What a server that does not speak English meant: only to a driver of our own does it tell an SQLSTATE."""
+        what = self._described.what
+        try:
+            with self._connect("repeatable read") as connection, connection.cursor() as cursor:
+                cursor.execute(f"set transaction snapshot {sql.literal(self._snapshot)}")
+                with cursor.copy(f"copy ({self._statement(cut)}) to stdout (format binary)") as rows:
+                    for _ in rows:
+                        pass
+        except psycopg.Error as error:
+            return failed_statement(error, what, rows=True)
+        except LadingError as error:
+            return error
+        return SourceUnavailable(f"PostgreSQL interrupted the reading of {what}.")
 
     # --- lanes ------------------------------------------------------------------------------------------------------
 

@@ -61,18 +61,34 @@ where i.indrelid = %s and i.indisunique and i.indisvalid and i.indislive and i.i
 group by i.indexrelid
 """
 
+# A table and the partitions that it has in the snapshot: pg_partition_tree knows them as they are now.
+_TREE = """
+with recursive tree as (
+  select %(oid)s::oid as relid
+  union all
+  select i.inhrelid from tree t
+  join pg_class c on c.oid = t.relid and c.relkind = 'p'
+  join pg_inherits i on i.inhparent = t.relid and not i.inhdetachpending
+)
+"""
+
 # Leaves of a partitioned table, or the table itself; the fifth column: it can be read, alone and by ctid.
-LEAVES = """
+LEAVES = f"""{_TREE}
 select n.nspname, c.relname, pg_relation_size(c.oid), pg_table_size(c.oid),
        c.relkind = 'r' and coalesce(am.amname, '') = 'heap' and has_table_privilege(c.oid, 'select')
          and (not c.relrowsecurity or c.oid = %(oid)s),
        greatest(c.reltuples, 0)::int8
-from (select relid from pg_partition_tree(%(oid)s) where isleaf
-      union select %(oid)s::regclass where not exists (select from pg_partition_tree(%(oid)s))) l
-join pg_class c on c.oid = l.relid
+from tree l
+join pg_class c on c.oid = l.relid and c.relkind <> 'p'
 join pg_namespace n on n.oid = c.relnamespace
 left join pg_am am on am.oid = c.relam
 order by c.oid
+"""
+
+# Partitions on which a session has no lock.
+UNLOCKED = f"""{_TREE}
+select relid::regclass::text from tree
+where relid <> 0 and relid not in (select relation from pg_locks where pid = %(holder)s and locktype = 'relation')
 """
 
 # The clock is read first, in a statement of its own: a writer that starts later starts after it.
