@@ -99,6 +99,8 @@ class Query:
     member: Member | None = None
     newest: Newest | None = None
     whole_parts: bool = False  # True: one part only, for what cannot be cut
+    # About how large a batch may be. It changes no row, so it is no part of what a query is.
+    batch_bytes: int = field(default=16 << 20, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

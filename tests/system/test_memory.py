@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,19 +12,19 @@ import pytest
 pytestmark = pytest.mark.slow
 
 BUFFER = 64  # MB
-TRIES = 4
 ROWS = 300_000  # of about 260 bytes: more than the buffer takes
 
-# The process's own peak, in bytes (VmHWM, proc(5)): once all that a run needs is imported, and after the run.
-MEASURE = """
-import re, sys, lading, lading.project, lading.sources.postgres_duckdb, lading.channels.drop, lading.formats.parquet
-from pathlib import Path
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-before = peak()
-results = lading.Project.load(sys.argv[1]).run(sys.argv[2])
-assert {r.status for r in results} == {"succeeded"}, results
-print(before, peak(), sum(r.rows for r in results), file=sys.stderr)
+# What a process holds at most, in bytes (VmHWM, proc(5)): of the command line, and of one that has but imported it all.
+RUN = """
+import re, sys
+from lading.cli import main
+code = main(sys.argv[1:])
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
+sys.exit(code)
+"""
+IMPORT = """
+import re, sys, lading.project, lading.sources.postgres_duckdb, lading.channels.drop, lading.formats.parquet
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
 """
 
 
@@ -45,21 +45,12 @@ def database(postgres: Any) -> str:
     return url
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Of one process: bytes once everything was imported, and bytes at most."""
-
-    imported: int
-    peak: int
-    rows: int
-
-
 @pytest.fixture
-def measure(database: str, new_place: Any) -> Callable[[str], Measured]:
-    """Runs an export of a new project in a process of its own."""
+def peak(database: str, new_place: Any) -> Callable[[str], int]:
+    """Bytes that `lading run` of an export holds at most, in a new project."""
     count = itertools.count()
 
-    def run(export: str) -> Measured:
+    def run(export: str) -> int:
         place = new_place(database, f"project{next(count)}")
         # Parts so small that even the small table keeps all readers busy.
         ops = {"type": "postgres", "url": "${DB}", "part_size": 16 << 20}
@@ -68,28 +59,29 @@ def measure(database: str, new_place: Any) -> Callable[[str], Measured]:
         place.contract(table, {"id": "integer", "ten": "string", "thousand": "string", "note": "string"})
         tenants = {} if column == "whole" else {"tenants": {"column": column, "discover": True}}
         place.export(export, table, **tenants)
-        with place.python(MEASURE, str(place.root), export) as child:
-            _, error = child.communicate(timeout=280)
-        assert child.returncode == 0, error
-        return Measured(*map(int, error.split()))
+        output, held = measured(place, RUN, "--project", str(place.root), "run", export, "--json")
+        rows = sum(run["rows"] for run in json.loads(output))
+        assert rows == (ROWS if table == "small" else 10 * ROWS)
+        return held
 
     return run
 
 
+def measured(place: Any, code: str, *arguments: str) -> tuple[str, int]:
+    with place.python(code, *arguments) as child:
+        output, error = child.communicate(timeout=280)
+    assert child.returncode == 0, error
+    return output, int(error.split()[-1]) * 1024
+
+
 @pytest.mark.parametrize("cut", ["whole", "ten"])
-def test_a_table_ten_times_as_large_takes_no_more_memory(measure: Any, cut: str):  # facts: complaint 15
-    # What threads and the allocator do differs by some percent from run to run: a few runs of each are compared, the
-    # greatest of the small table with the least of the large one. Growth that lasts shows all the same.
-    small = max((measure(f"small_{cut}") for _ in range(3)), key=lambda measured: measured.peak)
-    for _ in range(TRIES):
-        large = measure(f"large_{cut}")
-        assert large.rows == 10 * small.rows == 10 * ROWS
-        if large.peak < 1.10 * small.peak:
-            break
-    assert large.peak < 1.10 * small.peak
+def test_a_table_ten_times_as_large_takes_no_more_memory(peak: Any, cut: str):  # facts: complaint 15
+    small, large = peak(f"small_{cut}"), peak(f"large_{cut}")
+    assert large < 1.10 * small
 
 
-def test_a_thousand_tenants_stay_within_the_buffer(measure: Any):  # facts: complaint 15
-    thousand = measure("small_thousand")
-    assert thousand.rows == ROWS
-    assert thousand.peak < thousand.imported + (BUFFER + 200) * 1_000_000
+def test_a_thousand_tenants_stay_within_the_buffer(
+    peak: Any, database: str, new_place: Any
+):  # facts: complaint 15
+    _, imported = measured(new_place(database, "imports"), IMPORT)
+    assert peak("small_thousand") < imported + (BUFFER + 200) * 1_000_000

@@ -108,7 +108,9 @@ class Lanes:
 
     def _feed(self, part: Part, check: Callable[[], None], router: Router | None) -> int:
         job, rows = self.job, 0
-        for batch in ahead(self.reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8):
+        for batch in ahead(
+            self.reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8 // job.workers
+        ):
             check()
             for promise in self.checks:
                 promise.observe(batch)

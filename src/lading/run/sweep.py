@@ -63,6 +63,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         member=member,
         newest=job.newest,
         whole_parts=job.newest is not None or job.in_order,
+        batch_bytes=min(16 << 20, job.buffer_memory // 32),
     )
 
 

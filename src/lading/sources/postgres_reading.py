@@ -21,7 +21,6 @@ from lading.sources.postgres_errors import failed_statement, in_another_language
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
-BATCH_BYTES = 16 * 1024 * 1024
 UNKNOWN_ROWS = 8192  # of a batch where nothing is known of their width
 VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch size
 FIRST_SLICE_BYTES = 4 * 1024 * 1024  # stored values may be compressed, so the first guess is a small one
@@ -80,7 +79,7 @@ class PostgresReading:
         unique: frozenset[frozenset[str]],
         part_bytes: int,
     ) -> None:
-        self._query, self._described = query, described
+        self._query, self._described, self._batch_bytes = query, described, query.batch_bytes
         self._control, self._connect, self._conninfo = control, connect, conninfo
         self._holder, self._begin = holder, begin
         self._lock = threading.Lock()
@@ -201,8 +200,8 @@ class PostgresReading:
         """Batch size by row width; where values live beside the heap (TOAST), the heap is read in small slices."""
         width = max(width, stored // max(rows, 1), 1)
         most = BATCH_ROWS if analysed else UNKNOWN_ROWS
-        self._rows = max(1, min(most, BATCH_BYTES // width))
-        self._wide = stored > 2 * heap + BATCH_BYTES and width * VECTOR_ROWS > BATCH_BYTES
+        self._rows = max(1, min(most, self._batch_bytes // width))
+        self._wide = stored > 2 * heap + self._batch_bytes and width * VECTOR_ROWS > self._batch_bytes
         self._slice_rows = max(1, FIRST_SLICE_BYTES // width)
         self._dense = max(1, rows // max(1, pages))
 
@@ -224,7 +223,9 @@ class PostgresReading:
                     rows, size = rows + batch.num_rows, size + batch.nbytes
                     yield from self._arrive(batch, cut)
                 if rows:
-                    self._slice_rows = (self._slice_rows + max(1, BATCH_BYTES * rows // max(size, 1))) // 2
+                    self._slice_rows = (
+                        self._slice_rows + max(1, self._batch_bytes * rows // max(size, 1))
+                    ) // 2
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
             self._confirm_locks()
             done = True
@@ -284,7 +285,7 @@ class PostgresReading:
             kept = out.filter(batch.column("keep"))
             self._drop(batch)
             out = kept
-        pieces = min(out.num_rows, -(-out.nbytes // BATCH_BYTES))
+        pieces = min(out.num_rows, -(-out.nbytes // self._batch_bytes))
         step = -(-out.num_rows // pieces) if pieces else 1
         for start in range(0, out.num_rows, step):
             yield out.slice(start, step)
