@@ -89,4 +89,12 @@ class SweepDone(Event):
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resting(Event):
+    """A pass of a continuous export has ended, and the next one begins in ``seconds``. ``error``: why it failed."""
+
+    seconds: float
+    error: str | None = None
+
+
 OnEvent = Callable[[Event], object]

@@ -122,6 +122,9 @@ class Standing:
     grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
     start: datetime | None = None  # incremental: where the first run starts
     tick: Interval | None = None  # full_refresh: the interval that begins with the latest tick
+    latest: datetime | None = (
+        None  # full_refresh: the latest tick that is past; `tick` is another where one was asked for
+    )
     upto: datetime | None = None  # incremental: the latest tick at or before the bound, with a schedule
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
@@ -348,10 +351,23 @@ def _refuse_cut(grid: Sequence[Interval], history: History) -> None:
 
 
 def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    """The rows are those of now, so they may go out as of the latest tick alone; an earlier one can only be there."""
     interval = standing.tick
+    if asked.start is not None or asked.end is not None:
+        raise InvalidProject(
+            "--start and --end name intervals, and a full refresh has none: it delivers everything.",
+            hint="Leave them out: what is delivered is as of the latest tick of the schedule.",
+        )
     if interval is None or interval.start > clock.now:
-        raise NotDue("The first tick of this export lies in the future.")
+        tick = f" {instant(interval.start)}" if interval else ""
+        raise NotDue(f"The tick{tick} of this export lies in the future.", hint="Call it again then.")
     sweep, have = _interval_sweep(standing, history, asked, interval)
+    if sweep is not None and standing.latest is not None and interval.start < standing.latest:
+        raise InvalidProject(
+            f"--as-of: the tick {instant(interval.start)} is past, and its rows are gone: "
+            f"what the source holds now can only be delivered as of {instant(standing.latest)}.",
+            hint="Leave --as-of out, or name a time from the latest tick on.",
+        )
     return Plan((sweep,) if sweep else (), tuple(have))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,8 @@ from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
 from lading.ports import Dataset, Newest
 from lading.project_files import gathered, read_files
 from lading.routing.keys import PartitionColumn
-from lading.run import Job, Result, preview, record, run
+from lading.run import Job, Result, follow, preview, record, run
+from lading.run.follow import Pause
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
 from lading.settings import ProjectSettings
@@ -86,9 +88,42 @@ class Project:
         """Delivers everything that is due, or what is asked for, and says what became of each run.
 
         A run that fails is a result with ``status`` "failed"; what makes every run impossible is raised (LadingError).
+        ``as_of`` chooses a tick of a full refresh: the latest, or one that is delivered already, since only what the
+        source holds now can be read. Of a continuous export this is one pass; `follow` goes on.
         """
-        asked = self._asked(export, tenants, start, end, revise, reason)
+        asked = self._asked(export, tenants, start, end, revise, reason, as_of)
         return run(self.job(export, on_event=on_event, as_of=as_of), asked, wait=wait)
+
+    def follow(
+        self,
+        export: str,
+        *,
+        tenants: Sequence[str] | None = None,
+        wait: bool = True,
+        pause: Pause | None = None,
+        on_event: OnEvent | None = None,
+    ) -> Iterator[list[Result]]:
+        """A continuous export: pass after pass, the results of each as `run` returns them, for as long as one asks.
+
+        ``pause`` waits between passes for the seconds that it is given and returns True to end: the ``wait`` of a
+        `threading.Event` is one, and the default only sleeps. A pass that failed and that a retry may help is tried
+        again; any other failure is raised, or is among the results of the last pass. Raises InvalidProject for an
+        export of another mode.
+        """
+        definition = self.export(export)
+        if definition.mode != "continuous":
+            raise InvalidProject(
+                f"{export} is {definition.mode}, and only a continuous export is followed.",
+                hint="Run it, as often as it shall look for what is due.",
+            )
+        schedule = definition.schedule.schedule() if definition.schedule else None
+        return follow(
+            self.job(export, on_event=on_event),
+            self._asked(export, tenants),
+            pause=pause or _slept,
+            tick_after=(lambda at: next_tick(schedule, at)) if schedule else None,
+            wait=wait,
+        )
 
     def backfill(
         self,
@@ -114,7 +149,8 @@ class Project:
         as_of: datetime | None = None,
     ) -> Outlook:
         """What a run would do now. Reads the source's catalogue and the journal; writes nothing."""
-        return outlook(self.job(export, as_of=as_of), self._asked(export, tenants, start, end, False, ""))
+        asked = self._asked(export, tenants, start, end, as_of=as_of)
+        return outlook(self.job(export, as_of=as_of), asked)
 
     def preview(self, export: str, limit: int = 10, tenants: Sequence[str] | None = None) -> pa.Table:
         """The first rows as the recipient would see them, masks applied."""
@@ -248,16 +284,23 @@ class Project:
         self,
         export: str,
         tenants: Sequence[str] | None,
-        start: datetime | None,
-        end: datetime | None,
-        revise: bool,
-        reason: str,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        revise: bool = False,
+        reason: str = "",
+        as_of: datetime | None = None,
     ) -> Asked:
         if revise and not reason:
             raise InvalidProject(
                 "--revise needs --reason: it is written into the manifest and makes a repeat safe."
             )
-        if tenants and self.export(export).tenants is None:
+        definition = self.export(export)
+        if as_of is not None and definition.mode != "full_refresh":
+            raise InvalidProject(
+                f"--as-of belongs to full_refresh, and {export} is {definition.mode}.",
+                hint="Name intervals with --start and --end.",
+            )
+        if tenants and definition.tenants is None:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
         return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
 
@@ -309,12 +352,13 @@ class Project:
     ) -> Standing:
         window, schedule = export.window, export.schedule.schedule() if export.schedule else None
         intervals: tuple[Interval, ...] = ()
-        tick = latest = start = None
+        tick = latest = past = start = None
         if export.mode == "append" and window is not None and window.every is not None:
             until = max(clock.bound, upto or clock.bound)
             intervals = tuple(grid(window.start, window.every, until, window.end))
         elif export.mode == "full_refresh":
-            at = last_tick(schedule or DAILY, as_of or clock.now)
+            past = last_tick(schedule or DAILY, clock.now)
+            at = last_tick(schedule or DAILY, as_of) if as_of else past
             tick = Interval(at, next_tick(schedule or DAILY, at))
         elif window is not None:
             start = window.start
@@ -328,12 +372,18 @@ class Project:
             grid=intervals,
             start=start,
             tick=tick,
+            latest=past,
             upto=latest,
             discover=export.tenants is not None and export.tenants.discover,
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
             tenant_column=export.tenants.column if export.tenants is not None else None,
         )
+
+
+def _slept(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
 
 
 class _LazyKeys:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from lading.cli.progress import Watch
 from lading.cli.run import exit_code
-from lading.events import CheckWarned, FileWritten, RowsRead, SweepStarted, Waiting
+from lading.errors import InvalidProject
+from lading.events import CheckWarned, FileWritten, Resting, RowsRead, SweepStarted, Waiting
 from lading.export.interval import Interval
 from lading.journal.log import Attempt, Claim
 from lading.project import Project
@@ -111,6 +112,41 @@ def test_backfill_delivers_what_is_missing_between_two_instants(lading: Any, pro
     assert done == {"2024-01", "2024-03"}
 
 
+@pytest.fixture
+def refreshed(project: Path) -> Path:
+    """With an export of all orders, as of midnight."""
+    export = (project / "exports/orders_drop.yaml").read_text()
+    head, _, rest = export.partition("mode: append\n")
+    text = head + "mode: full_refresh\n" + rest[rest.index("format:") :]
+    (project / "exports/orders_full.yaml").write_text(text.replace("name: orders_drop", "name: orders_full"))
+    return project
+
+
+def test_as_of_delivers_the_latest_tick_and_shows_those_that_are_delivered(
+    lading: Any, refreshed: Path
+) -> None:
+    now = datetime.now(UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    past = lading("run", "orders_full", "--as-of", "2024-03-05T10:00:00Z")
+    assert past.code == 2
+    assert "--as-of: the tick 2024-03-05T00:00:00Z is past" in past.err
+    assert not (refreshed / "deliveries").exists()
+    ahead = lading("run", "orders_full", "--as-of", (now + timedelta(days=2)).isoformat(), "--json")
+    assert ahead.code == 4
+    assert ahead.json["error"]["type"] == "NotDue"
+    told = lading("run", "orders_full", "--as-of", now.isoformat(), "--json")
+    assert (told.code, {r["status"] for r in told.json}) == (0, {"succeeded"})
+    assert datetime.fromisoformat(told.json[0]["interval"]["start"]) - today <= timedelta(days=1)
+    assert lading("plan", "orders_full", "--as-of", "2024-03-05").code == 2
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_as_of_is_not_ignored_by_other_modes(lading: Any, project: Path, command: str) -> None:
+    told = lading(command, "orders_drop", "--as-of", "2024-02-01")
+    assert told.code == 2
+    assert "--as-of belongs to full_refresh, and orders_drop is append" in told.err
+
+
 def claimed(project: Path) -> Claim:
     job = Project.load(project).job("orders_drop")
     record = {"runs": [], "discover": True, "definition": job.definition,
@@ -142,7 +178,11 @@ def test_who_waits_says_so_and_can_be_stopped(project: Path, stop: signal.Signal
         assert running.stderr.readline().startswith("waiting: orders_drop 2024-01-01: ")
         running.send_signal(stop)
         out, err = running.communicate()
-    assert (running.returncode, err) == (130, "error: Interrupted.\n")
+    assert running.returncode == 130
+    assert err.splitlines() == [
+        "error: Interrupted.",
+        "hint: Nothing that was delivered is lost. Call it again, and it goes on from there.",
+    ]
     assert json.loads(out)["error"]["exit_code"] == 130
 
 
@@ -211,6 +251,23 @@ def test_warnings_are_lines_on_stderr(lading: Any, project: Path, replace: Any) 
 
 def test_without_a_terminal_there_are_no_bars(lading: Any, project: Path) -> None:
     assert lading("run", "orders_drop").err == ""
+
+
+def test_a_pass_that_is_tried_again_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch()
+    watch(Resting("orders_drop", 4.0, "The database is away."))
+    assert watch.failing
+    watch(Resting("orders_drop", 60.0))
+    assert not watch.failing
+    assert capsys.readouterr().err == "warning: orders_drop: The database is away. Trying again in 4 s.\n"
+
+
+def test_once_belongs_to_continuous_exports(lading: Any, project: Path) -> None:
+    told = lading("run", "orders_drop", "--once")
+    assert told.code == 2
+    assert "'--once'" in told.err
+    with pytest.raises(InvalidProject, match="orders_drop is append"):
+        Project.load(project).follow("orders_drop")
 
 
 def test_waiting_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -370,3 +370,25 @@ def test_a_tick_is_delivered_once_and_the_next_again() -> None:
     assert len(plan(replace(standing, tick=GRID[1]), history, clock(day(1.5))).sweeps) == 1
     with pytest.raises(NotDue):
         plan(replace(standing, tick=GRID[9]), history, clock(day(1)))
+
+
+def test_rows_of_now_are_never_delivered_under_a_tick_of_the_past() -> None:
+    now = clock(day(1.5))
+    past = Standing(mode="full_refresh", major=1, tick=GRID[0], latest=GRID[1].start, listed=("default",))
+    with pytest.raises(InvalidProject, match="--as-of: the tick 2024-01-01T00:00:00Z is past"):
+        plan(past, History(), now)
+    latest = replace(past, tick=GRID[1])
+    assert [s.interval for s in plan(latest, History(), now).sweeps] == [GRID[1]]
+    # What was delivered while that tick was the latest is there: to ask for it again is no failure.
+    then = replace(past, latest=GRID[0].start)
+    history = all_sealed(History(), plan(then, History(), clock(day(0.5))), then, day(0.5))
+    assert [run.interval for run in plan(past, history, now).skipped] == [GRID[0]]
+    with pytest.raises(InvalidProject, match="is past"):
+        plan(past, history, now, Asked(revise=True, reason="r"))
+
+
+@pytest.mark.parametrize("asked", [Asked(start=day(0)), Asked(end=day(1)), Asked(start=day(0), end=day(1))])
+def test_a_full_refresh_has_no_intervals_to_choose_from(asked: Asked) -> None:
+    standing = Standing(mode="full_refresh", major=1, tick=GRID[0], latest=GRID[0].start, listed=("default",))
+    with pytest.raises(InvalidProject, match="--start and --end"):
+        plan(standing, History(), clock(day(0.5)), asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from worlds import World, snapshot, some_orders
 
 from lading import Project
+from lading.ports import Bound, Source
 from lading.run import run
 from lading.stores.memory import MemoryStore
 
@@ -117,7 +119,22 @@ def deliver(root: Path) -> None:
     for name in ("to_lake", "to_dated", "to_svc"):
         assert {r.status for r in project.run(name)} == {"succeeded"}
     for day in (1, 2):
-        assert project.run("whole", as_of=datetime(2024, 6, day, tzinfo=UTC))
+        job = project.job("whole")
+        source: Any = _Clocked(job.source, datetime(2024, 6, day, 12, tzinfo=UTC))
+        assert {r.status for r in run(replace(job, source=source))} == {"succeeded"}
+
+
+class _Clocked:
+    """A source at another time."""
+
+    def __init__(self, source: Source, now: datetime) -> None:
+        self._source, self._now = source, now
+
+    def bound(self) -> Bound:
+        return Bound(self._now, self._now)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
 
 
 def objects_in(folder: Path) -> Objects:

@@ -6,14 +6,12 @@ What is imported here is imported by ``lading --help`` too, so commands import w
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from lading.cli.console import guarded, say
 from lading.cli.failures import INTERRUPTED, LOST, LOST_HINT, told
+from lading.cli.stopping import stopped_as_by_a_terminal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,24 +35,10 @@ def _carried_out(words: list[str]) -> int:
     from lading.cli.app import app
 
     try:
-        with _stopped_as_by_a_terminal():
+        with stopped_as_by_a_terminal():
             code = app(words, prog_name="lading", standalone_mode=False)
         if code == INTERRUPTED:  # typer's answer to it
             code = told(KeyboardInterrupt(), as_json="--json" in words)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- the last one who can say what happened
         code = told(error, as_json="--json" in words)
     return code if isinstance(code, int) else 0
-
-
-@contextmanager
-def _stopped_as_by_a_terminal() -> Iterator[None]:
-    """SIGTERM, by which schedulers stop what they run, ends a run as Ctrl-C does: it says so in the journal, so that
-    the next call need not wait until its silence has lasted for a lease."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

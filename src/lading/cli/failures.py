@@ -28,7 +28,7 @@ EXIT_CODES = {
     6: "integrity: what is there is not what the manifest says",
     7: "partial: some runs failed, others stand",
     10: "`plan --detailed-exitcode` only: there is something to do",
-    INTERRUPTED: "interrupted, by a terminal or by SIGTERM",
+    INTERRUPTED: "interrupted, by a terminal or by SIGTERM: nothing is lost, the same call goes on",
 }
 GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
 
@@ -48,7 +48,13 @@ def describe(error: BaseException) -> dict[str, Any]:
     """``{type, message, hint, exit_code, retryable, problems}``. Of an unexpected error only its type and its place
     are told: its message may hold a value of the data."""
     if isinstance(error, KeyboardInterrupt | Abort):
-        return _record(error, "Interrupted.", None, INTERRUPTED, retryable=True)
+        return _record(
+            error,
+            "Interrupted.",
+            "Nothing that was delivered is lost. Call it again, and it goes on from there.",
+            INTERRUPTED,
+            retryable=True,
+        )
     if isinstance(error, LadingError):
         problems = error.problems if isinstance(error, InvalidProject) else ()
         return _record(

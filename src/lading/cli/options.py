@@ -37,7 +37,10 @@ End = Annotated[
 AsOf = Annotated[
     datetime | None,
     typer.Option(
-        "--as-of", parser=instant, metavar="I", help="full_refresh: as of the last tick at this time."
+        "--as-of",
+        parser=instant,
+        metavar="I",
+        help="full_refresh: the last tick at this time, which must be the latest, or delivered.",
     ),
 ]
 NoWait = Annotated[

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lading.cli.console import day, plain, say, size
-from lading.events import CheckWarned, Event, RowsRead, SweepDone, SweepStarted, Waiting
+from lading.events import CheckWarned, Event, Resting, RowsRead, SweepDone, SweepStarted, Waiting
 from lading.export.identity import instant
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Watch:
         self._bars = bars
         self._lock = threading.Lock()
         self._done = 0
+        self.failing = False
+        """Whether the last pass of a continuous export failed."""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CheckWarned):
@@ -41,8 +43,18 @@ class Watch:
             )
         elif isinstance(event, Waiting):
             self._line(f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it")
+        elif isinstance(event, Resting):
+            self._rest(event)
         elif self._bars is not None:
             self._draw(self._bars, event)
+
+    def _rest(self, event: Resting) -> None:
+        self.failing = event.error is not None
+        if event.error is not None:
+            self._line(f"warning: {event.export}: {event.error} Trying again in {event.seconds:.0f} s.")
+        if self._bars is not None:
+            with self._lock:
+                _clear(self._bars)
 
     def _line(self, text: str) -> None:
         if self._bars is None:
@@ -53,8 +65,7 @@ class Watch:
     def _draw(self, bars: Progress, event: Event) -> None:
         with self._lock:
             if isinstance(event, SweepStarted):
-                for done in bars.task_ids:
-                    bars.remove_task(done)
+                _clear(bars)
                 name = plain(f"{event.export} {day(instant(event.start))}")
                 bars.add_task(f"{name} ({self._done} done)", total=event.rows, bytes=0)
             elif isinstance(event, RowsRead) and bars.tasks:
@@ -64,6 +75,11 @@ class Watch:
                 bars.update(task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes)
             elif isinstance(event, SweepDone):
                 self._done += 1
+
+
+def _clear(bars: Progress) -> None:
+    for done in bars.task_ids:
+        bars.remove_task(done)
 
 
 def _bars() -> Progress:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lading.cli.console import emit, out, say, size, span, table
+from lading.cli.failures import told
 from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
+from lading.errors import LadingError, Retryable
 
 if TYPE_CHECKING:
+    from lading.project import Project
     from lading.run import Result
     from lading.run.outlook import Outlook
 
@@ -61,12 +64,16 @@ def run(
         str, typer.Option("--reason", metavar="R", help="Why. The newest reason again is the same revision.")
     ] = "",
     as_of: AsOf = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="continuous: one pass, instead of one after the other.")
+    ] = False,
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> int:
     """Deliver what is due, or what is asked for.
 
     Without an interval, everything that is due. May be killed and repeated at any time: nothing is delivered twice.
+    A continuous export goes on until Ctrl-C or SIGTERM: the first lets a pass that is under way finish.
     """
     check_order(start, end)
     if reason and not revise:
@@ -79,6 +86,13 @@ def run(
     from lading.cli.progress import watching
 
     project = context.obj.project()
+    continuous = project.export(export).mode == "continuous"
+    if once and not continuous:
+        raise typer.BadParameter(
+            f"belongs to continuous exports, and {export} is none", param_hint="'--once'"
+        )
+    if continuous and not (once or revise or as_of or start or end):
+        return _follow(project, export, tenant, wait=not no_wait, as_json=as_json)
     with watching() as on_event:
         results = project.run(
             export,
@@ -131,26 +145,65 @@ def exit_code(results: Sequence[Result]) -> int:
     return next((code for code in WORST_FIRST if code in failed), max(failed, default=0))
 
 
-def _report(results: Sequence[Result], as_json: bool) -> int:
-    records = [result.record() for result in results]
+def _follow(
+    project: Project, export: str, tenants: Sequence[str] | None, *, wait: bool, as_json: bool
+) -> int:
+    """Pass after pass. What each delivered is told at once; as JSON, at the end, with the failures of the last pass."""
+    from lading.cli.progress import watching
+    from lading.cli.stopping import stopped_between_passes
+
+    delivered: list[Result] = []
+    last: list[Result] = []
+    with stopped_between_passes() as stop, watching() as watch:
+        say(f"following {export}: Ctrl-C or SIGTERM ends it")
+        try:
+            for last in project.follow(export, tenants=tenants, wait=wait, pause=stop.pause, on_event=watch):
+                news = [result for result in last if result.status == "succeeded"]
+                if as_json:
+                    delivered.extend(news)
+                elif news:
+                    _show(news)
+        except LadingError as error:
+            if not delivered:
+                raise
+            code = told(error, as_json=False)
+        else:
+            # Where a pass could not even begin, there is no result that says so.
+            code = exit_code(last) or (Retryable.exit_code if watch.failing else 0)
+            _say_errors(last)
     if as_json:
-        emit(records)
-    elif not records:
+        emit([result.record() for result in (*delivered, *(r for r in last if r.status == "failed"))])
+    return code
+
+
+def _report(results: Sequence[Result], as_json: bool) -> int:
+    if as_json:
+        emit([result.record() for result in results])
+    elif not results:
         out("Nothing is due.")
     else:
-        headers = ("interval", "tenant", "revision", "status", "rows", "files", "size", "manifest")
-        rows = [
-            (span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"], r["files"],
-             size(r["bytes"]), r["manifest"])
-            for r in records
-        ]  # fmt: skip
-        counts = Counter(r["status"].replace("_", " ") for r in records)
-        out(*table(headers, rows), ", ".join(f"{count} {status}" for status, count in counts.items()))
-    for record in records:
+        _show(results)
+    _say_errors(results)
+    return exit_code(results)
+
+
+def _show(results: Sequence[Result]) -> None:
+    records = [result.record() for result in results]
+    headers = ("interval", "tenant", "revision", "status", "rows", "files", "size", "manifest")
+    rows = [
+        (span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"], r["files"],
+         size(r["bytes"]), r["manifest"])
+        for r in records
+    ]  # fmt: skip
+    counts = Counter(r["status"].replace("_", " ") for r in records)
+    out(*table(headers, rows), ", ".join(f"{count} {status}" for status, count in counts.items()))
+
+
+def _say_errors(results: Sequence[Result]) -> None:
+    for record in (result.record() for result in results):
         if record["error"]:
             kind = "error" if record["status"] == "failed" else record["status"].replace("_", " ")
             say(f"{kind}: {span(record['interval'])} {record['tenant']}: {record['error']}")
-    return exit_code(results)
 
 
 def _show_plan(found: Outlook) -> None:
