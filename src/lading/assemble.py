@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from lading.documents import Document, Loc, validate
+from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem
 from lading.export.layout import segment
 from lading.journal.log import Journal
 from lading.ports import Format, Keys, Source, Store, Transform
-from lading.settings import ProjectSettings
+from lading.settings import ProjectSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,15 @@ TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "consent": ("lading.transforms.consent", "Consent"),
 }
 # Keys of a section that are not its adapter's own.
-_OURS = ("type", "protected", "max_file_size", "store")
+_OF_FORMATS, _OF_STORES = ("type", "max_file_size"), ("protected",)
+
+
+class MemoryOptions(BaseModel):
+    """A store that goes with the process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str
 
 
 def _load(adapter: Adapter, name: str) -> Any:
@@ -73,20 +81,33 @@ def choose(kinds: Mapping[str, Any], kind: object, document: Document, at: Loc, 
     """The adapter of that name, or InvalidProject with its place and the nearest name."""
     if isinstance(kind, str) and kind in kinds:
         return kinds[kind]
-    near = difflib.get_close_matches(str(kind), kinds, 1)
-    hint = f' – did you mean "{near[0]}"?' if near else f"; there are {', '.join(sorted(kinds))}"
-    raise InvalidProject(problems=[document.problem(f'there is no {what} "{kind}"{hint}', *at, "type")])
+    raise InvalidProject(problems=[document.problem(unknown(what, kind, kinds), *at, "type")])
+
+
+@contextmanager
+def _placed(document: Document, *at: str | int) -> Iterator[None]:
+    """What is refused without a place in a file is refused with this one."""
+    try:
+        yield
+    except InvalidProject as error:
+        if error.problems:
+            raise
+        raise InvalidProject(problems=[document.problem(str(error), *at)]) from error
 
 
 def _options(
-    adapter: Adapter, document: Document, at: Loc, extra: Mapping[str, Any] | None = None
+    adapter: Adapter,
+    document: Document,
+    at: Loc,
+    ours: tuple[str, ...],
+    extra: Mapping[str, Any] | None = None,
 ) -> BaseModel:
     section: Any = document.data
     for key in at:
         section = section[key]
-    own = {key: value for key, value in section.items() if key not in _OURS}
+    own = {key: value for key, value in section.items() if key not in ours}
     model: type[BaseModel] = _load(adapter, adapter.options)
-    return validate(model, document, at, {**own, **(extra or {})})
+    return validate(model, document, at, {**own, **(extra or {})}, known=ours)
 
 
 def open_format(document: Document, version: str) -> Format:
@@ -97,7 +118,7 @@ def open_format(document: Document, version: str) -> Format:
     section = document.data["format"]
     adapter = choose(FORMATS, section.get("type"), document, at, "format")
     extra = {"schema_version": version} if section.get("schema_version_column") else None
-    made: Format = _load(adapter, adapter.factory)(_options(adapter, document, at, extra))
+    made: Format = _load(adapter, adapter.factory)(_options(adapter, document, at, _OF_FORMATS, extra))
     return made
 
 
@@ -106,7 +127,7 @@ def format_of(section: Mapping[str, Any]) -> Format:
     if section.get("type") not in FORMATS:
         raise ValueError(f"this version does not know the format {section.get('type')!r}")
     adapter = FORMATS[section["type"]]
-    own = {key: value for key, value in section.items() if key not in _OURS}
+    own = {key: value for key, value in section.items() if key not in _OF_FORMATS}
     made: Format = _load(adapter, adapter.factory)(_load(adapter, adapter.options).model_validate(own))
     return made
 
@@ -122,16 +143,14 @@ def open_transforms(document: Document) -> list[Transform]:
             )
         name, value = next(iter(entry.items()))
         if name not in TRANSFORMS:
-            near = difflib.get_close_matches(str(name), TRANSFORMS, 1)
-            hint = f' – did you mean "{near[0]}"?' if near else f"; there are {', '.join(TRANSFORMS)}"
-            raise InvalidProject(
-                problems=[document.problem(f'there is no transform "{name}"{hint}', *at, name)]
-            )
+            problem = document.problem(unknown("transform", name, TRANSFORMS), *at, name)
+            raise InvalidProject(problems=[problem])
         module, factory = TRANSFORMS[name]
         try:
             made.append(getattr(importlib.import_module(module), factory).parse(value))
         except ValueError as error:
-            raise InvalidProject(problems=[document.problem(f"{name}: {error}", *at, name)]) from error
+            told = str(error) if str(error).startswith(name) else f"{name}: {error}"
+            raise InvalidProject(problems=[document.problem(told, *at, name)]) from error
     return made
 
 
@@ -148,7 +167,7 @@ class Workshop:
         """A store of lading.yaml, with retry and limits around it where it is reached over a network."""
         if name not in self._stores:
             if name not in self._files.settings.stores:
-                raise InvalidProject(_missing("store", name, self._files.settings.stores))
+                raise InvalidProject(f"{unknown('store', name, self._files.settings.stores)}, in lading.yaml")
             self._stores[name] = self._open_store(self._files.document, ("stores", name))
         return self._stores[name]
 
@@ -160,23 +179,58 @@ class Workshop:
 
     def source(self, name: str) -> Source:
         if name not in self._sources:
-            connections = self._files.settings.connections
-            if name not in connections:
-                raise InvalidProject(_missing("connection", name, connections))
-            document, at = self._files.document, ("connections", name)
-            section = connections[name]
-            adapter = choose(SOURCES, section.get("type"), document, at, "kind of connection")
-            make, options = _load(adapter, adapter.factory), _options(adapter, document, at)
-            if adapter.needs == "store" and not isinstance(section.get("store"), str):
-                problem = document.problem(f"connections.{name}.store is missing: it names a store", *at)
-                raise InvalidProject(problems=[problem])
+            adapter, options = self._connection(name)
+            make = _load(adapter, adapter.factory)
             if adapter.needs == "store":
-                self._sources[name] = make(options, self.store(section["store"]))
+                self._sources[name] = make(
+                    options, self.store(self._files.settings.connections[name]["store"])
+                )
             elif adapter.needs == "root":
                 self._sources[name] = make(options, self._files.root)
             else:
                 self._sources[name] = make(options)
         return self._sources[name]
+
+    def _connection(self, name: str) -> tuple[Adapter, BaseModel]:
+        """The adapter of a connection, and its options. Raises InvalidProject with their places."""
+        connections, stores = self._files.settings.connections, self._files.settings.stores
+        if name not in connections:
+            raise InvalidProject(f"{unknown('connection', name, connections)}, in lading.yaml")
+        document, at, section = self._files.document, ("connections", name), connections[name]
+        adapter: Adapter = choose(SOURCES, section["type"], document, at, "kind of connection")
+        ours = ("type", "store") if adapter.needs == "store" else ("type",)
+        with _placed(document, *at, "type"):
+            options = _options(adapter, document, at, ours)
+        if adapter.needs == "store":
+            store = section.get("store")
+            if not isinstance(store, str):
+                problem = document.problem(f"connections.{name}.store is missing: it names a store", *at)
+                raise InvalidProject(problems=[problem])
+            if store not in stores:
+                raise InvalidProject(
+                    problems=[document.problem(unknown("store", store, stores), *at, "store")]
+                )
+        return adapter, options
+
+    def check_source(self, name: str) -> None:
+        """Raises InvalidProject where `source` would, with the place. Connects to nothing and starts nothing."""
+        adapter, _ = self._connection(name)
+        if adapter.needs != "root":  # making this one starts a server
+            with _placed(self._files.document, "connections", name):
+                self.source(name)
+
+    def check_store(self, name: str) -> None:
+        """Raises InvalidProject where `store` would, with the place. Connects to nothing."""
+        with _placed(self._files.document, "stores", name):
+            self.store(name)
+
+    def check_limits(self) -> None:
+        """Raises InvalidProject for wrong settings of `limit` and `retry`."""
+        _limits(self._files.document, self._files.settings)
+
+    def check_keys(self) -> None:
+        """Raises InvalidProject where `keys` would."""
+        open_keys(self._files)
 
     def journal(self) -> Journal:
         """The journal of this project in this environment: others may share its store, and are not seen."""
@@ -192,37 +246,39 @@ class Workshop:
         return self._keys
 
 
-def _missing(what: str, name: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = (
-        f' – did you mean "{near[0]}"?'
-        if near
-        else (f"; there are {', '.join(sorted(known))}" if known else "")
-    )
-    return f'lading.yaml has no {what} "{name}"{hint}'
-
-
 def open_store(document: Document, at: Loc, url: str, root: Path, settings: Any) -> Store:
     """The store of a section: a folder, memory, or a bucket behind limits and retry."""
     if url.startswith("memory://"):
         from lading.stores.memory import MemoryStore
 
+        _options(Adapter("lading.assemble", "", "MemoryOptions"), document, at, _OF_STORES)
         return MemoryStore(url)
     scheme = url.partition("://")[0] if "://" in url else "file"
     if scheme == "file":
         from lading.stores.local import LocalStore
 
         adapter = Adapter("lading.stores.local", "LocalStore", "LocalOptions")
-        local: Any = _options(adapter, document, at)
+        local: Any = _options(adapter, document, at, _OF_STORES)
         return LocalStore(local.folder(root), durable=local.durable)
-    from lading.stores.limit import LimitOptions, LimitStore
+    from lading.stores.limit import LimitStore
     from lading.stores.object import ObjectStore
-    from lading.stores.retry import RetryOptions, RetryStore
+    from lading.stores.retry import RetryStore
 
-    bucket: Any = _options(Adapter("lading.stores.object_options", "", "ObjectOptions"), document, at)
-    limit = LimitOptions.model_validate(settings.limit)
-    retry = RetryOptions.model_validate(settings.retry)
-    return RetryStore(LimitStore(ObjectStore(bucket), **limit.model_dump()), **retry.model_dump())
+    bucket: Any = _options(
+        Adapter("lading.stores.object_options", "", "ObjectOptions"), document, at, _OF_STORES
+    )
+    limit, retry = _limits(document, settings)
+    return RetryStore(LimitStore(ObjectStore(bucket), **limit), **retry)
+
+
+def _limits(document: Document, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How hard stores may be driven, and how they are asked again."""
+    from lading.stores.limit import LimitOptions
+    from lading.stores.retry import RetryOptions
+
+    limit = validate(LimitOptions, document, ("limit",), settings.limit)
+    retry = validate(RetryOptions, document, ("retry",), settings.retry)
+    return limit.model_dump(), retry.model_dump()
 
 
 def open_url(url: str) -> Store:
@@ -255,9 +311,9 @@ def open_keys(files: ProjectSettings) -> Keys:
                 Problem(files.document.path, 0, "hmac_sha256 needs a keyring: keys: {url: file://./keys}")
             ]
         )
-    unknown = sorted(set(section) - {"url"})
+    others = set(section) - {"url"}
     url = section.get("url")
-    if unknown or not isinstance(url, str) or not url.startswith("file://"):
+    if others or not isinstance(url, str) or not url.startswith("file://"):
         raise InvalidProject(
             problems=[files.document.problem("keys takes a url of a folder, such as file://./keys", "keys")]
         )

@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from lading.contract import Contract, ContractField, contract_checks, unmapped_quality
 from lading.contract.types import fit
-from lading.documents import Document
+from lading.documents import Document, Loc, nearest
 from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
-from lading.export.definition import Export
+from lading.export.definition import Export, LateColumn
 from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Source, Transform
+from lading.routing.keys import PartitionColumn, texts
 from lading.run import Binding
 from lading.transforms.checks import parse_check
+from lading.transforms.columns import is_number, value_type
 from lading.transforms.consent import Consent
 from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
 # Told to recipients where a column is text because common readers cannot hold its type.
 _TEXT_KINDS = frozenset({"decimal", "interval", "uuid", "money", "timetz"})
+
+
+class Reference(NamedTuple):
+    """A column of the source that an export names, at a place in its file. ``read``: rows must carry it."""
+
+    at: Loc
+    column: str
+    read: bool = True
+
+
+def references(export: Export, transforms: Sequence[Transform]) -> Iterator[Reference]:
+    """The columns that an export names as its source does, promised by the contract or not."""
+    if export.tenants is not None:
+        yield Reference(("tenants", "column"), export.tenants.column)
+    for index, partition in enumerate(export.layout.columns):
+        yield Reference(("layout", "partition_by", index, "column"), partition.column)
+    for index, transform in enumerate(transforms):
+        at: Loc = ("transforms", index)
+        if isinstance(transform, Consent):
+            yield Reference((*at, "consent", "column"), transform.column)
+        elif isinstance(transform, Rename):
+            yield from (Reference((*at, "rename", old), old) for old in transform.names)
+        elif isinstance(transform, Exclude):
+            for place, column in enumerate(transform.columns):
+                yield Reference((*at, "exclude", place), column, read=False)
+    for index, check in enumerate(export.checks):
+        yield from (Reference(("checks", index, *below), column) for below, column in _columns_of(check))
+    yield from moments(export)
+    for index, column in enumerate(export.merge_key or ()):
+        yield Reference(("merge_key", index), column, read=False)
+
+
+def moments(export: Export) -> Iterator[Reference]:
+    """The columns whose values lie in intervals."""
+    if export.window is None:
+        return
+    yield Reference(("window", "column"), export.window.column, read=False)
+    if isinstance(export.window.late, LateColumn):
+        yield Reference(("window", "late", "column"), export.window.late.column, read=False)
+
+
+def told_name(column: str, contract: Contract, known: Sequence[str]) -> str:
+    """What to write instead of a column that is not there: the source's name of a field, or the nearest column."""
+    field = contract.field(column)
+    if field is not None and field.column in known:
+        return f'; the contract\'s "{column}" is called "{field.column}" in the source: write that'
+    return nearest(column, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +95,9 @@ class Binder:
         excluded = self._excluded()
         promised = [f.column for f in self.contract.fields if f.column not in excluded]
         wanted = list(dict.fromkeys([*promised, *self._needed()]))
-        self._known(wanted, described)
+        self._refuse_untyped(wanted, described)
         read = pa.schema([described.field(name) for name in wanted])
-        transforms = self._pruned(excluded, described, set(wanted))
+        transforms = self._pruned(excluded, set(wanted))
         output = read
         for transform in transforms:
             output = self._bound(transform, output)
@@ -56,6 +105,8 @@ class Binder:
         self._refuse_leaking_folders(delivered)
         last = Select(tuple(delivered)), Rename({n: d.name for n, d in delivered.items() if d.name != n})
         output = last[1].bind(last[0].bind(output))
+        self._refuse_unroutable(read)
+        self._judge_checks(read)
         fields = {d.name: d for d in delivered.values()}
         recipient = self.format.schema(output, self.export.types)
         return Binding(
@@ -72,11 +123,22 @@ class Binder:
 
     def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
         """The export's checks and those that the contract implies, bound to what is read."""
+        proven = self.source.unique_keys(self.dataset)
+        return self._checks(binding.read, now, spill, memory, proven)
+
+    def _judge_checks(self, read: pa.Schema) -> None:
+        """A check that does not fit its columns is refused before anything is claimed."""
+        spill = Path(tempfile.gettempdir())  # nothing is written before a row is seen
+        for check in self._checks(read, datetime.now(UTC), spill, 0, frozenset()):
+            check.close()
+
+    def _checks(
+        self, read: pa.Schema, now: datetime, spill: Path, memory: int, proven: frozenset[frozenset[str]]
+    ) -> list[Check]:
         whole = self.export.mode == "full_refresh"
         scope = (self.export.tenants.column,) if self.export.tenants else ()
-        proven = self.source.unique_keys(self.dataset)
-        read = set(binding.columns)
-        implied = [_readable(check, read) for check in contract_checks(self.contract, whole=whole)]
+        columns = set(read.names)
+        implied = [_readable(check, columns) for check in contract_checks(self.contract, whole=whole)]
         stated = [dict(check) for check in self.export.checks]
         made: list[Check] = []
         for index, check in enumerate([*stated, *(c for c in implied if c and c not in stated)]):
@@ -85,7 +147,7 @@ class Binder:
             try:
                 parsed = parse_check(check, scope=scope, now=now, memory=memory, spill=spill, proven=proven)
                 for each in parsed:
-                    each.bind(binding.read)
+                    each.bind(read)
             except (ValueError, InvalidProject) as error:
                 reason = str(error) if own else f"a check that {self.contract.path} implies: {error}"
                 raise InvalidProject(problems=[Problem(*place, reason)]) from error
@@ -99,6 +161,7 @@ class Binder:
         types = self.export.types
         schema = self.source.describe(self.dataset, types)
         self._promised(schema)
+        self._refuse_unknown(schema)
         verdicts = {f.column: fit(f, schema.field(f.column)) for f in self.contract.fields}
         as_text = frozenset(column for column, verdict in verdicts.items() if verdict.verdict == "as_text")
         if as_text:
@@ -121,12 +184,10 @@ class Binder:
     def _promised(self, schema: pa.Schema) -> None:
         missing = [f.column for f in self.contract.fields if f.column not in schema.names]
         if missing:
-            near = difflib.get_close_matches(missing[0], schema.names, 1)
+            near = nearest(missing[0], schema.names).removeprefix(" – did you mean ").removesuffix("?")
             raise SchemaMismatch(
                 f"{self._where()} lacks what {self.contract.path} promises: {', '.join(missing)}.",
-                hint=f'There is a column "{near[0]}".'
-                if near
-                else "Mend the source, or promise it no longer.",
+                hint=f"There is a column {near}." if near else "Mend the source, or promise it no longer.",
             )
         columns = {f.column for f in self.contract.fields}
         unknown = [name for name in schema.names if name not in columns]
@@ -143,43 +204,59 @@ class Binder:
 
     def _needed(self) -> list[str]:
         """Columns that the export itself looks at, promised or not."""
-        export, found = self.export, []
-        if export.tenants is not None:
-            found.append(export.tenants.column)
-        found.extend(p.column for p in export.layout.columns)
-        for transform in self.transforms:
-            if isinstance(transform, Consent):
-                found.append(transform.column)
-            elif isinstance(transform, Rename):
-                found.extend(transform.names)
-        for check in export.checks:
-            found.extend(_columns_of(check))
+        found = [each.column for each in references(self.export, self.transforms) if each.read]
         return list(dict.fromkeys(found))
 
-    def _known(self, wanted: Sequence[str], described: pa.Schema) -> None:
-        missing = [name for name in wanted if name not in described.names]
-        if missing:
-            near = difflib.get_close_matches(missing[0], described.names, 1)
-            hint = f' – did you mean "{near[0]}"?' if near else ""
-            raise InvalidProject(
-                problems=[
-                    Problem(self.document.path, 0, f'{self._where()} has no column "{missing[0]}"{hint}')
-                ]
+    def _refuse_unknown(self, schema: pa.Schema) -> None:
+        """Every column that the export names is there, and those of the window tell times."""
+        problems = [
+            self.document.problem(
+                f'{self._where()} has no column "{each.column}"{told_name(each.column, self.contract, schema.names)}',
+                *each.at,
             )
+            for each in references(self.export, self.transforms)
+            if each.column not in schema.names
+        ]
+        for each in () if problems else moments(self.export):
+            field = schema.field(each.column)
+            if _never_time(field):
+                native = (field.metadata or {}).get(NATIVE, b"").decode() or str(field.type)
+                reason = f'"{each.column}" is {native}, and a window needs a timestamp or a date'
+                problems.append(self.document.problem(reason, *each.at))
+        if problems:
+            raise InvalidProject(problems=problems)
+
+    def _refuse_untyped(self, wanted: Sequence[str], described: pa.Schema) -> None:
         refused = [n for n in wanted if pa.types.is_null(described.field(n).type)]
         if refused:
             raise SchemaMismatch(f"Column {refused[0]}: its type cannot be carried.")
 
+    def _refuse_unroutable(self, read: pa.Schema) -> None:
+        """Tenants and partitions are told apart by text, shards by whole numbers."""
+        empty = read.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], read)]
+        tenants = self.export.tenants
+        try:
+            at: Loc = ("tenants", "column")
+            if tenants is not None:
+                texts(empty[0].column(tenants.column))
+            for index, partition in enumerate(self.export.layout.columns):
+                at = ("layout", "partition_by", index)
+                PartitionColumn(partition.column, *partition).values(empty[0])
+        except InvalidProject as error:
+            raise InvalidProject(problems=[self.document.problem(error.message, *at)]) from error
+        except pa.ArrowException as error:
+            reason = "a column of this type names no folder: its values have no text of their own"
+            raise InvalidProject(problems=[self.document.problem(reason, *at)]) from error
+
     # --- transforms
 
-    def _pruned(self, excluded: frozenset[str], described: pa.Schema, wanted: set[str]) -> list[Transform]:
+    def _pruned(self, excluded: frozenset[str], wanted: set[str]) -> list[Transform]:
         """The transforms without those columns of `exclude` that are not read in the first place."""
         kept: list[Transform] = []
         for transform in self.transforms:
             if not isinstance(transform, Exclude):
                 kept.append(transform)
                 continue
-            self._known(transform.columns, described)
             rest = tuple(c for c in transform.columns if c not in excluded and c in wanted)
             if rest:
                 kept.append(Exclude(rest))
@@ -298,21 +375,28 @@ def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, A
     }
 
 
-def _columns_of(check: Mapping[str, Any]) -> list[str]:
-    """The columns that one entry of `checks:` names."""
-    found: list[str] = []
+def _columns_of(check: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """The columns that one entry of `checks:` names, each with its place in the entry."""
     for name, value in check.items():
         if name in ("on_violation", "row_count"):
             continue
-        if isinstance(value, list) or (isinstance(value, Mapping) and name in ("range", "regex", "in")):
-            found.extend(str(v) for v in value)
+        if isinstance(value, list):
+            yield from (((name, index), str(column)) for index, column in enumerate(value))
+        elif isinstance(value, Mapping) and name in ("range", "regex", "in"):
+            yield from (((name, column), str(column)) for column in value)
         elif isinstance(value, Mapping):
-            for key in ("column", "by", "columns", "debit", "credit", "amount"):
+            for key in ("column", "by"):
                 inner = value.get(key)
-                found.extend([inner] if isinstance(inner, str) else [str(v) for v in inner or ()])
-        elif isinstance(value, str):
-            found.append(value)
-    return found
+                columns = [inner] if isinstance(inner, str) else inner if isinstance(inner, list) else ()
+                yield from (((name, key), str(column)) for column in columns)
+
+
+def _never_time(field: pa.Field) -> bool:
+    """Whether no window could be laid over the column; of text with a meaning of its own the source is the judge."""
+    plain = (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)) and LOGICAL not in (
+        field.metadata or {}
+    )
+    return bool(plain or pa.types.is_boolean(field.type) or is_number(value_type(field.type)))
 
 
 def _readable(check: dict[str, object], read: set[str]) -> dict[str, object] | None:
@@ -326,4 +410,4 @@ def _readable(check: dict[str, object], read: set[str]) -> dict[str, object] | N
     if isinstance(value, Mapping) and name in ("range", "regex", "in"):
         inside = {k: v for k, v in value.items() if k in read}
         return {**check, name: inside} if inside else None
-    return check if all(c in read for c in _columns_of(check)) else None
+    return check if all(column in read for _, column in _columns_of(check)) else None

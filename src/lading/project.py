@@ -14,31 +14,29 @@ from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
 from lading.contract import Contract
-from lading.documents import Document
-from lading.errors import InvalidProject, Problem
+from lading.documents import Document, nearest
+from lading.errors import InvalidProject
 from lading.events import Event
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, parse_every
 from lading.export.schedule import Schedule, last_tick, next_tick
+from lading.inspection import Inspection
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
 from lading.ports import Dataset, Newest
-from lading.project_files import gathered, read_files
+from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
 from lading.settings import ProjectSettings
-from lading.transforms.select import Exclude
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from lading.stores.probe import Finding
 
-# Classifications of columns that one expects to be masked or excluded.
-GUARDED = frozenset({"confidential", "restricted", "secret", "sensitive"})
 DAILY = Schedule(every=parse_every("1 day"))
 OnEvent = Callable[[Event], object]
 
@@ -161,23 +159,9 @@ class Project:
 
         Raises InvalidProject with every problem found. Connects to nothing.
         """
-        problems: list[Problem] = []
-        warnings: list[str] = []
-        for name, document in self.documents.items():
-            for check in (lambda d=document: open_format(d, "1"), lambda d=document: open_transforms(d)):
-                try:
-                    made: Any = check()
-                except InvalidProject as error:
-                    problems.extend(error.problems or [Problem(document.path, 0, error.message)])
-                    continue
-                for each in made if isinstance(made, list) else ():
-                    warnings.extend(f"{document.path}: {w}" for w in getattr(each, "warnings", tuple)())
-            warnings.extend(self._advice(name))
-        for name in self.files.settings.stores:
-            gathered(problems, lambda n=name: self._workshop.store(n))  # type: ignore[misc]
-        if problems:
+        if problems := self._inspection.problems():
             raise InvalidProject(problems=problems)
-        return warnings
+        return self._inspection.warnings()
 
     def runs(self, export: str | None = None) -> list[dict[str, Any]]:
         """Every sealed run, from the journal, the newest last."""
@@ -215,6 +199,7 @@ class Project:
     def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:
         """One export, assembled. Opens its connection and stores, reads nothing yet."""
         definition = self.export(export)
+        self._inspection.require(export)
         document, settings = self.documents[export], self.files.settings
         contract = self.contracts[definition.contract]
         source = self._workshop.source(definition.source.connection)
@@ -262,7 +247,7 @@ class Project:
             format_name=format.name,
             codec=format.codec,
             format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
-            max_file_size=_max_file_size(document),
+            max_file_size=definition.max_file_size,
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,
             on_event=on_event or (lambda event: None),
@@ -275,10 +260,16 @@ class Project:
         if name not in self.exports:
             known = sorted(self.exports)
             hint = f"There are: {', '.join(known)}." if known else "exports/ is empty."
-            raise InvalidProject(f'There is no export "{name}".', hint=hint)
+            near = nearest(name, known)
+            raise InvalidProject(f'There is no export "{name}"{near or "."}', hint=None if near else hint)
         return self.exports[name]
 
     # --- within
+
+    @property
+    def _inspection(self) -> Inspection:
+        found = ProjectFiles(self.files, self.exports, self.contracts, self.documents)
+        return Inspection(found, self._workshop)
 
     def _asked(
         self,
@@ -303,25 +294,6 @@ class Project:
         if tenants and definition.tenants is None:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
         return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
-
-    def _advice(self, name: str) -> Iterator[str]:
-        export, contract = self.exports[name], self.contracts[self.exports[name].contract]
-        silent = [f.name for f in contract.fields if not f.classification]
-        if silent:
-            yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
-        masked = {c for t in open_transforms(self.documents[name]) for c in getattr(t, "actions", ())}
-        masked |= {
-            c for t in open_transforms(self.documents[name]) if isinstance(t, Exclude) for c in t.columns
-        }
-        bare = [
-            f.name
-            for f in contract.fields
-            if (f.classification or "").lower() in GUARDED and f.column not in masked
-        ]
-        if bare:
-            yield f"{self.documents[name].path}: delivered as they are, though classified: {', '.join(bare)}"
-        if export.tenants and not export.tenants.discover and not self.files.tenants:
-            yield f"{self.documents[name].path}: no tenant is known: tenants/ is empty and discover is false"
 
     def _dataset(self, export: Export) -> Dataset:
         if export.source.query is not None:
@@ -427,17 +399,3 @@ def _newest(export: Export) -> Newest | None:
 
 def _seconds(value: timedelta | None) -> float | None:
     return value.total_seconds() if value is not None else None
-
-
-def _max_file_size(document: Document) -> int | None:
-    from lading.documents import parse_size
-
-    size = document.data.get("format", {}).get("max_file_size")
-    if size is None:
-        return None
-    try:
-        return parse_size(size)
-    except ValueError as error:
-        raise InvalidProject(
-            problems=[document.problem(f"format.max_file_size {error}", "format", "max_file_size")]
-        ) from error

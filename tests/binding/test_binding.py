@@ -129,3 +129,87 @@ def test_a_type_that_does_not_fit_is_refused_with_its_column():
 def test_a_check_of_an_unknown_column_names_file_and_nearest():
     with pytest.raises(InvalidProject, match='no column "citty" – did you mean "city"'):
         bind("checks:\n  - not_null: [citty]\n")
+
+
+# --- what is refused before anything is claimed
+
+WINDOW = "window: {column: %s, clock: transaction, every: 1 day, start: 2024-01-01}\n"
+APPEND = EXPORT.replace("full_refresh", "append")
+
+
+def refused(more: str, table: pa.Table = PEOPLE, base: str = EXPORT) -> str:
+    document = parse((base + more).encode(), "exports/people.yaml")
+    binder = Binder(
+        export=validate(Export, document),
+        document=document,
+        contract=read_contract(parse(CONTRACT.encode(), "contracts/people.yaml")),
+        source=MemorySource({"people": table}),
+        dataset=Dataset(table="people"),
+        format=open_format(document, "1.0.0"),
+        transforms=open_transforms(document),
+    )
+    with pytest.raises(InvalidProject) as caught:
+        binder.bind()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "base"),
+    [
+        ("checks:\n  - row_count: {min: 1}\n  - not_null: [id, citty]\n", 9, EXPORT),
+        ("checks:\n  - range:\n      id: [0, 1]\n      citty: [0, 1]\n", 10, EXPORT),
+        ("tenants:\n  discover: true\n  column: citty\n", 9, EXPORT),
+        ("layout:\n  partition_by:\n  - city\n  - citty\n", 10, EXPORT),
+        ("transforms:\n  - exclude: [citty]\n", 8, EXPORT),
+        ("transforms:\n  - rename:\n      citty: town\n", 9, EXPORT),
+        ("transforms:\n  - consent:\n      column: citty\n", 9, EXPORT),
+        (WINDOW % "citty", 7, APPEND),
+        (WINDOW.replace("clock: transaction", "clock: event, late: {column: citty}") % "at", 7, APPEND),
+        ("merge_key: [citty]\n" + WINDOW.replace(" every: 1 day,", "") % "at", 7,
+         EXPORT.replace("full_refresh", "incremental")),
+    ],
+)  # fmt: skip
+def test_every_column_that_the_source_lacks_is_named_with_its_line(more: str, line: int, base: str):  # M10
+    table = PEOPLE.append_column("at", pa.array([None, None], pa.timestamp("us", "UTC")))
+    told = refused(more, table, base)
+    assert told == f'exports/people.yaml:{line}: people has no column "citty" – did you mean "city"?'
+
+
+def test_a_contract_s_name_is_translated_into_the_source_s():
+    told = refused("checks:\n  - not_null: [contact]\n")
+    assert told.endswith(
+        'no column "contact"; the contract\'s "contact" is called "email" in the source: write that'
+    )
+
+
+@pytest.mark.parametrize(("column", "type_"), [("id", "int64"), ("city", "string")])
+def test_a_window_needs_times_before_anything_is_claimed(column: str, type_: str):
+    told = refused(WINDOW % column, base=APPEND)
+    assert told == f'exports/people.yaml:7: "{column}" is {type_}, and a window needs a timestamp or a date'
+
+
+def test_shards_need_whole_numbers_before_anything_is_claimed():
+    told = refused("layout: {partition_by: [{column: city, shards: 4}]}\n")
+    assert told.startswith("exports/people.yaml:7: ")
+    assert "city is string, and shards need an integer" in told
+
+
+def test_a_tenant_s_values_need_a_text_of_their_own():
+    table = PEOPLE.append_column("lists", pa.array([[1], [2]]))
+    told = refused("tenants: {column: lists, discover: true}\n", table)
+    assert "names no folder" in told
+
+
+@pytest.mark.parametrize(
+    ("check", "why"),
+    [
+        ("range: {city: [0, 1]}", "a column of type string has no range"),
+        ("in: {id: [a]}", "does not fit a column of type int64"),
+        ("regex: {note: '('}", "not valid RE2"),
+        ("freshness: {column: note, max_age: 1h}", "tells no time"),
+    ],
+)
+def test_a_check_that_does_not_fit_the_source_is_refused_before_anything_is_claimed(check: str, why: str):
+    told = refused(f"checks:\n  - row_count: {{min: 1}}\n  - {check}\n")
+    assert told.startswith("exports/people.yaml:9: ")
+    assert why in told

@@ -243,7 +243,10 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
 def nearest(name: object, known: Iterable[str]) -> str:
     """`` – did you mean "lake"?``, or nothing where no known name is near. Upper and lower case are the same here."""
     names = {each.casefold(): each for each in sorted(known, reverse=True)}
-    near = difflib.get_close_matches(str(name).casefold(), names, n=1)
+    text = str(name).casefold()
+    near = difflib.get_close_matches(text, names, n=1)
+    if not near and len(text) > 2:  # a beginning, as hmac of hmac_sha256
+        near = [each for each in names if each.startswith(text)]
     return f' – did you mean "{names[near[0]]}"?' if near else ""
 
 

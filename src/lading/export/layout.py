@@ -226,6 +226,16 @@ class Layout:
 
     # Control objects, relative to the attempt's folder; `file` is a data file's name relative to it.
 
+    def template(self, *, env: str, dataset: str, entity: str, major: int) -> str:
+        """The attempt's folder of any run of one export, the variables of its runs still in it: ``{tenant}``."""
+        fixed = {
+            "env": segment(env),
+            "dataset": segment(dataset),
+            "entity": segment(entity),
+            "major": str(major),
+        }
+        return _VARIABLE.sub(lambda match: fixed.get(match[1], match[0]), self._folder)
+
     @property
     def _documents_names(self) -> bool:
         return self.preset in ("dated", "svc002")

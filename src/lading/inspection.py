@@ -1,0 +1,365 @@
+"""Whether what a project's files ask for can be done, as far as that is known without opening anything they name.
+
+`project_files` holds the files against each other; here they are held against the adapters that they name, and against
+what their contracts promise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lading.assemble import Workshop, open_format, open_transforms
+from lading.binding import moments, references, told_name
+from lading.contract import Contract, ContractField
+from lading.documents import Document
+from lading.errors import InvalidProject, Problem
+from lading.export.definition import Export
+from lading.ports import Transform
+from lading.project_files import ProjectFiles, gathered
+from lading.transforms.checks import parse_check
+from lading.transforms.consent import Consent
+from lading.transforms.mask import Mask
+from lading.transforms.select import Exclude, Rename, Select
+
+# Classifications of columns that one expects to be masked or excluded.
+GUARDED = frozenset({"confidential", "restricted", "secret", "sensitive"})
+
+# Below these a file is mostly what each group, batch or page of it brings along, and readers crawl. The formats
+# themselves take less, since deliveries that were made with less must still be verified.
+_LEAST = {"row_group_rows": 100, "batch_rows": 100}
+
+# The types that a source's column may have where the contract's promise of it holds (`lading.contract.types.fit`).
+_MAY_ARRIVE: Mapping[str, tuple[pa.DataType, ...]] = {
+    "integer": (pa.int64(), pa.decimal128(38, 0)),
+    "number": (pa.float64(), pa.decimal128(38, 18), pa.int64(), pa.decimal256(76, 18), pa.string()),
+    "string": (pa.string(),),
+    "date": (pa.date32(),),
+    "timestamp": (pa.timestamp("us", "UTC"), pa.timestamp("us")),
+    "boolean": (pa.bool_(),),
+}
+_MOST_TRIALS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Of one project. Nothing is connected to, and no server is started."""
+
+    project: ProjectFiles
+    workshop: Workshop
+
+    def problems(self) -> list[Problem]:
+        """Everything that a command would be refused for before it reads a row."""
+        settings, found = self.project.files.settings, []
+        for name in settings.stores:
+            found += self._refusals(lambda name=name: self.workshop.check_store(name))  # type: ignore[misc]
+        for name in settings.connections:
+            found += self._refusals(lambda name=name: self.workshop.check_source(name))  # type: ignore[misc]
+        found += self._refusals(self.workshop.check_limits)
+        if settings.keys is not None:
+            found += self._refusals(self.workshop.check_keys)
+        for name in self.project.exports:
+            found += self._definition(name)
+        return list(dict.fromkeys(found))
+
+    def require(self, name: str) -> None:
+        """Raises InvalidProject with every problem of one export, and of the stores and the connection that it uses."""
+        export, files = self.project.exports[name], self.project.files
+        own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
+        found = self._refusals(lambda: self.workshop.check_source(export.source.connection))
+        for store in dict.fromkeys((export.destination, *export.copies, *own, files.settings.journal)):
+            found += self._refusals(lambda store=store: self.workshop.check_store(store))  # type: ignore[misc]
+        found += self._definition(name)
+        if found:
+            raise InvalidProject(problems=list(dict.fromkeys(found)))
+
+    def warnings(self) -> list[str]:
+        """What is allowed and still worth a look. Only of a project without problems."""
+        found: list[str] = []
+        for name in self.project.exports:
+            found.extend(self._advice(name))
+        return [*dict.fromkeys(found), *self._shared_folders()]
+
+    # --- one export
+
+    def _refusals(self, check: Callable[[], object]) -> list[Problem]:
+        found: list[Problem] = []
+        gathered(found, check)
+        return found
+
+    def _definition(self, name: str) -> list[Problem]:
+        export, document = self.project.exports[name], self.project.documents[name]
+        contract = self.project.contracts[export.contract]
+        found: list[Problem] = []
+        gathered(found, lambda: open_format(document, contract.version))
+        for key, least in _LEAST.items():
+            value = export.format.get(key)
+            if isinstance(value, int) and value < least and not found:
+                reason = f"format.{key} must be at least {least}: fewer rows take less room than what describes them"
+                found.append(document.problem(reason, "format", key))
+        if export.tenants and not export.tenants.discover and not self.project.files.tenants:
+            reason = (
+                "no tenant is known, so nothing would ever be due: list each in a file of tenants/, or set "
+                "discover: true to deliver to every tenant that the data names"
+            )
+            found.append(document.problem(f"tenants: {reason}", "tenants"))
+        transforms = gathered(found, lambda: open_transforms(document))
+        checks = list(_check_problems(export, document, contract))
+        if transforms is not None and not checks:
+            found += _Columns(export, document, contract, transforms).problems()
+        if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
+            found += self._refusals(self.workshop.check_keys)
+        return found + checks
+
+    def _advice(self, name: str) -> Iterator[str]:
+        export, document = self.project.exports[name], self.project.documents[name]
+        contract, transforms = self.project.contracts[export.contract], open_transforms(document)
+        for transform in transforms:
+            if isinstance(transform, Mask):
+                yield from (f"{document.path}: {told}" for told in transform.warnings())
+        yield from _Columns(export, document, contract, transforms).warnings()
+        silent = [f.name for f in contract.fields if not f.classification]
+        if silent:
+            yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
+        hidden = {c for t in transforms for c in getattr(t, "actions", ())}
+        hidden |= {c for t in transforms if isinstance(t, Exclude) for c in t.columns}
+        bare = [
+            f.name
+            for f in contract.fields
+            if (f.classification or "").lower() in GUARDED and f.column not in hidden
+        ]
+        if bare:
+            yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
+
+    # --- exports beside each other
+
+    def _shared_folders(self) -> Iterator[str]:
+        """Where two exports deliver into one folder: whoever reads it meets the rows of both."""
+        places = {name: list(self._places(name)) for name in self.project.exports}
+        for one, other in itertools.combinations(sorted(places), 2):
+            for (url, store, folder), (url_, _, folder_) in itertools.product(places[one], places[other]):
+                if url == url_ and _may_meet(folder, folder_):
+                    yield (
+                        f"{self.project.documents[one].path}, {self.project.documents[other].path}: both deliver into "
+                        f'one folder of the store "{store}", {_fixed(folder) or folder}, so that whoever lists it '
+                        f"(lading files, lading verify, a glob) meets the rows of {one} and of {other} together; give "
+                        "one of them a layout.path of its own, or a store of its own (another prefix of the bucket)"
+                    )
+                    break
+
+    def _places(self, name: str) -> Iterator[tuple[str, str, str]]:
+        """URL and name of each store that an export delivers to, and its folders there, with variables of runs."""
+        export, files = self.project.exports[name], self.project.files
+        folder = export.paths().template(
+            env=files.settings.environment,
+            dataset=files.settings.name,
+            entity=self.project.contracts[export.contract].name,
+            major=export.contract_major,
+        )
+        own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
+        for store in dict.fromkeys((export.destination, *export.copies, *own)):
+            yield str(files.settings.stores[store]["url"]).rstrip("/"), store, folder
+
+
+def _fixed(folder: str) -> str:
+    """The part of a template that no variable changes, with its slash."""
+    return "".join(
+        f"{part}/" for part in itertools.takewhile(lambda part: "{" not in part, folder.split("/"))
+    )
+
+
+def _may_meet(one: str, other: str) -> bool:
+    """Whether nothing but variables of runs tells the two folders apart."""
+    return not any(
+        a != b and "{" not in a + b for a, b in zip(one.split("/"), other.split("/"), strict=False)
+    )
+
+
+# --- columns -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The columns that an export names, held against its contract.
+
+    The export speaks of the source's columns, and a source may have some that the contract does not name. What is
+    delivered is promised, though, and transforms see promised columns and those that the export itself looks at. So a
+    mask of a column that is neither is wrong for certain; a check of one may be right, and is told as a warning.
+    """
+
+    export: Export
+    document: Document
+    contract: Contract
+    transforms: Sequence[Transform]
+
+    def problems(self) -> list[Problem]:
+        if self.export.unknown_columns == "refuse":
+            found = [self._problem(reason, at) for at, reason in self._unpromised()]
+            if found:
+                return found
+        return [self._problem(reason, at) for at, reason in (*self._wrong_types(), *self._lost())]
+
+    def warnings(self) -> Iterator[str]:
+        """Columns that the contract does not name. Those by which rows are chosen often stand outside of it, so that of
+        these only what may be misspelt is told."""
+        for at, reason in self._unpromised():
+            if "did you mean" in reason or "is called" in reason or at[0] not in ("tenants", "window"):
+                place = f"{self.document.path}:{self.document.line(*at)}"
+                yield f"{place}: {reason} A run is refused where the source has none."
+
+    def _problem(self, reason: str, at: tuple[str | int, ...]) -> Problem:
+        return self.document.problem(reason, *at)
+
+    @property
+    def _promised(self) -> dict[str, ContractField]:
+        return {field.column: field for field in self.contract.fields}
+
+    def _unpromised(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        promised, seen = self._promised, set[str]()
+        for each in references(self.export, self.transforms):
+            if each.column not in promised and each.column not in seen:
+                seen.add(each.column)
+                near = told_name(each.column, self.contract, list(promised))
+                what = f'{each.at[0]}: {self.contract.path} names no column "{each.column}"'
+                yield each.at, f"{what}{near}" if near.endswith("?") else f"{what}{near}."
+
+    def _wrong_types(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What no column that keeps the contract's promise could serve for."""
+        promised = self._promised
+        for index, partition in enumerate(self.export.layout.columns):
+            kind = _kind(promised.get(partition.column))
+            if partition.shards and kind in ("string", "date", "timestamp", "boolean"):
+                yield (
+                    ("layout", "partition_by", index, "column"),
+                    f'shards are of whole numbers, and the contract promises "{partition.column}" as a {kind}: '
+                    f"write {partition.column} alone, for a folder for each value",
+                )
+        for each in moments(self.export):
+            kind = _kind(promised.get(each.column))
+            if kind in ("integer", "number", "boolean"):
+                reason = f'"{each.column}" is promised as a {kind}, and a window needs a timestamp or a date'
+                yield each.at, reason
+
+    def _lost(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Columns that a transform, a folder or a tenant needs and that are not there when it comes to them."""
+        needed = {each.column for each in references(self.export, self.transforms) if each.read}
+        named = {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
+        unread = named - needed
+        origins = {name: name for name in {*self._promised, *needed} if name not in unread}
+        masked: set[str] = set()
+        for index, transform in enumerate(self.transforms):
+            for below, column in _named_by(transform):
+                if column not in origins and not (isinstance(transform, Exclude) and column in unread):
+                    reason = self._why_lost(column, origins, unread)
+                    yield (
+                        ("transforms", index, *below),
+                        f'{below[0]}: there is no column "{column}" here{reason}',
+                    )
+            if isinstance(transform, Mask):
+                masked |= {origins[name] for name in transform.actions if name in origins}
+            origins = _after(transform, origins)
+        bare = {origin for origin in origins.values() if origin in self._promised and origin not in masked}
+        for index, partition in enumerate(self.export.layout.columns):
+            if partition.column not in bare:
+                near = "" if partition.column in self._promised else told_name(
+                    partition.column, self.contract, sorted(bare)
+                )  # fmt: skip
+                reason = f'"{partition.column}" is not delivered as it is, and its values would stand in folder names'
+                yield ("layout", "partition_by", index, "column"), f"{reason}{near}"
+        tenants = self.export.tenants
+        if tenants is not None and tenants.column in masked:
+            yield (
+                ("tenants", "column"),
+                f'"{tenants.column}" is masked, and names folders and manifests as the tenant',
+            )
+
+    def _why_lost(self, column: str, origins: Mapping[str, str], unread: set[str]) -> str:
+        if column in unread:
+            return " – it is excluded, and so not read"
+        renamed = next((name for name, origin in origins.items() if origin == column), None)
+        if renamed is not None:
+            return f': it was renamed, and is called "{renamed}" by then'
+        return told_name(column, self.contract, list(origins))
+
+
+def _named_by(transform: Transform) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The columns that a transform looks for, each with its place below the transform's own."""
+    if isinstance(transform, Mask):
+        yield from ((("mask", column), column) for column in transform.actions)
+    elif isinstance(transform, Rename):
+        yield from ((("rename", column), column) for column in transform.names)
+    elif isinstance(transform, Consent):
+        yield ("consent", "column"), transform.column
+    elif isinstance(transform, Select | Exclude):
+        name = type(transform).__name__.lower()
+        yield from (((name, place), column) for place, column in enumerate(transform.columns))
+
+
+def _after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
+    """Names and the source's columns behind them, as a transform leaves them."""
+    if isinstance(transform, Rename):
+        return {transform.names.get(name, name): origin for name, origin in origins.items()}
+    if isinstance(transform, Exclude):
+        return {name: origin for name, origin in origins.items() if name not in transform.columns}
+    if isinstance(transform, Select):
+        return {name: origin for name, origin in origins.items() if name in transform.columns}
+    return dict(origins)
+
+
+def _kind(field: ContractField | None) -> str | None:
+    return field.logical_type if field is not None else None
+
+
+# --- checks --------------------------------------------------------------------------------------------------------
+
+
+def _check_problems(export: Export, document: Document, contract: Contract) -> Iterator[Problem]:
+    """Checks whose settings are wrong, or fit no column that keeps the contract's promise."""
+    fields = {field.column: field for field in contract.fields}
+    scope = (export.tenants.column,) if export.tenants else ()
+    for index, check in enumerate(export.checks):
+        spill = Path(tempfile.gettempdir())  # nothing is written before a row is seen
+        try:
+            made = parse_check(check, scope=scope, now=datetime.now(UTC), memory=0, spill=spill)
+        except ValueError as error:
+            name = next((name for name in check if name != "on_violation"), "")
+            yield document.problem(str(error), "checks", index, name)
+            continue
+        named = {each.column for each in references(export, ()) if each.at[:2] == ("checks", index)}
+        for each in made:
+            reason = _unfit(each, sorted({*scope, *named}), fields)
+            each.close()
+            if reason is not None:
+                yield document.problem(f"{reason} ({contract.path} says so)", "checks", index)
+
+
+def _unfit(check: Any, columns: Iterable[str], fields: Mapping[str, ContractField]) -> str | None:
+    """Why the check fits no columns that keep the contract's promises; None where it fits some, or that is unknown."""
+    choices: list[list[pa.Field]] = []
+    for column in columns:
+        types = _MAY_ARRIVE.get(_kind(fields.get(column)) or "", ())
+        if _kind(fields.get(column)) == "string" and (fields[column].options.get("format") in _NOT_TEXT):
+            types = ()
+        if not types:
+            return None
+        choices.append([pa.field(column, type_) for type_ in types])
+    first: str | None = None
+    for trial in itertools.product(*choices) if math.prod(map(len, choices)) <= _MOST_TRIALS else ():
+        try:
+            check.bind(pa.schema(trial))
+        except InvalidProject as error:
+            first = first or error.message
+        else:
+            return None
+    return first
+
+
+_NOT_TEXT = ("uuid", "binary", "byte")
