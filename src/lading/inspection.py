@@ -112,7 +112,7 @@ class Inspection:
             )
             found.append(document.problem(f"tenants: {reason}", "tenants"))
         transforms = gathered(found, lambda: open_transforms(document))
-        checks = list(_check_problems(export, document, contract))
+        checks = list(check_problems(export, document, contract))
         if transforms is not None and not checks:
             found += _Columns(export, document, contract, transforms).problems()
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
@@ -321,7 +321,7 @@ def _kind(field: ContractField | None) -> str | None:
 # --- checks --------------------------------------------------------------------------------------------------------
 
 
-def _check_problems(export: Export, document: Document, contract: Contract) -> Iterator[Problem]:
+def check_problems(export: Export, document: Document, contract: Contract) -> Iterator[Problem]:
     """Checks whose settings are wrong, or fit no column that keeps the contract's promise."""
     fields = {field.column: field for field in contract.fields}
     scope = (export.tenants.column,) if export.tenants else ()

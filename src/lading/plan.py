@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Literal
 
+from lading.documents import nearest
 from lading.errors import InvalidProject, NotDue
 from lading.export.identity import instant
 from lading.export.interval import Interval
@@ -181,10 +182,12 @@ def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None
         raise InvalidProject(
             f"The interval {instant(asked.start)} to {instant(asked.end)} is empty: its start must lie before its end."
         )
-    unknown = set(asked.tenants or ()) - set(known_tenants(standing, history))
+    known = known_tenants(standing, history)
+    unknown = sorted(set(asked.tenants or ()) - set(known))
     if unknown and not standing.discover:
+        near = nearest(unknown[0], known) or "."
         raise InvalidProject(
-            f"Unknown tenant {sorted(unknown)[0]!r}.", hint="List it in tenants/, or discover tenants."
+            f"Unknown tenant {unknown[0]!r}{near}", hint="List it in tenants/, or discover tenants."
         )
     _refuse_other_tenants(standing, history)
     inactive = set(asked.tenants or ()) & standing.inactive

@@ -75,3 +75,76 @@ def test_a_password_never_stands_in_a_problem(shop: Any):
         shop.run("orders_all")
     assert "topsecret" not in str(caught.value)
     assert "colour" in str(caught.value)
+
+
+DAILY = {
+    "column": "made_at",
+    "clock": "transaction",
+    "every": "1 day",
+    "start": "2024-01-01",
+    "end": "2024-01-03",
+}
+
+
+@pytest.fixture
+def sold(place: Any) -> Any:
+    """A project over a table that has more columns than its contract."""
+    place.sql(
+        "create table orders (id bigint primary key, made_at timestamptz not null, weight real, lists int[])",
+        "insert into orders values (1, '2024-01-01', 1, null)",
+    )
+    place.contract("orders", {"id": "integer", "made_at": "timestamp"}, key=["id"])
+    return place
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"checks": [{"not_null": ["wieght"]}]}, 'public.orders has no column "wieght" – did you mean "weight"?'),
+        ({"checks": [{"regex": {"weight": "^1"}}]}, "regex(weight): a column of type float is no text"),
+        ({"checks": [{"range": {"weight": ["2024-01-01", None]}}]}, "does not fit a column of type float"),
+        ({"checks": [{"balance": {"column": "weight"}}]}, "cannot be added exactly"),
+        ({"tenants": {"column": "wieght", "discover": True}}, 'has no column "wieght"'),
+        ({"transforms": [{"exclude": ["wieght"]}]}, 'has no column "wieght"'),
+        ({"transforms": [{"consent": {"column": "wieght"}}]}, 'has no column "wieght"'),
+        ({"mode": "append", "window": {**DAILY, "column": "mad_at"}},
+         'has no column "mad_at" – did you mean "made_at"?'),
+        ({"mode": "append", "window": {**DAILY, "column": "weight"}}, "a window needs a timestamp or a date"),
+        ({"mode": "append", "window": {**DAILY, "clock": "event", "late": {"column": "came_at"}}},
+         'has no column "came_at"'),
+        ({"mode": "incremental", "merge_key": ["idd"],
+          "window": {"column": "made_at", "clock": "transaction", "start": "2024-01-01"}}, 'has no column "idd"'),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_only_the_source_can_tell_is_refused_before_an_attempt_is_opened(
+    sold: Any, sections: dict[str, Any], expected: str
+):
+    sold.export("orders_all", "orders", **sections)
+    sold.load().validate()
+    for command in (sold.load().plan, sold.load().run):
+        with pytest.raises(InvalidProject) as caught:
+            command("orders_all")
+        (problem,) = caught.value.problems
+        assert expected in problem.reason
+        assert problem.file == "exports/orders_all.yaml"
+        assert problem.line > 1
+    assert not sold.lake.exists()
+    assert [path for path in (sold.root / "journal").rglob("*") if path.is_file()] == []
+
+
+def test_a_wrong_check_is_refused_also_when_nothing_is_due(sold: Any):
+    sold.export("orders_all", "orders")
+    sold.run("orders_all")
+    assert {result.status for result in sold.run("orders_all")} == {"skipped"}
+    sold.export("orders_all", "orders", checks=[{"regex": {"id": "^1"}}])
+    with pytest.raises(InvalidProject, match="is no text"):
+        sold.run("orders_all")
+
+
+def test_a_misspelt_tenant_is_told_the_nearest(sold: Any):
+    sold.export("orders_all", "orders", tenants={"column": "id"})
+    (sold.root / "tenants").mkdir()
+    (sold.root / "tenants" / "a.yaml").write_text("tenant: oslo\n")
+    with pytest.raises(InvalidProject, match="did you mean"):
+        sold.run("orders_all", tenants=["osloo"])
