@@ -11,8 +11,10 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
 EMBEDDED = 18
 
 # A server of root's is run by another user, who cannot look into root's home.
@@ -154,3 +157,29 @@ def _usable(binaries: Path) -> bool:
     """PostgreSQL does not run as root, so somebody else has to be there."""
     known = os.geteuid() != 0 or any(user.pw_name == _user() for user in pwd.getpwall())
     return known and os.access(binaries / "initdb", os.X_OK)
+
+
+@contextmanager
+def pooler(server: Postgres, mode: str, settings: str = "") -> Iterator[Postgres]:
+    """PgBouncer before ``server``, whose sockets lie in ``server.folder.parent``."""
+    with _folder() as folder:
+        ini = folder / "pgbouncer.ini"
+        (folder / "users").write_text('"postgres" ""\n"fenced" ""\n')
+        ini.write_text(
+            f"[databases]\n* = host={server.folder.parent}\n[pgbouncer]\nlisten_addr =\nlisten_port = 6432\n"
+            f"unix_socket_dir = {folder}\nauth_type = trust\nauth_file = {folder}/users\n"
+            f"pool_mode = {mode}\nlogfile = {folder}/log\n"
+            f"pidfile = {folder}/pid\n{settings}\n"
+        )
+        url = f"postgresql://postgres@/postgres?host={folder}&port=6432"
+        with subprocess.Popen(
+            [*_run_as(), str(PGBOUNCER), str(ini)], cwd=folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            try:
+                while not (folder / ".s.PGSQL.6432").exists():
+                    assert process.poll() is None, "PgBouncer does not start"
+                    time.sleep(0.05)
+                yield Postgres(url, version=server.version)
+            finally:
+                os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
