@@ -17,7 +17,7 @@ from lading.documents import Document, Loc, nearest
 from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
 from lading.export.definition import Export, LateColumn
 from lading.manifest import OPEN_CLASSIFICATIONS
-from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Source, Transform
+from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source, Transform
 from lading.routing.keys import PartitionColumn, texts
 from lading.run import Binding
 from lading.transforms.checks import parse_check
@@ -103,6 +103,7 @@ class Binder:
             output = self._bound(transform, output)
         delivered = self._delivered(transforms, read, output)
         self._refuse_leaking_folders(delivered)
+        self._refuse_uncut()
         last = Select(tuple(delivered)), Rename({n: d.name for n, d in delivered.items() if d.name != n})
         output = last[1].bind(last[0].bind(output))
         self._refuse_unroutable(read)
@@ -317,6 +318,16 @@ class Binder:
             )
             raise InvalidProject(problems=[self.document.problem(reason, "tenants", "column")])
 
+    def _refuse_uncut(self) -> None:
+        """Immutable rows are read in parts of an order that the source must prove."""
+        export = self.export
+        if not export.immutable_rows or export.window is None:
+            return
+        if not isinstance(self.source, Ranger):
+            reason = f"immutable_rows: the connection {export.source.connection} cannot cut parts by ranges of a key"
+            raise InvalidProject(problems=[self.document.problem(reason, "immutable_rows")])
+        self.source.part_key(self.dataset, export.window.column)
+
     # --- what is told
 
     def _policy(self, transforms: Sequence[Transform], excluded: frozenset[str]) -> list[Mapping[str, Any]]:
@@ -346,6 +357,10 @@ class Binder:
         told.extend(self.format.notices())
         if self.export.window is not None and self.export.window.late == "ignore":
             told.append("rows that arrive after their interval was delivered are not delivered")
+        if self.export.immutable_rows:
+            told.append(
+                "rows are declared immutable: after a failure, parts that were read before it are used again"
+            )
         return tuple(told)
 
 

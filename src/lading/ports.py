@@ -101,6 +101,10 @@ class Query:
     whole_parts: bool = False  # True: one part only, for what cannot be cut
     # About how large a batch may be. It changes no row, so it is no part of what a query is.
     batch_bytes: int = field(default=16 << 20, repr=False, compare=False)
+    immutable: bool = (
+        False  # the export says that these rows never change: a `Ranger` cuts parts for another reading
+    )
+    step: int | None = None  # immutable: rows in each part, as an earlier reading had it
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Survey:
     bytes: int | None = None  # estimated, in the source
     snapshot: str = ""  # the source's name for what is read, for the manifest
     version: str = ""  # of a replayable source: equal versions give equal rows, part by part
+    step: int | None = None  # rows in each part but the last, of an immutable query; `rows` is then counted
 
 
 @runtime_checkable
@@ -168,6 +173,18 @@ class Source(Protocol):
 
     def test(self) -> str:
         """Connects, and says in one line what is there, without a secret."""
+        ...
+
+
+@runtime_checkable
+class Ranger(Protocol):
+    """A source that can cut immutable rows so that a later reading, in another snapshot, has the same parts."""
+
+    def part_key(self, dataset: Dataset, window: str) -> tuple[str, ...]:
+        """The columns in whose order rows are cut, the window column first.
+
+        Raises SchemaMismatch, saying what is needed, where no order tells all rows apart.
+        """
         ...
 
 

@@ -236,6 +236,7 @@ class Project:
             standing=lambda clock, upto: self._standing(definition, clock, upto, as_of),
             tenant_column=definition.tenants.column if definition.tenants else None,
             keyed=keyed,
+            immutable=definition.immutable_rows,
             in_order=any("ordered" in check for check in definition.checks),
             window=_window(definition),
             newest=_newest(definition),

@@ -123,7 +123,18 @@ def test_every_mode_reads_with_what_it_needs() -> None:
         (f"mode: append\n{WINDOW}, every: 1h}}\nkeep: 3\n",
          ["7: keep belongs to full_refresh: an expired interval would be missing for good"]),
         ("mode: full_refresh\nimmutable_rows: true\n",
-             ["6: reuse of parts (immutable_rows) is not available in this version"]),
+             ["6: immutable_rows belongs to append: in the other modes rows that were delivered may change"]),
+        (f"mode: append\n{WINDOW.replace('transaction', 'event')}, late: ignore, every: 1h}}\nimmutable_rows: true\n",
+             ["7: immutable_rows needs the transaction clock: on the event clock rows may still arrive after an "
+              "interval was read"]),
+        (f"mode: append\n{WINDOW}, every: 1h}}\nimmutable_rows: true\ntenants: {{column: carrier}}\n",
+             ["7: immutable_rows cannot be had together with tenants or layout.partition_by: their files span the "
+              "parts"]),
+        (f"mode: append\n{WINDOW}, every: 1h}}\nimmutable_rows: true\nlayout: {{partition_by: [origin]}}\n",
+             ["7: immutable_rows cannot be had together with tenants or layout.partition_by: their files span the "
+              "parts"]),
+        (f"mode: append\n{WINDOW}, every: 1h}}\nimmutable_rows: true\nchecks: [{{ordered: {{column: at}}}}]\n",
+             ["7: immutable_rows cannot be had together with the check ordered: all rows are one part then"]),
         ("mode: full_refresh\nformt: {}\n", ['6: unknown key "formt" – did you mean "format"?']),
         ("mode: full_refresh\nformat: {compression: zstd}\n",
          ["6: format.type is missing: it names the format, such as parquet"]),

@@ -74,6 +74,7 @@ class Job:
     tenant_column: str | None = None
     in_order: bool = False  # a check judges the order of rows
     keyed: bool = False  # a mask uses the tenants' keys
+    immutable: bool = False  # rows of an interval never change
     window: Window | None = None
     newest: Newest | None = None
     safety_lag: float | None = None  # seconds

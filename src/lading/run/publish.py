@@ -15,6 +15,7 @@ from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
 from lading.run.expire import begun_name
 from lading.run.job import Job
+from lading.run.lanes import apart
 
 PUBLISHERS = 8
 """Threads that publish side by side: most of their time goes to waiting for the store."""
@@ -58,8 +59,10 @@ def _fence_if_gone(job: Job, at: Seen) -> None:
     """An owner that is plainly gone need not be waited for, whether its sweep is wanted now or not."""
     if "claim.json" in at.names and Owner.of(job.journal.claim_of(at.attempt)["owner"]).gone():
         job.journal.abandon(at.attempt)
-        # It may have sealed and ended well since it was listed: then there is nothing to clean here.
-        if job.journal.end(at.attempt)["status"] != "sealed":
+        # It may have sealed and ended well since it was listed: then there is nothing to clean here. Finished parts
+        # wait for the next attempt, which cleans behind this one when it has sealed.
+        reusable = apart(job) and any(name.startswith("parts/") for name in at.names)
+        if job.journal.end(at.attempt)["status"] != "sealed" and not reusable:
             clean(job, at.attempt)
 
 

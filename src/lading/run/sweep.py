@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pyarrow as pa
 from lading.errors import DataRefused, Fenced, IntegrityError, LadingError, Refused, SchemaMismatch, Shrunk
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
+from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim
 from lading.manifest import failure
 from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
@@ -51,6 +54,8 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         ranges.append(Range(window.column, plan.interval.start, plan.interval.end))
         if window.arrival is not None:
             ranges.append(Range(window.arrival, plan.since, clock.arrived))
+    # A revision says that rows did change: it reads all of them anew, in one snapshot.
+    immutable = job.immutable and not any(run.reason for run in plan.runs)
     member = None
     if job.tenant_column is not None and plan.only_named:
         member = Member(job.tenant_column, tuple(run.tenant for run in plan.runs))
@@ -64,6 +69,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         newest=job.newest,
         whole_parts=job.newest is not None or job.in_order,
         batch_bytes=min(16 << 20, job.buffer_memory // 32),
+        immutable=immutable,
     )
 
 
@@ -100,10 +106,15 @@ class Attempt:
         self._same = {"definition": job.definition, "query": hashlib.sha256(repr(query).encode()).hexdigest()}
         if job.keyed and apart(job):
             self._same["key_id"] = job.keys.key_id(DEFAULT_TENANT)
+        if query.immutable:
+            query = replace(query, step=self._step_before())
         with scratch() as spill, job.source.open(query) as reading:
             survey = reading.survey()
             self._keep = reading.replayable and apart(job)
             self._same["version"] = survey.version
+            if survey.step is not None:
+                self._same |= {"step": str(survey.step), "counted": str(survey.rows)}
+                self._refuse_recounted(survey)
             if not survey.schema.equals(self._binding.read):
                 raise SchemaMismatch(
                     f"{job.export}: the source's columns changed while the run was prepared.",
@@ -210,12 +221,27 @@ class Attempt:
             raise LadingError(f"{lanes.rows} rows were read, and {taken} + {lanes.left_out} were routed.")
         self._refuse_shrunk(reading, lanes.rows)
 
+    @cached_property
+    def _parts_before(self) -> Sequence[tuple[AttemptRef, Mapping[int, Mapping[str, Any]]]]:
+        return list(self._job.journal.parts_before(self._claim.attempt))
+
+    def _counted_before(self) -> Iterator[Mapping[str, Any]]:
+        """Parts that earlier attempts read of the same immutable rows, the latest last."""
+        asked = {key: self._same[key] for key in ("definition", "query")}
+        for _, parts in self._parts_before:
+            yield from (part for part in parts.values() if "step" in part and asked.items() <= part.items())
+
+    def _step_before(self) -> int | None:
+        """Rows in each part of the latest earlier attempt: with as many again, its parts are cut again."""
+        steps = [int(part["step"]) for part in self._counted_before()]
+        return steps[-1] if steps else None
+
     def _finished(self, reading: Reading, survey: Survey) -> dict[int, Mapping[str, Any]]:
         """By part, what the latest earlier attempt has written that read the same bytes under the same definition."""
         if not reading.replayable or not survey.version or not apart(self._job):
             return {}
         found: dict[int, Mapping[str, Any]] = {}
-        for earlier, parts in self._job.journal.parts_before(self._claim.attempt):
+        for earlier, parts in self._parts_before:
             for index, part in parts.items():
                 if "files" in part and self._same.items() <= part.items():
                     found[index] = {**part, "attempt": earlier.number}
@@ -297,13 +323,24 @@ class Attempt:
 
     # --- judging and sealing
 
+    def _refuse_recounted(self, survey: Survey) -> None:
+        """Where rows never change, an interval has as many as it had. Parts used again are not read, so all are counted
+        before."""
+        rows = survey.rows or 0
+        for before in {int(part["counted"]) for part in self._counted_before()} - {rows}:
+            raise (Shrunk if rows < before else DataRefused)(
+                f"An earlier attempt found {before:,} rows in this interval, and now there are {rows:,}: "
+                "rows changed that the export declares immutable.",
+                hint="If that is right, say so: run it again with --revise --reason.",
+            )
+
     def _refuse_shrunk(self, reading: Reading, rows: int) -> None:
         """What can be read again may not have become less since an earlier attempt. A revision says why it may."""
         if not reading.replayable or any(run.reason for run in self._plan.runs):
             return
         # Readings that asked for other rows say nothing about these.
         asked = {key: self._same[key] for key in ("definition", "query")}
-        for _, parts in self._job.journal.parts_before(self._claim.attempt):
+        for _, parts in self._parts_before:
             before = sum(part["rows"] for part in parts.values() if asked.items() <= part.items())
             if rows < before:
                 raise Shrunk(

@@ -31,6 +31,7 @@ from lading.sources import postgres_catalog as catalog
 from lading.sources import postgres_sql as sql
 from lading.sources.postgres_catalog import Connection
 from lading.sources.postgres_errors import failed_statement, refused_connection
+from lading.sources.postgres_parts import Order
 from lading.sources.postgres_reading import PostgresReading
 from lading.sources.postgres_types import carry, field
 
@@ -100,6 +101,11 @@ class PostgresSource:
     def unique_keys(self, dataset: Dataset) -> frozenset[frozenset[str]]:
         with self._session(dataset) as connection:
             return catalog.unique_keys(connection, catalog.describe(connection, dataset))
+
+    def part_key(self, dataset: Dataset, window: str) -> tuple[str, ...]:
+        with self._session(dataset) as connection:
+            described = catalog.describe(connection, dataset)
+            return Order.of(described, catalog.unique_keys(connection, described), window).columns
 
     def bound(self) -> Bound:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,12 +14,13 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused, LadingError, SchemaMismatch, SourceUnavailable
-from lading.ports import Part, Query, Survey
+from lading.errors import DataRefused, IntegrityError, LadingError, SchemaMismatch, SourceUnavailable
+from lading.ports import NATIVE, Part, Query, Survey
 from lading.sources import postgres_sql as sql
 from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
 from lading.sources.postgres_errors import failed_statement, in_another_language, is_passing, server_said
+from lading.sources.postgres_parts import Order, Point, Span, spans
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
@@ -32,15 +35,20 @@ _AS_STRING = "Declare the field a string in the contract to get PostgreSQL's own
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A part: the whole target, or pages ``start`` to ``end`` of a heap (open-ended where ``end`` is None)."""
+    """A part: the whole target, a span of it, or pages ``start`` to ``end`` of a heap (open-ended where ``end`` is
+    None)."""
 
     target: sql.Target
     start: int = 0
     end: int | None = None
     pages: int = 0  # of the heap, where it can be cut; else 0
+    order: Order | None = None
+    span: Span | None = None
 
     @property
     def where(self) -> list[str]:
+        if self.order is not None and self.span is not None:
+            return self.order.between(self.span.low, self.span.high)
         if not self.start and self.end is None:
             return []
         return [sql.pages((self.start, 0), (self.end, 0) if self.end is not None else None)]
@@ -63,8 +71,6 @@ class PostgresReading:
     ``connect`` gives a new connection; ``conninfo`` is libpq's connection string for DuckDB, whose transactions start
     with ``begin``. ``holder`` keeps the locks.
     """
-
-    replayable = False
 
     def __init__(
         self,
@@ -102,6 +108,9 @@ class PostgresReading:
             ties = {"p": ", q.tableoid desc, q.ctid desc", "r": ", q.tableoid desc, q.ctid desc"}
             self._by = self._text_of(query.newest.by) if query.newest.by else ""
             self._keep = sql.newest(query.newest, ties=ties.get(described.kind, ""), by=self._by)
+        cuttable = query.immutable and not query.newest and not query.whole_parts
+        self._order = Order.of(described, unique, query.ranges[0].column) if cuttable else None
+        self.replayable = self._order is not None
         self._snapshot, self._snapshot_text = self._export()
         self._survey, self._cuts = self._look(part_bytes)
 
@@ -175,13 +184,41 @@ class PostgresReading:
             self._lines = block // 28 + 1  # line pointer and tuple header: no page holds more rows
             if all(leaf[4] for leaf in leaves) and not self._keep:
                 cuts = list(self._cut(leaves, block, part_bytes)) or cuts
+        analysed = live > 0 or self._described.kind not in ("r", "p")
+        width = self._measure(live or rows, width, stored, heap, heap // block, analysed)
+        if self._order is not None:
+            return self._look_in_order(self._order, stored, max(1, part_bytes // width))
         parts = tuple(
             Part(i, {"relation": cut.target.text, "start": cut.start, "end": cut.end}, rows // len(cuts))
             for i, cut in enumerate(cuts)
         )
-        analysed = live > 0 or self._described.kind not in ("r", "p")
-        self._measure(live or rows, width, stored, heap, heap // block, analysed)
         return Survey(self._schema, parts, rows, stored, self._snapshot_text), cuts
+
+    def _look_in_order(self, order: Order, stored: int, step: int) -> tuple[Survey, list[Cut]]:
+        """Parts of equally many rows, in the order that every reading of the same rows has."""
+        target, step = self._described.target, self._query.step or step
+        found = self._control.execute(order.starts(target, self._where, step)).fetchall()
+        starts: list[tuple[int, Point]] = [(n, tuple(place)) for n, *place in found]
+        if any(text is None for _, place in starts for text in place):
+            raise self._refuse(Cut(target))
+        cuts = [Cut(target, order=order, span=span) for span in spans(starts, step)]
+        parts = tuple(
+            Part(i, {"relation": target.text, "from": i * step, "rows": cut.span.rows}, cut.span.rows)
+            for i, cut in enumerate(cuts)
+            if cut.span is not None
+        )
+        rows = sum(part.rows or 0 for part in parts)
+        version = self._version([*order.columns, step, rows, starts])
+        return Survey(self._schema, parts, rows, stored, self._snapshot_text, version, step), cuts
+
+    def _version(self, cut: list[Any]) -> str:
+        """A hash, since places are values of the table. Empty where it cannot be known which server this is."""
+        if not self._scalar(sql.MAY_IDENTIFY):
+            return ""
+        place = self._control.execute(sql.IDENTITY).fetchone()
+        columns = [[f.name, str(f.type), f.nullable, f.metadata[NATIVE].decode()] for f in self._schema]
+        known = json.dumps([place, self._described.oid, columns, cut])
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def _cut(self, leaves: list[tuple[Any, ...]], block: int, part_bytes: int) -> Iterator[Cut]:
         if self._query.whole_parts:
@@ -196,14 +233,16 @@ class PostgresReading:
                 end = start + step if start + step < pages else None
                 yield Cut(target, start, end, pages)
 
-    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int, analysed: bool) -> None:
-        """Batch size by row width; where values live beside the heap (TOAST), the heap is read in small slices."""
+    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int, analysed: bool) -> int:
+        """Batch size by row width, which is returned. Where values live beside the heap (TOAST), small slices of it are
+        read."""
         width = max(width, stored // max(rows, 1), 1)
         most = BATCH_ROWS if analysed else UNKNOWN_ROWS
         self._rows = max(1, min(most, self._batch_bytes // width))
         self._wide = stored > 2 * heap + self._batch_bytes and width * VECTOR_ROWS > self._batch_bytes
         self._slice_rows = max(1, FIRST_SLICE_BYTES // width)
         self._dense = max(1, rows // max(1, pages))
+        return width
 
     def _scalar(self, statement: str, *values: object) -> Any:
         row = self._control.execute(statement, values or None).fetchone()
@@ -214,19 +253,26 @@ class PostgresReading:
 
     def read(self, part: Part) -> Iterator[pa.RecordBatch]:
         cut = self._cuts[part.index]
-        lane, done = self._take(), False
+        lane, done, read = self._take(), False, 0
         try:
             lane.begin(self._snapshot, self._begin)
             for statement in self._statements(cut):
                 rows = size = 0
                 for batch in lane.read(statement, self._rows):
                     rows, size = rows + batch.num_rows, size + batch.nbytes
+                    read += batch.num_rows
                     yield from self._arrive(batch, cut)
                 if rows:
                     self._slice_rows = (
                         self._slice_rows + max(1, self._batch_bytes * rows // max(size, 1))
                     ) // 2
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
+            if cut.span is not None and read != cut.span.rows:
+                raise IntegrityError(
+                    f"{self._described.what}: a part of {cut.span.rows:,} rows gave {read:,}.",
+                    hint="An index may be damaged (amcheck tells), or this is a fault of Lading. "
+                    "Leave immutable_rows out to read the table page by page.",
+                )
             self._confirm_locks()
             done = True
         except FAILURES as error:
@@ -257,7 +303,11 @@ class PostgresReading:
         )
 
     def _statements(self, cut: Cut) -> Iterator[str]:
-        """One statement, or, where rows are wide, many that each give about a batch: of pages, or of lines in one."""
+        """One statement, or, where rows are wide, many that each give about a batch: of pages, of lines in one, or of
+        rows in their order."""
+        if self._wide and cut.order is not None and cut.span is not None:
+            yield from self._slices(cut, cut.order, cut.span)
+            return
         if not (self._wide and cut.pages):
             yield self._statement(cut)
             return
@@ -274,6 +324,19 @@ class PostgresReading:
             page, line = after
         if cut.end is None:
             yield self._statement(cut, (sql.pages((last, 0), None),))
+
+    def _slices(self, cut: Cut, order: Order, span: Span) -> Iterator[str]:
+        low = span.low
+        while True:
+            rest = [*order.between(low, span.high), *self._where]
+            try:
+                high = self._control.execute(order.after(cut.target, rest, self._slice_rows)).fetchone()
+            except psycopg.Error as error:
+                raise failed_statement(error, self._described.what) from None
+            yield self._statement(cut, tuple(order.between(low, high or span.high)))
+            if high is None:
+                return
+            low = high
 
     def _arrive(self, batch: pa.RecordBatch, cut: Cut) -> Iterator[pa.RecordBatch]:
         arrays = [arrive(batch.column(i), carried) for i, carried in enumerate(self._carried)]

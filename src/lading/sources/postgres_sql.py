@@ -105,6 +105,13 @@ where datname = current_database() and pid <> pg_backend_pid() and pid <> all(%s
   and backend_type <> 'autovacuum worker'
 """
 
+# Which server's data these are; a standby has its primary's. Not every role may know.
+MAY_IDENTIFY = "select has_function_privilege('pg_control_system()', 'execute')"
+IDENTITY = """
+select s.system_identifier::text, d.oid::text from pg_control_system() s, pg_database d
+where d.datname = current_database()
+"""
+
 GREETING = """
 select current_setting('server_version'), current_database(), current_user,
        case when pg_is_in_recovery() then ', a standby' else '' end
@@ -152,13 +159,13 @@ def select(
     shown += [f"coalesce({guard}, false) as guard"] if guard else []
     shown += [f"{keep} as keep"] if keep else []
     shown += [f"{by} as by"] if by else []
-    return f"select {', '.join(shown)} from {target.text} as q{_where(where)}"
+    return f"select {', '.join(shown)} from {target.text} as q{clause(where)}"
 
 
 def count(target: Target, conditions: Sequence[str], where: Iterable[str] = ()) -> str:
     """How many rows meet each condition."""
     counts = ", ".join(f"count(*) filter (where {condition})" for condition in conditions)
-    return f"select {counts} from {target.text} as q{_where(where)}"
+    return f"select {counts} from {target.text} as q{clause(where)}"
 
 
 def within(bounds: Range, base: str, *, nullable: bool) -> str:
@@ -204,7 +211,8 @@ def pages(start: tuple[int, int], end: tuple[int, int] | None) -> str:
     return f"(q.ctid >= '({start[0]},{start[1]})'::tid{below})"
 
 
-def _where(conditions: Iterable[str]) -> str:
+def clause(conditions: Iterable[str]) -> str:
+    """`` where …``, or nothing."""
     text = " and ".join(conditions)
     return f" where {text}" if text else ""
 
