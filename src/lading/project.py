@@ -15,7 +15,7 @@ from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
 from lading.contract import Contract
 from lading.documents import Document, nearest
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, parse_every
@@ -50,6 +50,9 @@ class Project:
     contracts: Mapping[str, Contract]  # by name@major
     documents: Mapping[str, Document] = field(repr=False)  # of exports, by name
     _workshop: Workshop = field(repr=False)
+    # Exports that cannot be used, and why.
+    broken: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    _unread: tuple[Problem, ...] = field(default=(), repr=False)  # problems of contracts
 
     @classmethod
     def load(
@@ -61,12 +64,17 @@ class Project:
     ) -> Project:
         """Reads and checks every file of the project in the folder ``path``.
 
+        An export whose own file or contract is wrong stops no other: it is in ``broken``, and refused by name.
         ``environ`` is where variables come from, the process's environment by default; ``overrides`` are settings of
-        `lading.yaml` such as ``environment="dev"``. Raises InvalidProject with every problem found.
+        `lading.yaml` such as ``environment="dev"``. Raises InvalidProject with every problem found where one
+        concerns the whole project, or no export can be used.
         """
         given = os.environ if environ is None else environ
         found = read_files(Path(path), given, overrides)
-        return cls(found.files, found.exports, found.contracts, found.documents, Workshop(found.files))
+        workshop = Workshop(found.files)
+        return cls(
+            found.files, found.exports, found.contracts, found.documents, workshop, found.broken, found.unread
+        )
 
     # --- what can be done
 
@@ -159,31 +167,38 @@ class Project:
 
         Raises InvalidProject with every problem found. Connects to nothing.
         """
-        if problems := self._inspection.problems():
+        if problems := [*self.problems(), *self._inspection.problems()]:
             raise InvalidProject(problems=problems)
         return self._inspection.warnings()
 
+    def problems(self) -> list[Problem]:
+        """What is wrong with the files of contracts and of exports in ``broken``."""
+        found = [*self._unread, *(problem for each in self.broken.values() for problem in each)]
+        return list(dict.fromkeys(found))
+
     def runs(self, export: str | None = None) -> list[dict[str, Any]]:
-        """Every sealed run, from the journal, the newest last."""
-        names = [self.export(export).name] if export else sorted(self.exports)
-        found = [r.summary for name in names for r in record.runs(self.journal(), name)]
-        return sorted(found, key=lambda summary: str(summary["sealed_at"]))
+        """What became of every run that was tried, from the journal, the newest last: of exports that the project no
+        longer has, too (``removed``)."""
+        found = record.runs(self.journal(), export)
+        if export and not found and export not in self.broken:
+            self.export(export)
+        return [self._placed(recorded) for recorded in found]
 
     def show(self, run_id: str) -> dict[str, Any]:
         """One run, and its manifest as ``document``; ``run_id`` may be shortened."""
         journal = self.journal()
-        found = record.find(journal, sorted(self.exports), run_id)
-        return {**found.summary, "document": record.manifest_of(journal, found)}
+        found = record.find(journal, run_id)
+        return {**self._placed(found), "document": record.manifest_of(journal, found)}
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
-        """Per export: last run, watermark, freshness against the contract's SLA, failures, intervals missing."""
+        """Per export: last run, watermark, freshness against the contract's SLA, failures that nothing has mended,
+        intervals missing. Exports in ``broken`` are left out."""
         journal, now, told = self.journal(), datetime.now(UTC), []
         for name in [self.export(export).name] if export else sorted(self.exports):
             definition = self.exports[name]
-            clock = Clock(now, now, now)
+            standing = self._standing(definition, Clock(now, now, now), None, None)
             sla = self.contracts[definition.contract].sla.freshness
-            due = self._standing(definition, clock, None, None).grid
-            told.append(record.status(journal, name, definition.mode, now, _seconds(sla), due))
+            told.append(record.status(journal, name, now, _seconds(sla), standing))
         return told
 
     def test_connection(self, name: str) -> str:
@@ -258,6 +273,8 @@ class Project:
         return self._workshop.journal()
 
     def export(self, name: str) -> Export:
+        if name in self.broken:
+            raise InvalidProject(problems=self.broken[name])
         if name not in self.exports:
             known = sorted(self.exports)
             hint = f"There are: {', '.join(known)}." if known else "exports/ is empty."
@@ -271,6 +288,10 @@ class Project:
     def _inspection(self) -> Inspection:
         found = ProjectFiles(self.files, self.exports, self.contracts, self.documents)
         return Inspection(found, self._workshop)
+
+    def _placed(self, recorded: record.Recorded) -> dict[str, Any]:
+        name = recorded.summary["export"]
+        return {**recorded.summary, "removed": name not in self.exports and name not in self.broken}
 
     def _asked(
         self,

@@ -18,26 +18,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ProjectFiles:
-    """What the files of a project say, each valid for itself."""
+    """What the files of a project say: settings, and every contract and export that can be used."""
 
     files: ProjectSettings
     exports: Mapping[str, Export]
     contracts: Mapping[str, Contract]  # by name@major
     documents: Mapping[str, Document] = field(repr=False)  # of exports, by name
+    broken: Mapping[str, tuple[Problem, ...]] = field(
+        default_factory=dict
+    )  # exports that cannot be used, and why
+    unread: tuple[Problem, ...] = ()  # of contracts
 
-    def problems(self) -> Iterator[Problem]:
-        """Where they contradict each other, or ask for what this version cannot do."""
-        yield from self._unavailable()
-        for name in self.exports:
-            yield from self._contradictions(name)
-
-    def _unavailable(self) -> Iterator[Problem]:
+    def unavailable(self) -> Iterator[Problem]:
         """What the files may say and this version cannot do: refused, rather than accepted and ignored."""
         for key in ("catalogues", "plugins"):
             if getattr(self.files.settings, key):
                 yield self.files.document.problem(f"{key} are not available in this version", key)
 
-    def _contradictions(self, name: str) -> Iterator[Problem]:
+    def contradictions(self, name: str) -> Iterator[Problem]:
         """Where an export names what is not there."""
         export, document, settings = self.exports[name], self.documents[name], self.files.settings
         if export.contract not in self.contracts:
@@ -66,22 +64,41 @@ class ProjectFiles:
 
 
 def read_files(root: Path, environ: Mapping[str, str], overrides: Mapping[str, object]) -> ProjectFiles:
-    """Every file of the project in ``root``. Raises InvalidProject with every problem found."""
+    """Every file of the project in ``root``.
+
+    A file of `exports/` or `contracts/` that is wrong stops the exports that need it and no other. Raises
+    InvalidProject with every problem found where something concerns all of them (settings, tenants, a name that is
+    there twice), or where no export is left.
+    """
     if not (root / "lading.yaml").is_file():
         raise InvalidProject(
             f"There is no lading.yaml in {root.resolve()}.",
             hint="Go to the project's folder, name it with --project, or make one: lading init.",
         )
     problems: list[Problem] = []
+    unread: list[Problem] = []
     files = gathered(problems, lambda: load_settings(root, environ, overrides))
-    contracts = _contracts(root, problems)
-    exports, documents = _exports(root, environ, problems)
+    contracts = _contracts(root, problems, unread)
+    exports, documents, broken = _exports(root, environ, problems)
     if files is not None:
         found = ProjectFiles(files, exports, contracts, documents)
-        problems.extend(found.problems())
-        if not problems:
-            return found
-    raise InvalidProject(problems=problems)
+        problems.extend(found.unavailable())
+        for name, export in exports.items():
+            if wrong := list(found.contradictions(name)):
+                # A contract that cannot be read may be the one that is missing.
+                broken[name] = [*wrong, *(unread if export.contract not in contracts else ())]
+    usable = exports.keys() - broken.keys()
+    told = [*problems, *unread, *(problem for each in broken.values() for problem in each)]
+    if files is None or problems or (told and not usable):
+        raise InvalidProject(problems=list(dict.fromkeys(told)))
+    return ProjectFiles(
+        files,
+        {name: exports[name] for name in exports if name in usable},
+        contracts,
+        {name: documents[name] for name in documents if name in usable},
+        {name: tuple(each) for name, each in broken.items()},
+        tuple(unread),
+    )
 
 
 def gathered(problems: list[Problem], read: Callable[[], T]) -> T | None:
@@ -93,10 +110,11 @@ def gathered(problems: list[Problem], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _contracts(root: Path, problems: list[Problem]) -> dict[str, Contract]:
+def _contracts(root: Path, problems: list[Problem], unread: list[Problem]) -> dict[str, Contract]:
+    """``problems`` gets those of all contracts together, ``unread`` those of single files."""
     found: dict[str, Contract] = {}
     for path in sorted((root / "contracts").glob("*.y*ml")):
-        contract: Contract | None = gathered(problems, lambda p=path: load_contract(p, root))  # type: ignore[misc]
+        contract: Contract | None = gathered(unread, lambda p=path: load_contract(p, root))  # type: ignore[misc]
         if contract is None:
             continue
         key = f"{contract.name}@{contract.major}"
@@ -108,19 +126,34 @@ def _contracts(root: Path, problems: list[Problem]) -> dict[str, Contract]:
 
 def _exports(
     root: Path, environ: Mapping[str, str], problems: list[Problem]
-) -> tuple[dict[str, Export], dict[str, Document]]:
+) -> tuple[dict[str, Export], dict[str, Document], dict[str, list[Problem]]]:
+    """Exports and their documents by name, and the problems of those that are not valid for themselves.
+
+    ``problems`` gets names that are there twice. A file that names no export is taken for the one that it is called by.
+    """
     exports: dict[str, Export] = {}
     documents: dict[str, Document] = {}
+    broken: dict[str, list[Problem]] = {}
+    places: dict[str, str] = {}  # name -> the file that gives it
     for path in sorted((root / "exports").glob("*.y*ml")):
-        document: Document | None = gathered(problems, lambda p=path: expand(load(p, root), environ))  # type: ignore[misc]
-        if document is None:
-            continue
-        export: Export | None = gathered(problems, lambda d=document: validate(Export, d))  # type: ignore[misc]
-        if export is None:
-            continue
-        if export.name in exports:
-            problems.append(
-                document.problem(f'"{export.name}" is in {documents[export.name].path} already', "name")
-            )
-        exports[export.name], documents[export.name] = export, document
-    return exports, documents
+        own: list[Problem] = []
+        raw: Document | None = gathered(own, lambda p=path: load(p, root))  # type: ignore[misc]
+        document = gathered(own, lambda d=raw: expand(d, environ)) if raw else None  # type: ignore[misc]
+        export = gathered(own, lambda d=document: validate(Export, d)) if document else None  # type: ignore[misc]
+        name = export.name if export else _declared(raw)
+        if raw is not None and name in places:
+            problems.append(raw.problem(f'"{name}" is in {places[name]} already', "name"))
+        elif raw is not None and name is not None:
+            places[name] = raw.path
+        if export is not None and document is not None:
+            exports[export.name], documents[export.name] = export, document
+        else:
+            broken.setdefault(name or path.name.partition(".")[0], []).extend(own)
+    # What a broken file is called by may be the name that another file gives.
+    return exports, documents, {(f"exports/{n}" if n in exports else n): each for n, each in broken.items()}
+
+
+def _declared(document: Document | None) -> str | None:
+    """The name that a file gives its export, whatever else is wrong with it."""
+    name = document.data.get("name") if document is not None and isinstance(document.data, Mapping) else None
+    return name if isinstance(name, str) else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli.console import day, emit, out, size, span, table
+from lading.cli.console import day, emit, out, say, size, span, table
 from lading.cli.options import Json
+
+if TYPE_CHECKING:
+    from lading.project import Project
 
 Some = Annotated[
     str | None, typer.Argument(metavar="EXPORT", help="An export's name; all without.", show_default=False)
@@ -17,9 +20,12 @@ Some = Annotated[
 def status(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
     """Show how fresh and complete each export is.
 
-    The last run, the watermark, its age against the contract's SLA, failures, and intervals that are missing.
+    The last run, the watermark, its age against the contract's SLA, failures that no later run has mended, and
+    intervals that are missing.
     """
-    records = context.obj.project().status(export)
+    project = context.obj.project()
+    records = project.status(export)
+    _say_broken(project)
     if as_json:
         emit(records)
         return 0
@@ -44,15 +50,32 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
 
 
 def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
-    """List the runs that the journal knows, newest last."""
-    records = context.obj.project().runs(export)
+    """List the runs that the journal knows, newest last.
+
+    Those that failed, and those of exports that are no longer in the project, among them.
+    """
+    project = context.obj.project()
+    records = project.runs(export)
+    _say_broken(project)
     if as_json:
         emit(records)
         return 0
-    headers = ("run", "export", "interval", "tenant", "revision", "status", "rows", "files", "size", "sealed")
+    headers = (
+        "run",
+        "export",
+        "interval",
+        "tenant",
+        "revision",
+        "status",
+        "rows",
+        "files",
+        "size",
+        "ended",
+        "error",
+    )
     rows = [
-        (r["run_id"][:12], r["export"], span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"],
-         r["files"], size(r["bytes"]), r["sealed_at"])
+        (r["run_id"][:12], r["export"] + (" (removed)" if r["removed"] else ""), span(r["interval"]), r["tenant"],
+         r["revision"], r["status"], r["rows"], r["files"], size(r["bytes"]), r["ended_at"], r["error"])
         for r in records
     ]  # fmt: skip
     out(*(table(headers, rows) or ["No runs yet."]))
@@ -73,6 +96,11 @@ def show(
         return 0
     _lines(record)
     return 0
+
+
+def _say_broken(project: Project) -> None:
+    problems = project.problems()
+    say(*(f"warning: {problem}" for problem in problems))
 
 
 def _lines(value: Any, indent: str = "") -> None:

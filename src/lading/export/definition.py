@@ -376,7 +376,8 @@ def _immutable_findings(export: Export) -> list[tuple[Loc, str]]:
         "belongs to a table, whose key proves the order of its rows: a query has none": (
             export.source.query is not None
         ),
-        "belongs to a table: files that did not change are used again as it is": export.source.files is not None,
+        "belongs to a table: files that did not change are used again as it is": export.source.files
+        is not None,
         "cannot be had together with tenants or layout.partition_by: their files span the parts": (
             export.tenants is not None or bool(export.layout.partition_by)
         ),

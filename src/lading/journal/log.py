@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 from lading.errors import Fenced, InProgress, IntegrityError, ObjectExists, ObjectNotFound
 from lading.export.identity import instant
@@ -104,21 +105,43 @@ class Journal:
     def seen(self, export: str, start: datetime | None = None) -> dict[datetime, list[Seen]]:
         """All attempts of an export, or of one of its sweeps, by interval start, in order of their numbers."""
         prefix = f"sweeps/{segment(export)}/" + (f"{token(start)}/" if start else "")
-        found: dict[tuple[str, str], Seen] = {}
+        sweeps: dict[datetime, list[Seen]] = {}
+        for seen in self._listed(prefix):
+            sweeps.setdefault(seen.attempt.start, []).append(seen)
+        return sweeps
+
+    def everything(self) -> dict[str, list[Seen]]:
+        """All attempts of every export that ever had one, by its name."""
+        exports: dict[str, list[Seen]] = {}
+        for seen in self._listed("sweeps/"):
+            exports.setdefault(seen.attempt.export, []).append(seen)
+        return exports
+
+    def again(self, attempt: Attempt) -> Seen:
+        """What a listing shows of an attempt now."""
+        for seen in self.seen(attempt.export, attempt.start).get(attempt.start, []):
+            if seen.attempt == attempt:
+                return seen
+        raise IntegrityError(
+            f"The journal has lost attempt {attempt.number} of {attempt.export}, "
+            f"interval {instant(attempt.start)}.",
+            hint="Restore the journal from its backup.",
+        )
+
+    def _listed(self, prefix: str) -> list[Seen]:
+        found: dict[tuple[str, str, str], Seen] = {}
         for info in self.store.list(prefix):
-            _, _, begin, number, name = info.name.split("/", 4)
-            seen = found.get((begin, number))
+            _, export, begin, number, name = info.name.split("/", 4)
+            seen = found.get((export, begin, number))
             if seen is None:
-                attempt = Attempt(export, parse_token(begin), int(number[1:]))
-                seen = found[begin, number] = Seen(attempt)
+                # No name of an export is so long that `segment` would cut it.
+                attempt = Attempt(unquote(export), parse_token(begin), int(number[1:]))
+                seen = found[export, begin, number] = Seen(attempt)
             if name.startswith("beat/"):
                 seen.beat = max(seen.beat, int(name[5:]))
             else:
                 seen.names.add(name)
-        sweeps: dict[datetime, list[Seen]] = {}
-        for seen in sorted(found.values(), key=lambda s: (s.attempt.start, s.attempt.number)):
-            sweeps.setdefault(seen.attempt.start, []).append(seen)
-        return sweeps
+        return sorted(found.values(), key=lambda s: (s.attempt.export, s.attempt.start, s.attempt.number))
 
     def end(self, attempt: Attempt) -> Record:
         record = self._ends.get(attempt.path)
@@ -126,16 +149,19 @@ class Journal:
             record = self._ends[attempt.path] = self.get(attempt.path + "end.json")
         return record
 
+    def read_ends(self, seen: Iterable[Seen]) -> None:
+        """Reads the ends of many attempts side by side, so that `end` has them at hand."""
+        missing = [s.attempt for s in seen if s.ended and s.attempt.path not in self._ends]
+        if len(missing) > 16:
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(self.end, missing))
+
     def claim_of(self, attempt: Attempt) -> Record:
         return self.get(attempt.path + "claim.json")
 
     def history(self, export: str, seen: Mapping[datetime, list[Seen]]) -> History:
         """What the seals say. Deterministic: equal journals give equal histories."""
-        ended = [s.attempt for attempts in seen.values() for s in attempts if s.ended]
-        missing = [a for a in ended if a.path not in self._ends]
-        if len(missing) > 16:
-            with ThreadPoolExecutor(16) as pool:
-                list(pool.map(self.end, missing))
+        self.read_ends(s for attempts in seen.values() for s in attempts)
         runs: list[Delivered] = []
         sweeps: list[Swept] = []
         ends: dict[datetime, datetime] = {}
@@ -168,7 +194,7 @@ class Journal:
         watch = Watch(owner, self.lease, self._monotonic)
         pause, told = 0.02, False
         while True:
-            now = self.seen(attempt.export, attempt.start)[attempt.start][attempt.number - 1]
+            now = self.again(attempt)
             if upto in now.names:
                 return
             if watch.dead(now.beat):

@@ -50,7 +50,7 @@ def _finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
         job.on_event(Waiting(job.export, attempt.start, str(owner)))
 
     job.journal.settle(attempt, wait=wait, upto="done.json", waiting=told)
-    now = job.journal.seen(attempt.export, attempt.start)[attempt.start][attempt.number - 1]
+    now = job.journal.again(attempt)
     if not now.done:
         publish(job, attempt, job.journal.end(attempt), blocked, now.names)
 

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from lading.errors import InvalidProject
 from lading.export.identity import instant
-from lading.export.interval import Interval, parse_instant
+from lading.export.interval import parse_instant
 from lading.journal.log import Attempt, Journal, Seen, published_name
+from lading.journal.owner import Owner
+from lading.plan import Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One sealed run."""
+    """One run of one attempt that has ended: sealed, or failed, or abandoned. ``run``: as the seal has it, or the
+    claim."""
 
     attempt: Attempt
-    run: dict[str, Any]
+    run: Mapping[str, Any]
     summary: dict[str, Any]
 
 
-def runs(journal: Journal, export: str) -> list[Recorded]:
-    """Every sealed run of an export, in the order in which they were sealed."""
-    found = [recorded for seen in _attempts(journal, export) for recorded in _of(journal, seen)]
-    return sorted(
-        found, key=lambda r: (r.summary["sealed_at"], r.summary["interval"]["start"], r.run["tenant"])
-    )
+def runs(journal: Journal, export: str | None = None) -> list[Recorded]:
+    """What became of every run that was tried, of one export or of all that the journal knows, in the order of the
+    attempts' ends. A run that failed and was delivered later is there twice."""
+    if export is None:
+        attempts = [seen for each in journal.everything().values() for seen in each]
+    else:
+        attempts = _attempts(journal, export)
+    journal.read_ends(attempts)
+    found = [recorded for seen in attempts for recorded in _of(journal, seen)]
+    return sorted(found, key=_order)
+
+
+def _order(recorded: Recorded) -> tuple[str, ...]:
+    summary = recorded.summary
+    return summary["ended_at"], summary["export"], summary["interval"]["start"], recorded.run["tenant"]
 
 
 def _attempts(journal: Journal, export: str) -> list[Seen]:
@@ -38,9 +50,9 @@ def _attempts(journal: Journal, export: str) -> list[Seen]:
 def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
     if not seen.ended:
         return
-    record = journal.end(seen.attempt)
-    if record["status"] != "sealed":
-        return
+    end = journal.end(seen.attempt)
+    sealed = end["status"] == "sealed"
+    record = end if sealed else journal.claim_of(seen.attempt)
     for run in record["runs"]:
         published = published_name(run["tenant"]) in seen.names
         summary = {
@@ -50,24 +62,37 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
             "interval": dict(record["interval"]),
             "revision": run["revision"],
             "kind": run["kind"],
-            "status": "unchanged"
-            if run["status"] == "unchanged"
-            else "published"
-            if published
-            else "committed",
-            "rows": run["rows"],
-            "bytes": run["bytes"],
-            "files": run["files"],
-            "sealed_at": record["at"],
+            "attempt": seen.attempt.number,
+            "status": _status(run, published) if sealed else end["status"],
+            "rows": run["rows"] if sealed else 0,
+            "bytes": run["bytes"] if sealed else 0,
+            "files": run["files"] if sealed else 0,
+            "ended_at": end["at"],
+            "sealed_at": end["at"] if sealed else None,
             "published": published,
-            "manifest": run["manifest"],
+            "manifest": run["manifest"] if sealed else None,
+            "error": None if sealed else _reason(end, record),
         }
         yield Recorded(seen.attempt, run, summary)
 
 
+def _status(run: Mapping[str, Any], published: bool) -> str:
+    if run["status"] == "unchanged":
+        return "unchanged"
+    return "published" if published else "committed"
+
+
+def _reason(end: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    if end["status"] == "abandoned":
+        return f"{Owner.of(claim['owner'])} was gone, or silent for longer than the lease."
+    # Of a failure that Lading does not know, only the kind is told: its text may hold values of the data.
+    return str(end["message"] or f"Unexpected: {end['error']}.")
+
+
 def manifest_of(journal: Journal, recorded: Recorded) -> dict[str, Any] | None:
-    """The manifest of a run as it was committed, destination by destination the first; None for an unchanged run."""
-    if recorded.run["status"] != "committed":
+    """The manifest of a run as it was committed, at its first destination; None for one that found nothing, or
+    failed."""
+    if recorded.run.get("status") != "committed":
         return None
     commit = json.loads(journal.prepared(recorded.attempt, recorded.run))
     first = commit["destinations"][0]
@@ -76,30 +101,62 @@ def manifest_of(journal: Journal, recorded: Recorded) -> dict[str, Any] | None:
     return manifest
 
 
-def find(journal: Journal, exports: list[str], run_id: str) -> Recorded:
-    """The run of that id, or of the only id that begins so."""
-    matches = [r for export in exports for r in runs(journal, export) if r.run["run_id"].startswith(run_id)]
-    distinct = {r.run["run_id"] for r in matches}
+def find(journal: Journal, run_id: str) -> Recorded:
+    """The run of that id, or of the only id that begins so: as it was sealed, or else as its last attempt ended."""
+    matches = [recorded for recorded in runs(journal) if recorded.run["run_id"].startswith(run_id)]
+    distinct = {recorded.run["run_id"] for recorded in matches}
     if not distinct:
         raise InvalidProject(f"The journal has no run {run_id}.", hint="`lading runs` lists them.")
     if len(distinct) > 1:
         raise InvalidProject(
             f"{run_id} begins the ids of {len(distinct)} runs.", hint="Give more of its digits."
         )
-    return matches[-1]
+    return next((recorded for recorded in matches if recorded.summary["sealed_at"]), matches[-1])
+
+
+def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Mapping[str, Any]]:
+    """The ends of failed attempts whose runs no later attempt has delivered, the latest last.
+
+    Later attempts of the same interval count; of a full refresh, those of later ticks too. One that discovered its
+    tenants has served everybody; others must have served, together, all tenants of the failed one that still count.
+    """
+    ended = [(s.attempt, journal.end(s.attempt)) for s in seen if s.ended]
+    seals = [(attempt, end) for attempt, end in ended if end["status"] == "sealed"]
+    found = []
+    for failed, failure in ended:
+        if failure["status"] != "failed":
+            continue
+        claim = journal.claim_of(failed)
+        later = [
+            end
+            for attempt, end in seals
+            if (attempt.start == failed.start and attempt.number > failed.number)
+            or (standing.mode == "full_refresh" and attempt.start > failed.start)
+        ]
+        served = {run["tenant"] for end in later for run in end["runs"]}
+        owed = {run["tenant"] for run in claim["runs"] if _counts(run["tenant"], standing)}
+        everybody = any(end["discover"] for end in later)
+        if not everybody and (not later or owed - served or (claim["discover"] and standing.discover)):
+            found.append(failure)
+    return sorted(found, key=lambda end: str(end["at"]))
+
+
+def _counts(tenant: str, standing: Standing) -> bool:
+    return tenant not in standing.inactive and (standing.discover or tenant in standing.listed)
 
 
 def status(
-    journal: Journal, export: str, mode: str, now: datetime, sla: float | None, due: tuple[Interval, ...]
+    journal: Journal, export: str, now: datetime, sla: float | None, standing: Standing
 ) -> dict[str, Any]:
-    """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``due``: its grid so far."""
+    """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``standing``: as of ``now``."""
     seen = _attempts(journal, export)
-    recorded = runs(journal, export)
+    journal.read_ends(seen)
+    recorded = sorted((r for s in seen for r in _of(journal, s) if r.summary["sealed_at"]), key=_order)
     # A full refresh holds what there was at its tick; other intervals hold what there was up to their ends.
-    side = "start" if mode == "full_refresh" else "end"
+    side = "start" if standing.mode == "full_refresh" else "end"
     watermark = max((parse_instant(r.summary["interval"][side]) for r in recorded), default=None)
     age = (now - watermark).total_seconds() if watermark else None
-    failures = [s for s in seen if s.ended and journal.end(s.attempt)["status"] == "failed"]
+    failures = _unmended(journal, seen, standing)
     delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded}
     fresh = None if sla is None or age is None else age <= sla
     return {
@@ -110,9 +167,11 @@ def status(
         "sla_seconds": sla,
         "fresh": False if sla is not None and age is None else fresh,
         "failures": len(failures),
-        "last_failure": journal.end(failures[-1].attempt)["message"] if failures else None,
+        "last_failure": _reason(failures[-1], {}) if failures else None,
         "missing_intervals": [
-            {"start": instant(i.start), "end": instant(i.end)} for i in due if i.start not in delivered
+            {"start": instant(i.start), "end": instant(i.end)}
+            for i in standing.grid
+            if i.start not in delivered
         ],
         "unpublished": sum(not r.summary["published"] and r.run["status"] == "committed" for r in recorded),
     }

@@ -253,8 +253,13 @@ class Story:
     def _claim_record(self, sweep: SweepPlan) -> dict[str, Any]:
         return {
             "runs": [
-                {"tenant": r.tenant, "revision": r.revision, "run_id": self.job.key(r, sweep.interval).run_id}
-                for r in sweep.runs
+                {
+                    "tenant": r.tenant,
+                    "revision": r.revision,
+                    "kind": r.kind,
+                    "run_id": self.job.key(r, sweep.interval).run_id,
+                }
+                for r in _named(sweep)
             ],
             "discover": sweep.discover,
             "interval": {"start": instant(sweep.interval.start), "end": instant(sweep.interval.end)},
@@ -305,7 +310,7 @@ class Story:
     def _failed(self, sweep: SweepPlan, error: LadingError, began: float) -> None:
         self.job.on_event(SweepFailed(self.job.export, sweep.interval.start, str(error)))
         spent = int((time.monotonic() - began) * 1000)
-        for run in sweep.runs or (RunPlan("*"),):
+        for run in _named(sweep):
             self._add(
                 run.tenant,
                 sweep.interval,
@@ -329,6 +334,11 @@ class Story:
             if (run.tenant, run.interval.start) not in told:
                 sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
                 self._add(run.tenant, run.interval, run.revision, status="skipped", **sizes)
+
+
+def _named(sweep: SweepPlan) -> tuple[RunPlan, ...]:
+    """Its runs; where tenants will be known by reading only, one that stands for them all."""
+    return sweep.runs or (RunPlan("*"),)
 
 
 def _rows(record: Mapping[str, Any]) -> int:
