@@ -431,3 +431,23 @@ def test_a_url_is_taken_apart(url: str, expected: tuple[str | None, ...]) -> Non
     account = {"account": "acc"} if url.startswith("az") else {}
     place = ObjectOptions(url=url, **account).place  # type: ignore[arg-type]
     assert (place.bucket, place.prefix, place.account, place.endpoint) == expected
+
+
+@pytest.mark.parametrize(("said", "set_to"), [("true", None), ("false", True), ("", True)])
+def test_http_may_be_allowed_by_the_environment_where_the_settings_are_silent(
+    service: Service, monkeypatch: pytest.MonkeyPatch, said: str, set_to: bool | None
+) -> None:
+    monkeypatch.setenv("AWS_ALLOW_HTTP", said)
+    settings = {name: value for name, value in SIGNED.items() if name != "allow_http"}
+    given = {} if set_to is None else {"allow_http": set_to}
+    ObjectStore(ObjectOptions(url="s3://lake/x", endpoint=service.url, **settings, **given)).put("a", b"1")
+    assert len(service.requests) == 1
+
+
+def test_settings_that_forbid_http_are_not_overruled_by_the_environment(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    with pytest.raises((StoreDenied, InvalidProject), match=r"allow_http|settings"):
+        ObjectStore(options(service.url, allow_http=False)).put("a", b"1")
+    assert service.requests == []

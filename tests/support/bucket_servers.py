@@ -144,7 +144,15 @@ def azurite(folder: Path) -> Iterator[BucketServer]:
 
     def start(port: int) -> list[str]:
         where = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder / "data")]
-        return [command, *where, "--silent", "--disableTelemetry", "--debug", str(log)]
+        return [
+            command,
+            *where,
+            "--silent",
+            "--disableTelemetry",
+            "--skipApiVersionCheck",
+            "--debug",
+            str(log),
+        ]
 
     with _running(start, {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY}"}, folder) as port:
         endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"

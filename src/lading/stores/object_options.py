@@ -7,6 +7,7 @@ identity federation and managed identity (Azure). Roles and profiles of AWS need
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ ONLY: dict[str, tuple[Provider, ...]] = {
     "account_key": ("az",),
     "sas_token": ("az",),
 }
+ALLOW_HTTP: dict[Provider, str] = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 ENCRYPTIONS: dict[str, tuple[Provider, str]] = {
     "sse-s3": ("s3", "AES256"),
     "sse-kms": ("s3", "aws:kms"),
@@ -116,7 +118,9 @@ class ObjectOptions(BaseModel):
     anonymous: bool = Field(False, description="Do not sign requests, for what is public")
     server_side_encryption: ServerSideEncryption | None = None
     allow_http: bool = Field(
-        False, description="Speak without TLS, to a service on the same machine or network"
+        False,
+        description="Speak without TLS, to a service on the same machine or network. Where it is not set, "
+        "AWS_ALLOW_HTTP, AZURE_ALLOW_HTTP or GOOGLE_ALLOW_HTTP of the environment may say true",
     )
     ca_file: str | None = Field(
         None, description="A PEM file of certificate authorities to trust besides the known"
@@ -248,7 +252,7 @@ def _client(options: ObjectOptions, headers: dict[str, str], attempts: int) -> A
 
 def _http(options: ObjectOptions, headers: dict[str, str]) -> dict[str, Any]:
     client: dict[str, Any] = {
-        "allow_http": options.allow_http,
+        "allow_http": _allows_http(options),
         "connect_timeout": timedelta(seconds=options.connect_timeout),
         "timeout": timedelta(seconds=options.timeout),
     }
@@ -260,6 +264,13 @@ def _http(options: ObjectOptions, headers: dict[str, str]) -> dict[str, Any]:
         except OSError as error:
             raise InvalidProject(f"the ca_file of {options.url} cannot be read: {error.strerror}") from error
     return client
+
+
+def _allows_http(options: ObjectOptions) -> bool:
+    """As set; else by the provider's variable, which obstore forgets: who verifies a URL has no settings."""
+    if "allow_http" in options.model_fields_set:
+        return options.allow_http
+    return os.environ.get(f"{ALLOW_HTTP[options.provider]}_ALLOW_HTTP", "").lower() in ("1", "true")
 
 
 def _s3(options: ObjectOptions) -> Any:
