@@ -133,24 +133,34 @@ def format_of(section: Mapping[str, Any]) -> Format:
 
 
 def open_transforms(document: Document) -> list[Transform]:
-    """The transforms of an export, in their order. Raises InvalidProject with file and line."""
+    """The transforms of an export, in their order. Raises InvalidProject with every problem, each with its line."""
     made: list[Transform] = []
+    problems: list[Problem] = []
     for index, entry in enumerate(document.data.get("transforms", ())):
         at: Loc = ("transforms", index)
-        if not isinstance(entry, Mapping) or len(entry) != 1:
-            raise InvalidProject(
-                problems=[document.problem("a transform is a mapping of its one name to its settings", *at)]
-            )
-        name, value = next(iter(entry.items()))
-        if name not in TRANSFORMS:
-            problem = document.problem(unknown("transform", name, TRANSFORMS), *at, name)
-            raise InvalidProject(problems=[problem])
-        module, factory = TRANSFORMS[name]
         try:
-            made.append(getattr(importlib.import_module(module), factory).parse(value))
-        except ValueError as error:
-            told = str(error) if str(error).startswith(name) else f"{name}: {error}"
-            raise InvalidProject(problems=[document.problem(told, *at, name)]) from error
+            made.append(_transform(entry, document, at))
+        except InvalidProject as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InvalidProject(problems=problems)
+    return made
+
+
+def _transform(entry: object, document: Document, at: Loc) -> Transform:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise InvalidProject(
+            problems=[document.problem("a transform is a mapping of its one name to its settings", *at)]
+        )
+    name, value = next(iter(entry.items()))
+    if name not in TRANSFORMS:
+        raise InvalidProject(problems=[document.problem(unknown("transform", name, TRANSFORMS), *at, name)])
+    module, factory = TRANSFORMS[name]
+    try:
+        made: Transform = getattr(importlib.import_module(module), factory).parse(value)
+    except ValueError as error:
+        told = str(error) if str(error).startswith(name) else f"{name}: {error}"
+        raise InvalidProject(problems=[document.problem(told, *at, name)]) from error
     return made
 
 

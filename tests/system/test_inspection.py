@@ -281,6 +281,16 @@ def test_columns_by_which_rows_are_chosen_may_stand_outside_of_the_contract(shop
     assert shop.load().validate() == []
 
 
+def test_every_wrong_transform_and_check_is_told_at_once(shop: Any):
+    shop.export(
+        "drop",
+        "people",
+        transforms=[{"masc": {}}, {"exclude": "city"}, {"mask": {"city": "hash"}}],
+        checks=[{"uniqe": ["id"]}, {"regex": {"city": "("}}],
+    )
+    assert len(refused(shop)) == 5
+
+
 # --- tenants, names, folders
 
 
