@@ -1,12 +1,17 @@
-"""Fifty real processes at one sweep."""
+"""Fifty real processes at one sweep: forks that start at the same byte, and commands as cron would start them."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lading import scaffold, verify
 
 pytestmark = pytest.mark.slow
 
@@ -55,3 +60,33 @@ def test_fifty_processes_at_one_sweep_deliver_it_once(place: Any, sell: Any):  #
     rows = place.read("select count(*) n, count(distinct id) d from delivered").to_pylist()
     (january,) = place.answer("select count(*) from orders where made_at < '2024-02-01 00:00Z'")
     assert rows == [{"n": january[0], "d": january[0]}]
+
+
+def test_fifty_commands_at_one_sweep_deliver_it_once(tmp_path: Path):  # D15
+    """Fresh interpreters, each with the whole command line: they share nothing but the folders."""
+    scaffold.write(tmp_path, scaffold.sample("shop"))
+    export = tmp_path / "exports/orders_drop.yaml"
+    text = export.read_text().replace("end: 2024-04-01", "end: 2024-02-01")
+    export.write_text(text.replace("tenants: {column: shop, discover: true}\n", ""))
+    command = [
+        f"{Path(sys.executable).parent}/lading",
+        "--project",
+        str(tmp_path),
+        "run",
+        "orders_drop",
+        "--json",
+    ]
+    racers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+    outputs = [racer.communicate(timeout=240) for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * PROCESSES, [error for _, error in outputs]
+    told = [json.loads(output) for output, _ in outputs]
+    assert Counter(record["status"] for (record,) in told) == {"succeeded": 1, "skipped": PROCESSES - 1}
+    assert len({record["run_id"] for (record,) in told}) == 1
+    folders = {marker.parent for marker in (tmp_path / "deliveries").rglob("_SUCCESS")}
+    (folder,) = folders
+    assert sorted((tmp_path / "deliveries").rglob("*.parquet")) == sorted(folder.glob("*.parquet"))
+    report = verify(str(tmp_path / "deliveries"), deep=True)
+    assert (report.problems, report.notes, report.deliveries, report.rows) == ([], [], 1, 3)
