@@ -252,8 +252,10 @@ def _stores() -> Iterator[str]:
 def _formats() -> Iterator[str]:
     yield "## Formats"
     yield (
-        "The section `format` of an export; `type` names the format. Each also takes `max_file_size` (size): a file "
-        "that has grown so large is finished and the next begun."
+        "The section `format` of an export; `type` names the format. Each also takes `max_file_size` (size): no file "
+        "becomes larger, unless one row alone does. Text files are filled up to the last sixty-fourth. Parquet and "
+        "Arrow files are filled by what rows would take if they did not compress at all, so they end early rather than "
+        "late, mostly in the last quarter, and have small row groups at their end: give them 16 MB or more."
     )
     for name, adapter in FORMATS.items():
         yield f"### format: {name}"

@@ -262,6 +262,13 @@ class Copier(Protocol):
 
 
 @runtime_checkable
+class Prober(Protocol):
+    def probe_write(self, name: str) -> None:
+        """Raises what writing ``name`` would raise, as far as it shows without an object ever appearing."""
+        ...
+
+
+@runtime_checkable
 class Swapper(Protocol):
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         """Puts ``data`` only if the object now holds ``expected`` (None: is not there); says whether it did."""
@@ -296,7 +303,10 @@ class FileStats:
 class Writer(Protocol):
     """Encodes batches of one schema into one file."""
 
-    def append(self, batch: pa.RecordBatch) -> None: ...
+    def append(self, batch: pa.RecordBatch) -> int:
+        """How many of the batch's rows went in, from its beginning: all of them, unless the file has a greatest size
+        and is full: then it is to be finished. An empty file takes one row at least."""
+        ...
 
     @property
     def size(self) -> int:
@@ -321,8 +331,11 @@ class Format(Protocol):
         the format cannot hold."""
         ...
 
-    def open(self, sink: Sink, schema: pa.Schema, types: Types, memory: int) -> Writer:
-        """``schema`` is that of the batches; ``memory`` bounds, in bytes, what the writer may buffer."""
+    def open(
+        self, sink: Sink, schema: pa.Schema, types: Types, memory: int, limit: int | None = None
+    ) -> Writer:
+        """``schema`` is that of the batches; ``memory`` bounds, in bytes, what the writer may buffer. The finished file
+        has at most ``limit`` bytes, unless one row alone, or none, takes more."""
         ...
 
     def notices(self) -> tuple[str, ...]:
@@ -395,6 +408,26 @@ class Check(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Additive(Protocol):
+    """A check that needs of the rows it saw only how many there were of a kind: parts can be judged apart, and what was
+    found in one need not be looked for again."""
+
+    name: str
+
+    def fresh(self) -> Check:
+        """The same promise, bound as this one is, that has seen nothing yet."""
+        ...
+
+    def found(self) -> int | None:
+        """What was counted so far; None where this one does need the rows."""
+        ...
+
+    def add(self, found: int) -> None:
+        """Takes over what another one counted."""
+        ...
+
+
 # --- channels ------------------------------------------------------------------------------------------------------
 
 
@@ -437,7 +470,9 @@ class FileNumber:
 class FileWriter(Protocol):
     """One data file being written to a destination and its copies."""
 
-    def append(self, batch: pa.RecordBatch) -> None: ...
+    def append(self, batch: pa.RecordBatch) -> int:
+        """How many rows went in; see `Writer.append`."""
+        ...
 
     @property
     def size(self) -> int: ...
@@ -479,8 +514,10 @@ class Channel(Protocol):
         partition: Mapping[str, str | int | None],
         schema: pa.Schema,
         memory: int,
+        limit: int | None = None,
     ) -> FileWriter:
-        """A new data file. ``schema`` is that of its batches, ``memory`` bounds what may be buffered, in bytes."""
+        """A new data file. ``schema`` is that of its batches; ``memory`` bounds what may be buffered, in bytes, and
+        ``limit`` the file itself, as in `Format.open`."""
         ...
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
@@ -513,6 +550,13 @@ class Channel(Protocol):
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         """Deletes whatever stands in these folders, the success marker first."""
+        ...
+
+
+@runtime_checkable
+class Preflight(Protocol):
+    def check_writable(self, folders: Mapping[str, str]) -> None:
+        """Raises where a destination does not take writing into its folder, as far as that shows beforehand."""
         ...
 
 

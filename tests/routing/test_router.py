@@ -29,14 +29,19 @@ class File:
 
     def __init__(self, place: Place, key: Key, number: FileNumber) -> None:
         self.place, self.key, self.number = place, key, number
+        self.limit = place.limit
         self.rows: list[Row] = []
         self.size = 0
         self.state = "open"
 
-    def append(self, batch: pa.RecordBatch) -> None:
+    def append(self, batch: pa.RecordBatch) -> int:
         assert self.state == "open"
-        self.rows.extend(tuple(row.values()) for row in batch.to_pylist())
-        self.size += batch.nbytes
+        taken = batch.num_rows
+        while taken > (not self.rows) and self.size + batch.slice(0, taken).nbytes > self.limit:
+            taken -= 1
+        self.rows.extend(tuple(row.values()) for row in batch.slice(0, taken).to_pylist())
+        self.size += batch.slice(0, taken).nbytes if taken else 0
+        return int(taken)
 
     def finish(self) -> Written:
         assert self.state == "open"
@@ -50,9 +55,10 @@ class File:
 
 
 class Place:
-    """Where files are opened; notes how many are open at once."""
+    """Where files are opened, of at most ``limit`` bytes; notes how many are open at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = float("inf")) -> None:
+        self.limit = limit
         self.files: list[File] = []
         self.most_open = 0
 
@@ -124,9 +130,9 @@ def test_every_row_goes_out_once_in_order_and_to_its_key(
     data: list[tuple[str, str | None, int]], sizes: list[int], budget: int, max_file_size: int | None
 ) -> None:
     rows = [(n, *row) for n, row in enumerate(data)]
-    place = Place()
+    place = Place(max_file_size or float("inf"))
     with tempfile.TemporaryDirectory() as folder:
-        lane = router(place, Path(folder), budget=budget, max_file_size=max_file_size)
+        lane = router(place, Path(folder), budget=budget)
         for batch in batches(rows, sizes):
             lane.feed(batch)
         lane.finish()
@@ -209,14 +215,15 @@ def test_rows_are_transformed_tenant_by_tenant_and_may_be_dropped(tmp_path: Path
     assert (lane.tallies["b"].read, lane.tallies["b"].written, lane.tallies["b"].files) == (20, 0, [])
 
 
-def test_a_file_beyond_its_greatest_size_is_followed_by_the_next(tmp_path: Path) -> None:
-    place, most = Place(), 4_000
-    lane = router(place, tmp_path, cutter=Cutter(None, ()), max_file_size=most)
+def test_a_full_file_is_followed_by_the_next(tmp_path: Path) -> None:
+    most = 4_000
+    place = Place(most)
+    lane = router(place, tmp_path, cutter=Cutter(None, ()))
     for batch in batches([(n, "a", None, n) for n in range(3_000)], [700]):
         lane.feed(batch)
     lane.finish()
     assert [file.number.sequence for file in place.files] == list(range(1, len(place.files) + 1))
-    assert all(most <= file.size <= most * 9 // 8 + 64 for file in place.files[:-1])
+    assert all(most * 7 // 8 <= file.size <= most for file in place.files[:-1])
     assert [row[0] for row in place.rows()[Key("default")]] == list(range(3_000))
 
 
@@ -225,8 +232,9 @@ def test_what_waits_never_holds_more_than_the_budget(tmp_path: Path, keys: int) 
     """Bytes of Arrow's pool after each batch; the writers here keep none."""
 
     class Counting(File):
-        def append(self, batch: pa.RecordBatch) -> None:
+        def append(self, batch: pa.RecordBatch) -> int:
             self.size += batch.nbytes
+            return int(batch.num_rows)
 
     budget, rows_per_batch = 1 << 20, 1_000
     place = Place()
@@ -265,10 +273,10 @@ def test_an_abort_aborts_every_open_writer(tmp_path: Path) -> None:
 
 def failing(place: Place, after: int) -> Callable[[Key, FileNumber, int], File]:
     class Full(File):
-        def append(self, batch: pa.RecordBatch) -> None:
+        def append(self, batch: pa.RecordBatch) -> int:
             if sum(len(file.rows) for file in place.files) + batch.num_rows > after:
                 raise StoreFull("the disk is full")
-            super().append(batch)
+            return super().append(batch)
 
     def open_file(key: Key, number: FileNumber, memory: int) -> File:
         file = Full(place, key, number)

@@ -25,6 +25,7 @@ from lading.ports import (
     FileWriter,
     Format,
     Leftover,
+    Prober,
     Store,
     Swapper,
     Types,
@@ -54,11 +55,12 @@ class DropFile:
         schema: pa.Schema,
         types: Types,
         memory: int,
+        limit: int | None,
     ) -> None:
         self._name, self._partition, self._uploads = name, partition, uploads
         self._sha = hashlib.sha256()
         self._bytes = 0
-        self._writer = format.open(self, schema, types, memory)
+        self._writer = format.open(self, schema, types, memory, limit)
 
     def write(self, data: bytes | memoryview) -> int:
         """What the format writes to: the sink of its bytes."""
@@ -68,8 +70,8 @@ class DropFile:
         self._bytes += len(data)
         return len(data)
 
-    def append(self, batch: pa.RecordBatch) -> None:
-        self._writer.append(batch)
+    def append(self, batch: pa.RecordBatch) -> int:
+        return self._writer.append(batch)
 
     @property
     def size(self) -> int:
@@ -135,6 +137,7 @@ class DropChannel:
         partition: Mapping[str, str | int | None],
         schema: pa.Schema,
         memory: int,
+        limit: int | None = None,
     ) -> FileWriter:
         kind = FileType(self._format.name, self._format.codec, self._format.suffix)
         inside = self._layout.partition_folder(list(partition.values())) if partition else ""
@@ -144,7 +147,7 @@ class DropChannel:
         try:
             for destination in self._of(names):
                 uploads.append(destination.store.write(folder + name))
-            return DropFile(name, partition, uploads, self._format, schema, self._types, memory)
+            return DropFile(name, partition, uploads, self._format, schema, self._types, memory, limit)
         except BaseException:
             for upload in uploads:
                 upload.abort()
@@ -297,6 +300,12 @@ class DropChannel:
                 if next(iter(destination.store.list(folder)), None) is not None:
                     return destination.url(folder)
         return None
+
+    def check_writable(self, folders: Mapping[str, str]) -> None:
+        for name, folder in folders.items():
+            store = self._known[name].store
+            if isinstance(store, Prober):
+                store.probe_write(f"{folder}_probe")
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         left, removed = [], 0

@@ -64,15 +64,22 @@ class MemoryFile:
         name: str,
         partition: Mapping[str, str | int | None],
         schema: pa.Schema,
+        limit: int | None,
     ) -> None:
+        self._limit = limit
         self._shelf, self._folder, self._name = shelf, folder, name
         self._partition, self._schema = dict(partition), schema
         self._batches: list[pa.RecordBatch] = []
         self._size = 0
 
-    def append(self, batch: pa.RecordBatch) -> None:
+    def append(self, batch: pa.RecordBatch) -> int:
+        if self._limit is not None:
+            per_row = -(-batch.nbytes // max(1, batch.num_rows))
+            room = (self._limit - self._size) // max(1, per_row)
+            batch = batch.slice(0, max(room, 0 if self._batches else 1))
         self._batches.append(batch)
         self._size += batch.nbytes
+        return int(batch.num_rows)
 
     @property
     def size(self) -> int:
@@ -111,10 +118,11 @@ class MemoryChannel:
         partition: Mapping[str, str | int | None],
         schema: pa.Schema,
         memory: int,
+        limit: int | None = None,
     ) -> FileWriter:
         inside = "".join(f"{segment(column)}={json.dumps(value)}/" for column, value in partition.items())
         name = f"{inside}{number.lane:03d}-{number.sequence:03d}"
-        return MemoryFile(self._shelf, _folder(names), name, partition, schema)
+        return MemoryFile(self._shelf, _folder(names), name, partition, schema, limit)
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         folder = _folder(names)

@@ -10,8 +10,8 @@ module             gives
 =================  ==================================================================================================
 
 What they share: `written` (which type a recipient finds for which type of the source), `text` (values as plain text),
-`json_text` (values as JSON text), `lines` (writers of text files), `compression` (streams), `statistics` (minimum,
-maximum and NULLs per column).
+`json_text` (values as JSON text), `lines` (writers of text files), `groups` (writers of columnar files), `compression`
+(streams), `statistics` (minimum, maximum and NULLs per column).
 
 Equal rows in equal order give equal bytes, however they were cut into batches, as long as ``memory`` does not force a
 row group to end early. Everything runs in Arrow and NumPy kernels over whole columns, outside the GIL.

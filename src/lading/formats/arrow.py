@@ -6,7 +6,7 @@ in the file; the source's type names do not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -14,9 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import IntegrityError
 from lading.formats.compression import Counted, arrow_file
+from lading.formats.groups import Extent, GroupWriter
 from lading.formats.statistics import Statistics
-from lading.formats.written import accept, check, columnar, convert
-from lading.ports import LOGICAL, Download, FileStats, Sink, Types, Writer
+from lading.formats.written import check, columnar, convert
+from lading.ports import LOGICAL, Download, Sink, Types, Writer
+
+# What a record batch takes at most beside its values, in bytes.
+_NODE = 448  # of a node: its entry in the message, and its buffers' entries, paddings and compression headers
+_BATCH = 512  # its message's own
+_BLOCK = 32  # its entry in the footer
 
 
 class ArrowOptions(BaseModel):
@@ -44,8 +50,25 @@ class ArrowFormat:
         check(schema)
         return pa.schema([columnar(field, types, parquet=False) for field in schema])
 
-    def open(self, sink: Sink, schema: Any, types: Types, memory: int) -> Writer:
-        return _ArrowWriter(sink, schema, self.schema(schema, types), self._options, memory)
+    def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
+        found = self.schema(schema, types)
+        written = pa.schema([_told(field) for field in found])
+
+        def columns(batch: Any) -> list[Any]:
+            return [convert(a, f.type, f.name) for a, f in zip(batch.columns, written, strict=True)]
+
+        out = Counted(sink)
+        return GroupWriter(
+            out,
+            schema,
+            written,
+            Statistics(found),
+            _Encoder(out, written, self._options),
+            columns,
+            rows=self._options.batch_rows,
+            memory=memory,
+            limit=limit,
+        )
 
     def notices(self) -> tuple[str, ...]:
         return ()
@@ -65,65 +88,34 @@ class ArrowFormat:
             raise IntegrityError(f"not a readable Arrow file: {error}") from error
 
 
-class _ArrowWriter:
-    """Gathers rows into batches of one size, so that equal rows give equal bytes."""
+class _Encoder:
+    """Arrow's writer, a record batch at a time."""
 
-    def __init__(self, sink: Sink, schema: Any, written: Any, options: ArrowOptions, memory: int) -> None:
-        self._schema = schema
-        self._written = pa.schema([_told(field) for field in written])
-        self._batch_rows = options.batch_rows
-        self._memory = max(1, memory // 2)
-        self._held: list[Any] = []
-        self._held_rows = 0
-        self._held_bytes = 0
-        self._rows = 0
-        self._statistics = Statistics(written)
-        self._out = Counted(sink)
-        compression = None if options.compression == "none" else options.compression
-        self._encoder = pa.ipc.new_file(
-            pa.PythonFile(self._out, mode="w"),
-            self._written,
-            options=pa.ipc.IpcWriteOptions(compression=compression, use_threads=False),
-        )
+    def __init__(self, out: Counted, written: Any, options: ArrowOptions) -> None:
+        self._written, self._options = written, options
+        self._encoder = self._begun(pa.PythonFile(out, mode="w"))
 
-    def append(self, batch: Any) -> None:
-        """Raises DataRefused for a value that its type in the file cannot hold."""
-        accept(batch, self._schema)
-        start = 0
-        while start < batch.num_rows:
-            piece = batch.slice(start, self._batch_rows - self._held_rows)
-            start += piece.num_rows
-            columns = [convert(a, f.type, f.name) for a, f in zip(piece.columns, self._written, strict=True)]
-            piece = pa.RecordBatch.from_arrays(columns, schema=self._written)
-            self._statistics.observe(piece)
-            self._held.append(piece)
-            self._held_rows += piece.num_rows
-            self._held_bytes += piece.nbytes
-            if self._held_rows >= self._batch_rows or self._held_bytes >= self._memory:
-                self._flush()
+    def _begun(self, out: Any) -> Any:
+        compression = None if self._options.compression == "none" else self._options.compression
+        options = pa.ipc.IpcWriteOptions(compression=compression, use_threads=False)
+        return pa.ipc.new_file(out, self._written, options=options)
 
-    def _flush(self) -> None:
-        if not self._held_rows:
-            return
-        for batch in pa.Table.from_batches(self._held, self._written).combine_chunks().to_batches():
+    def write(self, rows: Any) -> None:
+        for batch in rows.to_batches():
             self._encoder.write_batch(batch)
-        self._rows += self._held_rows
-        self._held = []
-        self._held_rows = self._held_bytes = 0
 
-    @property
-    def size(self) -> int:
-        return self._out.size
-
-    def finish(self) -> FileStats:
-        self._flush()
+    def close(self) -> None:
         self._encoder.close()
-        return FileStats(self._rows, self._statistics.result())
 
-    def abort(self) -> None:
-        self._out.detach()
-        self._held = []
-        self._encoder.close()
+    def empty(self) -> int:
+        out = pa.MockOutputStream()
+        self._begun(out).close()
+        return int(out.size())
+
+    def most(self, extents: Sequence[Extent]) -> tuple[int, int]:
+        """Offsets, validity and values of every node, in buffers that a codec makes longer by 1/255 at most."""
+        body = sum(e.values * (4 + (e.width or 0)) + e.values // 8 + e.bytes for e in extents)
+        return body * 256 // 255 + _NODE * len(extents) + _BATCH, _BLOCK
 
 
 def _told(field: Any) -> Any:

@@ -27,6 +27,10 @@ class Stream(Protocol):
 
     def write(self, data: Any) -> object: ...
 
+    def flush(self) -> None:
+        """Lets all that was written reach the sink."""
+        ...
+
     def finish(self) -> None: ...
 
 
@@ -95,9 +99,10 @@ def arrow_file(file: Download) -> Any:
 class Blocks:
     """Cuts what is written into blocks of one size for an encoder, whose output may depend on how it is fed."""
 
-    def __init__(self, encode: Callable[[Any], object], end: Callable[[], object]) -> None:
-        self._encode = encode
-        self._end = end
+    def __init__(
+        self, encode: Callable[[Any], object], flush: Callable[[], object], end: Callable[[], object]
+    ) -> None:
+        self._encode, self._flush, self._end = encode, flush, end
         self._held = bytearray()
 
     def write(self, data: Any) -> None:
@@ -115,6 +120,12 @@ class Blocks:
             start += _BLOCK
         self._held += view[start:]
 
+    def flush(self) -> None:
+        if self._held:
+            self._encode(self._held)
+            self._held = bytearray()
+        self._flush()
+
     def finish(self) -> None:
         if self._held:
             self._encode(self._held)
@@ -125,11 +136,28 @@ def compressed(out: Counted, compression: Compression) -> Stream:
     """The stream that encodes into ``out``: one gzip member or one Zstandard frame."""
     if compression == "gzip":
         gzipped = isal_zlib.compressobj(_GZIP_LEVEL, isal_zlib.DEFLATED, 31)
-        return Blocks(lambda block: out.write(gzipped.compress(block)), lambda: out.write(gzipped.flush()))
+        return Blocks(
+            lambda block: out.write(gzipped.compress(block)),
+            lambda: out.write(gzipped.flush(isal_zlib.Z_SYNC_FLUSH)),
+            lambda: out.write(gzipped.flush()),
+        )
     if compression == "zstd":
         framed = pa.CompressedOutputStream(pa.PythonFile(out, mode="w"), "zstd")
-        return Blocks(framed.write, framed.close)
+        return Blocks(framed.write, framed.flush, framed.close)
     return out
+
+
+def fitting(compression: Compression, room: int) -> int:
+    """How many bytes may be written after a flush (or the beginning) so that they and the stream's end certainly fit
+    into ``room`` bytes, however badly they compress."""
+    if compression == "gzip":
+        # A Huffman code for the 286 symbols of RFC 1951 takes nine bits a byte at most; then headers, the flush, the
+        # end and its trailer.
+        return (room - 128) * 8 // 9
+    if compression == "zstd":
+        # RFC 8878, section 3.1.1.2: a block of up to 128 KiB that does not shrink is kept raw, under a header of three.
+        return (room - 64) * 255 // 256
+    return room
 
 
 def decompressed(file: Download, compression: Compression) -> Any:

@@ -119,7 +119,7 @@ class CsvFormat:
             )
         return pa.schema([_written(field) for field in schema])
 
-    def open(self, sink: Sink, schema: Any, types: Types, memory: int) -> Writer:
+    def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
         written = self.schema(schema, types)
         options = self._options
         end = "\r\n" if options.line_ending == "crlf" else "\n"
@@ -137,7 +137,7 @@ class CsvFormat:
             fields[-1] = pc.binary_join_element_wise(fields[-1], end, "")
             return pc.binary_join_element_wise(*fields, options.delimiter)
 
-        return LineWriter(sink, schema, options.compression, memory, lines, written, head.encode())
+        return LineWriter(sink, schema, options.compression, memory, lines, written, head.encode(), limit)
 
     def notices(self) -> tuple[str, ...]:
         if not self._options.formula_guard:

@@ -60,7 +60,7 @@ class JsonlFormat:
         check(schema)
         return pa.schema([_written(field, self._rules(types)) for field in schema])
 
-    def open(self, sink: Sink, schema: Any, types: Types, memory: int) -> Writer:
+    def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
         written = self.schema(schema, types)
         rules = self._rules(types)
 
@@ -71,7 +71,7 @@ class JsonlFormat:
             ]
             return objects(columns, schema.names, batch.num_rows, "}\n")
 
-        return LineWriter(sink, schema, self._options.compression, memory, lines, written)
+        return LineWriter(sink, schema, self._options.compression, memory, lines, written, limit=limit)
 
     def notices(self) -> tuple[str, ...]:
         said = []

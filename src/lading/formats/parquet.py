@@ -6,7 +6,7 @@ as UTC microseconds. The file says nothing of where it came from: no Arrow schem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -16,13 +16,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from lading.documents import Size
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.compression import Counted, arrow_file
+from lading.formats.groups import Extent, GroupWriter
 from lading.formats.statistics import Statistics
-from lading.formats.written import accept, check, columnar, convert, is_list
-from lading.ports import Download, FileStats, Sink, Types, Writer
+from lading.formats.written import check, columnar, convert, is_list
+from lading.ports import Download, Sink, Types, Writer
 
 Encoding = Literal[
     "PLAIN", "DELTA_BINARY_PACKED", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "BYTE_STREAM_SPLIT"
 ]
+
+# What a row group takes at most, in bytes; rows of a page: fewer than Arrow writes.
+_GROUP = 64  # in the footer
+_CHUNK = 250  # of a column in the footer, without its path and statistics
+_PAGE = 160  # a page's header without statistics, and its levels' own
+_PADDING = 3_000  # of a delta encoding's last block, by page
+_INDEX = 4  # per value: in a dictionary, or a second length in DELTA_BYTE_ARRAY
+_PAGE_ROWS = 10_000
+_LONGEST_STATISTICS = 4_096
 
 
 class ParquetOptions(BaseModel):
@@ -86,8 +96,30 @@ class ParquetFormat:
             )
         return written.append(pa.field(options.schema_version_column, pa.string(), nullable=False))
 
-    def open(self, sink: Sink, schema: Any, types: Types, memory: int) -> Writer:
-        return _ParquetWriter(sink, schema, self.schema(schema, types), self._options, memory)
+    def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
+        found = self.schema(schema, types)
+        written = pa.schema([pa.field(f.name, f.type, f.nullable) for f in found])
+        version = self._options.schema_version_column and pa.scalar(self._options.schema_version)
+
+        def columns(batch: Any) -> list[Any]:
+            converted = [
+                convert(array, field.type, field.name)
+                for array, field in zip(batch.columns, written, strict=False)
+            ]
+            return [*converted, pa.repeat(version, batch.num_rows)] if version else converted
+
+        out = Counted(sink)
+        return GroupWriter(
+            out,
+            schema,
+            written,
+            Statistics(found),
+            _Encoder(out, written, self._options),
+            columns,
+            rows=self._options.row_group_rows,
+            memory=memory,
+            limit=limit,
+        )
 
     def notices(self) -> tuple[str, ...]:
         return ()
@@ -107,84 +139,57 @@ class ParquetFormat:
             raise IntegrityError(f"not a readable Parquet file: {error}") from error
 
 
-class _ParquetWriter:
-    """Gathers rows until a row group is full, or half of ``memory`` is: encoding needs the other half."""
+class _Encoder:
+    """Arrow's writer, a row group at a time."""
 
-    def __init__(self, sink: Sink, schema: Any, written: Any, options: ParquetOptions, memory: int) -> None:
-        self._schema = schema
-        self._written = pa.schema([pa.field(f.name, f.type, f.nullable) for f in written])
-        self._options = options
-        self._memory = max(1, memory // 2)
-        self._held: list[Any] = []
-        self._held_rows = 0
-        self._held_bytes = 0
-        self._rows = 0
-        self._statistics = Statistics(written)
-        self._out = Counted(sink)
-        leaves = _leaves(self._written)
-        self._encoder = pq.ParquetWriter(
-            pa.PythonFile(self._out, mode="w"),
+    def __init__(self, out: Counted, written: Any, options: ParquetOptions) -> None:
+        self._written, self._options = written, options
+        self._leaves = [
+            (len(path.encode()), _PAGE + (_PADDING if name in options.encodings else 0))
+            for path, name in _leaves(written)
+        ]
+        self._encoder = self._begun(pa.PythonFile(out, mode="w"))
+
+    def _begun(self, out: Any) -> Any:
+        options, leaves = self._options, _leaves(self._written)
+        encodings = {path: options.encodings[name] for path, name in leaves if name in options.encodings}
+        return pq.ParquetWriter(
+            out,
             self._written,
             version="2.6",
             compression=options.compression.upper() if options.compression != "none" else "NONE",
             compression_level=options.compression_level,
             data_page_size=options.page_size,
             use_dictionary=_dictionaries(leaves, options),
-            column_encoding={
-                path: options.encodings[name] for path, name in leaves if name in options.encodings
-            }
-            or None,
+            column_encoding=encodings or None,
             store_schema=False,
             store_decimal_as_integer=True,
         )
 
-    def append(self, batch: Any) -> None:
-        """Raises DataRefused for a value that its type in the file cannot hold."""
-        accept(batch, self._schema)
-        start = 0
-        while start < batch.num_rows:
-            piece = batch.slice(start, self._options.row_group_rows - self._held_rows)
-            start += piece.num_rows
-            self._hold(piece)
+    def write(self, rows: Any) -> None:
+        self._encoder.write_table(rows, row_group_size=rows.num_rows)
 
-    def _hold(self, batch: Any) -> None:
-        columns = [
-            convert(array, field.type, field.name)
-            for array, field in zip(batch.columns, self._written, strict=False)
-        ]
-        if len(columns) < len(self._written):
-            columns.append(pa.repeat(pa.scalar(self._options.schema_version), batch.num_rows))
-        batch = pa.RecordBatch.from_arrays(columns, schema=self._written)
-        self._statistics.observe(batch)
-        self._held.append(batch)
-        self._held_rows += batch.num_rows
-        self._held_bytes += batch.nbytes
-        if self._held_rows >= self._options.row_group_rows or self._held_bytes >= self._memory:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._held_rows:
-            return
-        # One chunk per column: page ends follow chunk ends, and equal rows must give equal bytes.
-        table = pa.Table.from_batches(self._held, self._written).combine_chunks()
-        self._held = []
-        self._encoder.write_table(table, row_group_size=max(1, self._held_rows))
-        self._rows += self._held_rows
-        self._held_rows = self._held_bytes = 0
-
-    @property
-    def size(self) -> int:
-        return self._out.size
-
-    def finish(self) -> FileStats:
-        self._flush()
+    def close(self) -> None:
         self._encoder.close()
-        return FileStats(self._rows, self._statistics.result())
 
-    def abort(self) -> None:
-        self._out.detach()
-        self._held = []
-        self._encoder.close()
+    def empty(self) -> int:
+        out = pa.MockOutputStream()
+        self._begun(out).close()
+        return int(out.size())
+
+    def most(self, extents: Sequence[Extent]) -> tuple[int, int]:
+        """By the Parquet format's description of pages, its encodings' worst cases, and Snappy's growth by a sixth."""
+        levels = 2 * sum(e.values * e.leaves for e in extents)
+        body, footer = levels, _GROUP
+        leaves = (e for e in extents if e.width is not None)
+        for leaf, (path, page) in zip(leaves, self._leaves, strict=True):
+            plain = leaf.values * max(4, leaf.width or 0) + leaf.bytes
+            pages = 2 + plain // self._options.page_size + leaf.values // _PAGE_ROWS
+            # A minimum and a maximum, in the old fields and the new, unless they are too long for Arrow.
+            statistics = 4 * min(leaf.longest, _LONGEST_STATISTICS)
+            body += plain + leaf.values * _INDEX + pages * (page + statistics)
+            footer += _CHUNK + path + statistics
+        return body * 7 // 6, footer
 
 
 def _dictionaries(leaves: list[tuple[str, str]], options: ParquetOptions) -> bool | list[str]:

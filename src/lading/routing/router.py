@@ -8,7 +8,7 @@ the order of the reading.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,14 +54,13 @@ class Router:
         lanes: int,
         budget: int,
         spill: Path,
-        max_file_size: int | None = None,
         admit: Callable[[Sequence[str]], Container[str]],
     ) -> None:
         """``admit`` is asked once for each new tenant and gives those to serve; the rows of others are left out. It
         raises for a tenant that must not be there."""
         self._cutter, self._open_file, self._transform = cutter, open_file, transform
         self._lane, self._lanes = lane, lanes
-        self._budget, self._max_file_size, self._admit = budget, max_file_size, admit
+        self._budget, self._admit = budget, admit
         self._spill = Spill(spill)
         self._waiting: dict[Key, _Waiting] = {}
         self._held = 0
@@ -138,27 +137,19 @@ class Router:
         if rows is None or not rows.num_rows:
             return
         tally = self.tallies[key.tenant]
-        for piece in self._pieces(rows):
+        tally.written += rows.num_rows
+        tally.bytes += rows.nbytes
+        begin = 0
+        while begin < rows.num_rows:
             writer = self._writers.get(key)
             if writer is None:
                 sequence = self._sequence[key] = self._sequence.get(key, 0) + 1
                 number = FileNumber(self._lane, sequence, self._lanes)
                 writer = self._open_file(key, number, self._budget // 2 // OPEN_WRITERS)
                 self._writers[key] = writer
-            writer.append(piece)
-            tally.written += piece.num_rows
-            tally.bytes += piece.nbytes
-            if self._max_file_size is not None and writer.size >= self._max_file_size:
+            begin += writer.append(rows.slice(begin))
+            if begin < rows.num_rows:
                 self._close(key)
-
-    def _pieces(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Small enough that a file passes its greatest size by an eighth of it at most."""
-        if self._max_file_size is None or rows.nbytes * 8 <= self._max_file_size:
-            yield rows
-            return
-        step = max(1, rows.num_rows * self._max_file_size // (8 * rows.nbytes))
-        for begin in range(0, rows.num_rows, step):
-            yield rows.slice(begin, step)
 
     def _close(self, key: Key) -> None:
         writer = self._writers.pop(key, None)

@@ -16,10 +16,11 @@ from typing import Any
 import pyarrow as pa
 
 from lading.engine.threads import ahead, gather
+from lading.errors import DataRefused
 from lading.events import PartRead, RowsRead
 from lading.journal.log import Claim
 from lading.plan import DEFAULT_TENANT
-from lading.ports import Check, ColumnStats, FileNumber, FileWriter, Part, Reading, Survey, Written
+from lading.ports import Additive, Check, ColumnStats, FileNumber, FileWriter, Part, Reading, Survey, Written
 from lading.routing.keys import Cutter, Key
 from lading.routing.router import Router, Tally
 from lading.run.job import Job
@@ -66,7 +67,6 @@ class Lanes:
             lanes=lanes,
             budget=job.buffer_memory // min(job.workers, lanes),
             spill=self.spill / f"lane{lane}",
-            max_file_size=job.max_file_size,
             admit=self.admit,
         )
 
@@ -75,7 +75,7 @@ class Lanes:
             router = self._router(0, 1)
             try:
                 for part in parts:
-                    rows = self._feed(part, check, router)
+                    rows = self._feed(part, check, router, self.checks)
                     self._note(part, {"rows": rows})
                 router.finish()
             except BaseException:
@@ -90,29 +90,68 @@ class Lanes:
         def work(check: Callable[[], None]) -> Mapping[str, Tally]:
             before = self.finished.get(part.index)
             if before is not None and self.reuse(before):
-                # Checks judge all rows, so for them even a part that is written already is read.
-                rows = self._feed(part, check, None) if self.checks else self._count(int(before["rows"]))
-                self._note(part, {**before, "rows": rows})
+                self._judge_again(part, before, check)
+                self._note(part, before)
                 return {DEFAULT_TENANT: _tally(before)}
+            judges = self._judges()
             router = self._router(part.index, lanes)
             try:
-                rows = self._feed(part, check, router)
+                rows = self._feed(part, check, router, judges)
                 router.finish()
             except BaseException:
                 router.abort()
                 raise
-            self._note(part, {"rows": rows, **self._record(router.tallies.get(DEFAULT_TENANT, Tally()))})
+            tally = router.tallies.get(DEFAULT_TENANT, Tally())
+            self._note(part, {"rows": rows, "found": self._add_up(judges), **self._record(tally)})
             return router.tallies
 
         return work
 
-    def _feed(self, part: Part, check: Callable[[], None], router: Router | None) -> int:
+    def _judges(self) -> Sequence[Check]:
+        """The checks, for one part: those that only count start anew, so that the journal can tell what they found."""
+        if not self.reading.replayable:
+            return self.checks
+        return [
+            check.fresh() if isinstance(check, Additive) and _counts(check) else check
+            for check in self.checks
+        ]
+
+    def _add_up(self, judges: Sequence[Check]) -> list[list[Any]]:
+        """What the checks that only count have found in a part, by name and in their order."""
+        found = []
+        for check, judge in zip(self.checks, judges, strict=True):
+            if isinstance(check, Additive) and isinstance(judge, Additive) and _counts(judge):
+                found.append([judge.name, judge.found()])
+                if judge is not check:
+                    check.add(judge.found() or 0)
+        return found
+
+    def _judge_again(self, part: Part, before: Mapping[str, Any], check: Callable[[], None]) -> None:
+        """A part that is written already is read only for checks that need its rows."""
+        counting = [each for each in self.checks if isinstance(each, Additive) and _counts(each)]
+        known = before.get("found", ())
+        if [each.name for each in counting] == [name for name, _ in known]:
+            for each, (_, found) in zip(counting, known, strict=True):
+                each.add(found)
+            rest = [each for each in self.checks if not _counts(each)]
+        else:
+            rest = list(self.checks)
+        if not rest:
+            self._count(int(before["rows"]))
+        elif (rows := self._feed(part, check, None, rest)) != before["rows"]:
+            raise DataRefused(
+                f"Part {part.index} of a source that had not changed gave {before['rows']:,} rows, and now {rows:,}."
+            )
+
+    def _feed(
+        self, part: Part, check: Callable[[], None], router: Router | None, judges: Sequence[Check]
+    ) -> int:
         job, rows = self.job, 0
         for batch in ahead(
             self.reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8 // job.workers
         ):
             check()
-            for promise in self.checks:
+            for promise in judges:
                 promise.observe(batch)
             if router is not None:
                 router.feed(batch)
@@ -142,6 +181,10 @@ class Lanes:
 
 def apart(job: Job) -> bool:
     return job.tenant_column is None and not job.partitions
+
+
+def _counts(check: Check) -> bool:
+    return isinstance(check, Additive) and check.found() is not None
 
 
 def _tally(record: Mapping[str, Any]) -> Tally:

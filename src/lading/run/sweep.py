@@ -30,6 +30,7 @@ from lading.ports import (
     FileNumber,
     FileWriter,
     Member,
+    Preflight,
     Query,
     Range,
     Reading,
@@ -95,6 +96,7 @@ class Attempt:
         self._keep = False
         self._same: dict[str, str] = {}
         self._inactive: set[str] = set()
+        self._writable: set[str] = set()
         self._folders: list[Mapping[str, str]] = []
 
     def write(self) -> dict[str, Any]:
@@ -290,6 +292,19 @@ class Attempt:
         # Only what was announced may be written to, failure markers included.
         self._served.update({each.run.tenant: each for each in served})
         self._folders.extend(folders)
+        self._check_writable(folders)
+
+    def _check_writable(self, folders: Sequence[Mapping[str, str]]) -> None:
+        """Before rows are read for a destination it must be seen to take writing, or hours of reading are for nothing.
+
+        Once in an attempt: in the folder of the first tenant that goes there.
+        """
+        channel = self._job.channel
+        for each in folders:
+            new = {name: folder for name, folder in each.items() if name not in self._writable}
+            if new and isinstance(channel, Preflight):
+                channel.check_writable(new)
+            self._writable |= new.keys()
 
     def _refuse_occupied(self, folders: Sequence[Mapping[str, str]]) -> None:
         for each in folders:
@@ -314,7 +329,9 @@ class Attempt:
     def _open_file(self, key: Key, number: FileNumber, memory: int) -> FileWriter:
         names = self._served[key.tenant].names
         partition = dict(zip([p.name for p in self._job.partitions], key.partition, strict=True))
-        return self._job.channel.open(names, number, partition, self._binding.output, memory)
+        return self._job.channel.open(
+            names, number, partition, self._binding.output, memory, self._job.max_file_size
+        )
 
     def _transform(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         for transform in self._binding.transforms:

@@ -72,6 +72,25 @@ def write(
     return sink.data, stats
 
 
+def write_all(
+    format: Format, batches: list[Any], limit: int, types: Types = "portable"
+) -> list[tuple[bytes, FileStats]]:
+    """As many files of at most ``limit`` bytes as it takes."""
+    files, rest = [], batches
+    while True:
+        sink, later = Sink(), []
+        writer = format.open(sink, batches[0].schema, types, MEMORY, limit)
+        for index, batch in enumerate(rest):
+            taken = writer.append(batch)
+            if taken < batch.num_rows:
+                later = [batch.slice(taken), *rest[index + 1 :]]
+                break
+        files.append((writer.finish(), sink.data))
+        if not later:
+            return [(data, stats) for stats, data in files]
+        rest = later
+
+
 def scan(format: Format, data: bytes, schema: Any, types: Types = "portable") -> Any:
     """The file read back by the format itself, as one table."""
     written = format.schema(schema, types)
@@ -292,6 +311,23 @@ class FormatSuite:
             writer.append(sample(2000))
         assert writer.finish().rows == 8000
         assert scan(format, sink.data, SCHEMA).num_rows == 8000
+
+    @pytest.mark.parametrize("limit", [1, 3_000, 20_000, 60_000])
+    def test_no_file_passes_its_greatest_size_unless_one_row_does(self, format: Format, limit: int) -> None:
+        whole = sample(700)
+        files = write_all(format, [whole], limit)
+        assert sum(stats.rows for _, stats in files) == 700
+        for data, stats in files:
+            assert len(data) <= limit or stats.rows == 1
+        found = pa.concat_tables([scan(format, data, SCHEMA) for data, _ in files])
+        assert write(format, found.combine_chunks().to_batches())[0] == write(format, [whole])[0]
+
+    def test_where_files_end_does_not_depend_on_how_rows_were_cut_into_batches(self, format: Format) -> None:
+        whole = sample(700)
+        expected = write_all(format, [whole], 20_000)
+        assert len(expected) > 2
+        pieces = [whole.slice(a, b - a) for a, b in itertools.pairwise([0, 1, 2, 333, 333, 600, 700])]
+        assert write_all(format, pieces, 20_000) == expected
 
     def test_a_batch_of_another_schema_is_refused(self, format: Format) -> None:
         writer = format.open(Sink(), SCHEMA, "portable", MEMORY)
