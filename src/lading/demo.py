@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -119,7 +120,8 @@ def _deliver(project: Project, say: Say) -> list[Result]:
         found = project.run(export)
         done = [r for r in found if r.status == "succeeded"]
         failed = [r for r in found if r.status == "failed"]
-        told = f"{len(done)} deliveries, {sum(r.rows for r in done):,} rows"
+        deliveries = "delivery" if len(done) == 1 else "deliveries"
+        told = f"{len(done)} {deliveries}, {sum(r.rows for r in done):,} rows"
         if not done:
             told = "nothing new: skipped"
         if failed:
@@ -169,9 +171,10 @@ def _say_proof(folder: Path, report: Report, say: Say) -> None:
     count = sum(1 for name in files(str(lake)) if name.endswith(".parquet"))
     lading = _command()
     say(f"\nTry next ({count} Parquet files are current):")
-    say(f"  {lading} verify {lake} --deep")
-    say(f"  {lading} files {lake}/prod/nyc-flights/flights --format duckdb")
-    say(f"  {lading} --project {folder} preview flights_monthly --limit 5")
+    place, flights = shlex.quote(str(lake)), shlex.quote(f"{lake}/prod/nyc-flights/flights")
+    say(f"  {lading} verify {place} --deep")
+    say(f"  {lading} files {flights} --format duckdb")
+    say(f"  {lading} --project {shlex.quote(str(folder))} preview flights_monthly --limit 5")
 
 
 def _command() -> str:
@@ -179,4 +182,4 @@ def _command() -> str:
     beside = Path(sys.executable).with_name("lading")
     if shutil.which("lading") is not None or not beside.exists():
         return "lading"
-    return os.path.relpath(beside)
+    return shlex.quote(os.path.relpath(beside))

@@ -90,6 +90,13 @@ class SweepDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveredBefore(Event):
+    """So many tenants' intervals that were asked for stand already, beside those among the results."""
+
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resting(Event):
     """A pass of a continuous export has ended, and the next one begins in ``seconds``. ``error``: why it failed."""
 

@@ -141,8 +141,22 @@ def test_flags_override_the_project_s_settings(lading: Any, project: Path) -> No
     assert told.json["due"][0]["folders"]["lake"].startswith("staging/shop/orders/")
     wrong = lading("--lease", "soon", "plan", "orders_drop")
     assert wrong.code == 2
-    assert "--lease: must be a duration" in wrong.err
+    assert wrong.err.startswith("error: --lease: must be a duration")
+    assert "project's files" not in wrong.err
     assert lading("--buffer-memory", "1", "validate").code == 2
+
+
+def test_a_name_that_is_mistyped_is_answered_with_the_nearest(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    assert 'did you mean "orders_drop"?' in lading("run", "order_drop").err
+    known = lading("run", "orders_drop", "--json").json[0]["run_id"]
+    replace("exports/orders_drop.yaml", "discover: true", "discover: false")
+    (project / "tenants").mkdir()
+    (project / "tenants/lisbon.yaml").write_text("tenant: lisbon\n")
+    assert 'did you mean "lisbon"?' in lading("run", "orders_drop", "--tenant", "lisbonn").err
+    wrong = ("0" if known[7] != "0" else "1").join((known[:7], known[8:12]))
+    assert f'did you mean "{known[:12]}"?' in lading("show", wrong).err
 
 
 def test_an_unexpected_error_shows_no_value_of_the_data(

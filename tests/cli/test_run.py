@@ -56,6 +56,32 @@ def test_people_get_a_table_and_a_count(lading: Any, project: Path) -> None:
     assert count == "1 succeeded"
 
 
+def test_a_second_run_says_how_much_stands_already(lading: Any, project: Path) -> None:
+    lading("run", "orders_drop")
+    assert lading("run", "orders_drop").out.splitlines()[-1] == "2 skipped, 4 more delivered before"
+    told = lading("run", "orders_drop", "--tenant", "lisbon")
+    assert told.out.splitlines()[-1] == "1 skipped, 2 more delivered before"
+
+
+def test_a_plan_names_the_folder_that_the_run_will_write_to(lading: Any, project: Path) -> None:
+    def planned(*words: str) -> str:
+        (due,) = lading(
+            "plan", "orders_drop", "--start", "2024-01-01", "--end", "2024-02-01", *words, "--json"
+        ).json["due"]
+        return str(due["folders"]["lake"])
+
+    unmet = planned()
+    assert unmet == "dev/shop/orders/tenant={tenant}/2024/01/01/000000_{run}-a1/"
+    named = planned("--tenant", "berlin")
+    lading("run", "orders_drop", "--tenant", "berlin", "--start", "2024-01-01", "--end", "2024-02-01")
+    assert (project / "deliveries" / named / "_SUCCESS").exists()
+    # Attempts are counted by interval: the second reading of one is its second attempt, for whichever tenant.
+    second = planned("--tenant", "lisbon")
+    assert second.endswith("-a2/")
+    lading("run", "orders_drop", "--tenant", "lisbon", "--start", "2024-01-01", "--end", "2024-02-01")
+    assert (project / "deliveries" / second / "_SUCCESS").exists()
+
+
 def test_nothing_due_is_no_failure(lading: Any, project: Path, replace: Any) -> None:
     replace("exports/orders_drop.yaml", "start: 2024-01-01", "start: 2124-01-01")
     replace("exports/orders_drop.yaml", "end: 2024-04-01", "end: 2124-04-01")
@@ -246,7 +272,7 @@ def test_warnings_are_lines_on_stderr(lading: Any, project: Path, replace: Any) 
     told = lading("run", "orders_drop", "--json")
     assert told.code == 0
     assert len(told.json) == 6
-    assert told.err.count("warning: orders_drop: range(amount): 1 violations") == 2
+    assert told.err.count("warning: orders_drop: range(amount): 1 violation: ") == 2
 
 
 def test_without_a_terminal_there_are_no_bars(lading: Any, project: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ def test_init_makes_a_project_that_runs_at_once(
     monkeypatch.chdir(tmp_path)
     made = lading("init", "My Shop")
     assert made.code == 0
-    assert "cd My Shop" in made.err
+    assert "cd 'My Shop'" in made.err
     monkeypatch.chdir(tmp_path / "My Shop")
     assert lading("validate").out.startswith("ok: my_shop: 1 exports, 1 contracts")
     assert lading("run", "orders_drop").out.endswith("6 succeeded\n")
@@ -96,3 +97,10 @@ def test_the_demo_s_story_and_its_verdict_are_told(
     assert told.json["verified"]["ok"] is True
     report.problems.append(object())  # type: ignore[arg-type]
     assert lading("demo", str(tmp_path)).code == 6
+
+
+def test_what_to_do_next_can_be_pasted_whatever_the_folder_is_called(lading: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "it's a shop"
+    told = lading("init", str(folder))
+    (line,) = (line for line in told.err.splitlines() if line.startswith("  cd "))
+    assert shlex.split(line) == ["cd", str(folder)]

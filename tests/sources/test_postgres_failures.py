@@ -356,6 +356,13 @@ def test_no_piece_of_a_secret_is_left_in_what_is_shown(secret: str, before: str,
     assert redacted("the pin is 123", ["123"]) == "the pin is …"
 
 
+def test_a_server_that_cannot_be_reached_is_named() -> None:
+    with pytest.raises(SourceUnavailable, match=r"^PostgreSQL at localhost:1 cannot be reached: "):
+        source("postgresql://u:s3cret@localhost:1/db").test()
+    with pytest.raises(SourceUnavailable, match=r"^PostgreSQL at /nowhere cannot be reached: "):
+        source("postgresql:///db?host=/nowhere").test()
+
+
 def test_a_server_that_cannot_be_reached_is_named_without_what_the_password_has_too() -> None:
     with pytest.raises(SourceUnavailable) as error:
         source("postgresql://u:xx127.0.0.1yy@127.0.0.1:1/db").test()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lading.cli.console import emit, out, say, table, value_text
+from lading.cli.console import counted, emit, out, say, table, value_text
 from lading.cli.options import INTEGRITY, Export, Json, Tenants
 
 Url = Annotated[
@@ -43,7 +43,7 @@ def preview(
     else:
         names = found.schema.names
         out(*table(names, [[value_text(row[name]) for name in names] for row in rows]))
-        say(f"{len(rows)} rows")
+        say(counted(len(rows), "row"))
     return 0
 
 
@@ -100,9 +100,14 @@ def verify(
         emit(report.record())
     else:
         out(*(f"{problem.object}: {problem.problem}" for problem in report.problems))
-        verdict = "ok" if report.ok else f"{len(report.problems)} problems"
+        verdict = "ok" if report.ok else counted(len(report.problems), "problem")
         signed = "signed" if report.signed else "unsigned: integrity only"
-        out(f"{verdict}: {report.deliveries} deliveries, {report.files} files, {report.rows} rows ({signed})")
+        found = (
+            counted(report.deliveries, "delivery", "deliveries"),
+            counted(report.files, "file"),
+            counted(report.rows, "row"),
+        )
+        out(f"{verdict}: {', '.join(found)} ({signed})")
         say(*(f"note: {note}" for note in report.notes))
     return 0 if report.ok else INTEGRITY
 

@@ -30,6 +30,8 @@ EXIT_CODES = {
     10: "`plan --detailed-exitcode` only: there is something to do",
     INTERRUPTED: "interrupted, by a terminal or by SIGTERM: nothing is lost, the same call goes on",
 }
+FLAGS = ("--", "LADING_")
+"""How the place of a problem begins that is no file: a flag, or the variable that stands for it."""
 GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
 
 
@@ -97,7 +99,10 @@ def _record(
 def _say(record: dict[str, Any]) -> None:
     problems = [f"{p['file']}:{p['line']}" if p["line"] else p["file"] for p in record["problems"]]
     lines = [f"{place}: {p['reason']}" for place, p in zip(problems, record["problems"], strict=True)]
-    if record["message"] != "\n".join(lines):
+    if lines and all(p["file"].startswith(FLAGS) for p in record["problems"]):
+        first, *lines = lines
+        say(f"error: {first}")
+    elif record["message"] != "\n".join(lines):
         first, *rest = record["message"].splitlines() or [""]
         say(f"error: {first}", *rest)
     elif lines:

@@ -8,8 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lading.cli.console import day, plain, say, size
-from lading.events import CheckWarned, Event, Resting, RowsRead, SweepDone, SweepStarted, Waiting
+from lading.cli.console import counted, day, plain, say, size
+from lading.events import (
+    CheckWarned,
+    DeliveredBefore,
+    Event,
+    Resting,
+    RowsRead,
+    SweepDone,
+    SweepStarted,
+    Waiting,
+)
 from lading.export.identity import instant
 
 if TYPE_CHECKING:
@@ -35,14 +44,18 @@ class Watch:
         self._done = 0
         self.failing = False
         """Whether the last pass of a continuous export failed."""
+        self.before = 0
+        """Runs that were delivered before, and are not among the results."""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, CheckWarned):
             self._line(
-                f"warning: {event.export}: {event.check}: {event.violations} violations: {event.detail}"
+                f"warning: {event.export}: {event.check}: {counted(event.violations, 'violation')}: {event.detail}"
             )
         elif isinstance(event, Waiting):
             self._line(f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it")
+        elif isinstance(event, DeliveredBefore):
+            self.before = event.runs
         elif isinstance(event, Resting):
             self._rest(event)
         elif self._bars is not None:

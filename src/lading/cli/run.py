@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading.cli.console import emit, out, say, size, span, table
+from lading.cli.console import counted, emit, out, say, size, span, table
 from lading.cli.failures import told
 from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
 from lading.errors import LadingError, Retryable
@@ -105,7 +105,7 @@ def run(
             wait=not no_wait,
             on_event=on_event,
         )
-    return _report(results, as_json)
+    return _report(results, as_json, before=on_event.before)
 
 
 def backfill(
@@ -129,7 +129,7 @@ def backfill(
     project = context.obj.project()
     with watching() as on_event:
         results = project.backfill(export, start, end, tenants=tenant, wait=not no_wait, on_event=on_event)
-    return _report(results, as_json)
+    return _report(results, as_json, before=on_event.before)
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -176,18 +176,19 @@ def _follow(
     return code
 
 
-def _report(results: Sequence[Result], as_json: bool) -> int:
+def _report(results: Sequence[Result], as_json: bool, before: int) -> int:
+    """``before``: how many runs stand beside these, of intervals that nothing was due for."""
     if as_json:
         emit([result.record() for result in results])
     elif not results:
         out("Nothing is due.")
     else:
-        _show(results)
+        _show(results, before)
     _say_errors(results)
     return exit_code(results)
 
 
-def _show(results: Sequence[Result]) -> None:
+def _show(results: Sequence[Result], before: int = 0) -> None:
     records = [result.record() for result in results]
     headers = ("interval", "tenant", "revision", "status", "rows", "files", "size", "manifest")
     rows = [
@@ -196,7 +197,10 @@ def _show(results: Sequence[Result]) -> None:
         for r in records
     ]  # fmt: skip
     counts = Counter(r["status"].replace("_", " ") for r in records)
-    out(*table(headers, rows), ", ".join(f"{count} {status}" for status, count in counts.items()))
+    told = [f"{count} {status}" for status, count in counts.items()]
+    if before:
+        told.append(f"{before:,} more delivered before")
+    out(*table(headers, rows), ", ".join(told))
 
 
 def _say_errors(results: Sequence[Result]) -> None:
@@ -220,7 +224,7 @@ def _show_plan(found: Outlook) -> None:
         for due in record["due"]
     ]
     out(
-        f"{found.export}: {len(found.due)} intervals due, {found.delivered} runs delivered, "
+        f"{found.export}: {counted(len(found.due), 'interval')} due, {counted(found.delivered, 'run')} delivered, "
         f"{found.unpublished} to publish first; rows have arrived up to {found.bound}"
     )
     out(*table(("interval", "tenants", "parts", "rows (estimated)", "size", "folder"), rows))

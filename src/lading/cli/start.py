@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lading.cli.console import emit, out, say
+from lading.cli.console import counted, emit, out, say
 from lading.cli.options import INTEGRITY, Json
 
 
@@ -65,7 +66,7 @@ def init(
         say(f"warning: {folder / '.gitignore'} was there already; add to it: {' '.join(written.ignore)}")
     say("", "Next:")
     if folder.resolve() != Path.cwd():
-        say(f"  cd {folder}")
+        say(f"  cd {shlex.quote(str(folder))}")
     say(
         *(f"  export {variable}=…    # the connection's URL; no file holds it" for variable in made.variables)
     )
@@ -110,7 +111,7 @@ def validate(context: typer.Context, as_json: Json = False) -> int:
         return 0
     say(*(f"warning: {warning}" for warning in warnings))
     out(
-        f"ok: {project.files.settings.name}: {len(project.exports)} exports, {len(project.contracts)} contracts, "
-        f"{len(project.files.tenants)} tenants"
+        f"ok: {project.files.settings.name}: {counted(len(project.exports), 'export')}, "
+        f"{counted(len(project.contracts), 'contract')}, {counted(len(project.files.tenants), 'tenant')}"
     )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lading.export.identity import instant
@@ -21,7 +21,9 @@ class Due:
     interval: Interval
     tenants: tuple[str, ...]
     discover: bool
-    folders: Mapping[str, str]  # of the first known tenant, as an example of names
+    folders: Mapping[
+        str, str
+    ]  # of the first known tenant; else with {tenant} and {run} in place of what will be met
     parts: int | None = None
     rows: int | None = None
     bytes: int | None = None
@@ -120,6 +122,15 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     )
 
 
+_UNMET = {"tenant": "unmet-tenant", "run": "deadbeef"}
+"""What layouts take, in place of what only the reading will tell."""
+
+
 def _folders(job: Job, sweep: SweepPlan, attempt: int) -> Mapping[str, str]:
-    run = sweep.runs[0] if sweep.runs else RunPlan("TENANT")
-    return job.channel.folders(job.names(run, sweep.interval, attempt))
+    if sweep.runs:
+        return job.channel.folders(job.names(sweep.runs[0], sweep.interval, attempt))
+    names = job.names(RunPlan(_UNMET["tenant"]), sweep.interval, attempt)
+    folders = dict(job.channel.folders(replace(names, run_id=_UNMET["run"] * 4)))
+    for name, stand_in in _UNMET.items():
+        folders = {store: path.replace(stand_in, f"{{{name}}}") for store, path in folders.items()}
+    return folders

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from lading.documents import nearest
 from lading.errors import InvalidProject
 from lading.export.identity import instant
 from lading.export.interval import parse_instant
@@ -103,10 +104,14 @@ def manifest_of(journal: Journal, recorded: Recorded) -> dict[str, Any] | None:
 
 def find(journal: Journal, run_id: str) -> Recorded:
     """The run of that id, or of the only id that begins so: as it was sealed, or else as its last attempt ended."""
-    matches = [recorded for recorded in runs(journal) if recorded.run["run_id"].startswith(run_id)]
+    known = runs(journal)
+    matches = [recorded for recorded in known if recorded.run["run_id"].startswith(run_id)]
     distinct = {recorded.run["run_id"] for recorded in matches}
     if not distinct:
-        raise InvalidProject(f"The journal has no run {run_id}.", hint="`lading runs` lists them.")
+        near = nearest(run_id, {recorded.run["run_id"][: len(run_id)] for recorded in known})
+        raise InvalidProject(
+            f"The journal has no run {run_id}{near or '.'}", hint="`lading runs` lists them."
+        )
     if len(distinct) > 1:
         raise InvalidProject(
             f"{run_id} begins the ids of {len(distinct)} runs.", hint="Give more of its digits."

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
-from lading.events import RunCommitted, SweepDone, SweepFailed, Waiting
+from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, Waiting
 from lading.export.identity import instant
 from lading.export.interval import Interval
 from lading.journal.log import Attempt as AttemptRef
@@ -95,6 +95,7 @@ class Story:
             expire(job, job.keep)
         self._report_unpublished()
         self._report_skipped(skipped)
+        self._tell_of_others()
         return self.results
 
     # --- steps
@@ -334,6 +335,16 @@ class Story:
             if (run.tenant, run.interval.start) not in told:
                 sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
                 self._add(run.tenant, run.interval, run.revision, status="skipped", **sizes)
+
+    def _tell_of_others(self) -> None:
+        told = {(r.tenant, r.interval.start) for r in self.results}
+        stand = {
+            (run.tenant, run.interval.start)
+            for run in self.history.runs
+            if not run.unchanged and self.asked.covers(run.tenant, run.interval)
+        }
+        if others := len(stand - told):
+            self.job.on_event(DeliveredBefore(self.job.export, others))
 
 
 def _named(sweep: SweepPlan) -> tuple[RunPlan, ...]:

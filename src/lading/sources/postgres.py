@@ -14,7 +14,7 @@ How types arrive is written in `lading.sources.postgres_types`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, timedelta
 from typing import Any
@@ -193,7 +193,7 @@ class PostgresSource:
         except psycopg.Error as error:
             secrets = [str(self._parameters.get(name) or "") for name in ("password", "sslpassword")]
             starting = lambda: pq.PGconn.ping(conninfo.encode()) == pq.Ping.REJECT  # noqa: E731
-            raise refused_connection(error, secrets, starting) from None
+            raise refused_connection(error, secrets, starting, _place(self._parameters)) from None
         try:
             begin = f"begin isolation level {isolation} read only"
             connection.execute(f"{begin}; {self._begin(connection)}")
@@ -232,6 +232,13 @@ def _parameters(options: PostgresOptions) -> dict[str, Any]:
         "application_name": options.application_name,
         "client_encoding": "utf8",
     }
+
+
+def _place(parameters: Mapping[str, Any]) -> str:
+    """``host:port``, or the socket's folder, as the URL names it; "" where libpq's defaults say."""
+    host = str(parameters.get("host") or parameters.get("hostaddr") or "")
+    port = str(parameters.get("port") or "")
+    return f"{host}:{port}" if host and port and not host.startswith("/") and "," not in host else host
 
 
 def _check_authority(url: str) -> None:

@@ -39,11 +39,15 @@ _TAIL = re.compile(rf" is out of range for type {_TYPES}$")
 
 
 def refused_connection(
-    error: psycopg.Error, secrets: Collection[str] = (), starting: Callable[[], bool] = lambda: False
+    error: psycopg.Error,
+    secrets: Collection[str] = (),
+    starting: Callable[[], bool] = lambda: False,
+    place: str = "",
 ) -> LadingError:
     """Why no connection came about, without ``secrets``. Only the server tells a severity; all else is the way to it.
 
     No SQLSTATE comes with a refused connection; ``starting`` asks a server of any language whether it starts or stops.
+    ``place``: where the server was looked for.
     """
     text = str(error)
     spoken = _SPOKEN.findall(text)
@@ -60,7 +64,8 @@ def refused_connection(
         return SourceDenied("PostgreSQL asks for a password that the connection's URL does not hold.")
     way = text.rpartition("failed:")[2].strip().splitlines()
     said = redacted(way[0], secrets) if way else "no answer"
-    return SourceUnavailable(f"PostgreSQL cannot be reached: {said}.")
+    at = f" at {redacted(place, secrets)}" if place else ""
+    return SourceUnavailable(f"PostgreSQL{at} cannot be reached: {said}.")
 
 
 def redacted(text: str, secrets: Collection[str]) -> str:
