@@ -273,3 +273,24 @@ def test_the_newest_look_for_late_rows_counts_by_time(store: Store) -> None:
     for later in (timedelta(0), timedelta(microseconds=5), timedelta(seconds=1)):
         journal.note_late("orders_drop", JANUARY + later)
     assert journal.history("orders_drop", {}).late_checked == JANUARY + timedelta(seconds=1)
+
+
+def test_an_attempt_that_the_journal_lost_is_an_integrity_error(store: Store) -> None:
+    elsewhere(store)
+    second = Attempt(ATTEMPT.export, JANUARY, 2)
+    store.put(second.path + "claim.json", store.get(ATTEMPT.path + "claim.json"))
+    store.delete(ATTEMPT.path + "claim.json")
+    journal = Journal(store)
+    assert journal.again(second).attempt == second
+    with pytest.raises(IntegrityError, match=r"lost attempt 1 of orders_drop, interval 2024-01-01T00:00:00Z"):
+        journal.again(ATTEMPT)
+
+
+def test_all_exports_of_the_journal_are_known_by_their_names(store: Store) -> None:
+    journal = Journal(store)
+    exports = ("orders_drop", "con", "a")
+    for export in exports:
+        assert journal.claim(Attempt(export, JANUARY, 1), INTERVAL) is not None
+    assert sorted(journal.everything()) == sorted(exports)
+    for export in exports:
+        assert journal.everything()[export] == journal.seen(export)[JANUARY]

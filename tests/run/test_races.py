@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from lading.errors import InProgress, StoreUnavailable
 from lading.journal.owner import Owner
 from lading.plan import Asked
 from lading.proof import current, verify
-from lading.run import run
+from lading.run import Job, run
 from lading.stores.memory import MemoryStore
 
 
@@ -254,3 +255,39 @@ def test_a_process_of_this_host_that_is_gone_is_dead_at_once():
     another = Owner(owner.host, 2**22 + 1, "1", "x")
     assert another.gone()
     assert not Owner("another host", 1, "1", "x").gone()
+
+
+def of_major(job: Job, major: int) -> Job:
+    """The job under another major of its contract."""
+    before = job.standing
+    contract = {**job.contract, "version": f"{major}.0.0"}
+    return replace(
+        job,
+        major=major,
+        contract=contract,
+        standing=lambda clock, upto: replace(before(clock, upto), major=major),
+    )
+
+
+def test_two_majors_of_a_contract_at_one_interval_deliver_it_once():
+    w = World(some_orders(months=1))
+    known = ("a", "b", "c")
+    asked = Asked(start=JANUARY, end=day(2))
+    # Planned, and about to look at the sweep once more.
+    slow = Held(lambda operation, name: operation == "list" and "/20240101T000000Z/" in name)
+    late = of_major(w.job(journal=Hooked(w.journal, slow.hook), listed=known), 2)
+    with slow.running(lambda: run(late, asked)):
+        first = run(w.job(listed=known), asked)
+    assert {result.status for result in first} == {"succeeded"}
+    assert {result.status for result in slow.results} == {"skipped"}
+    assert len([name for name in snapshot(w.lake) if name.endswith("_SUCCESS")]) == 3
+    assert ids(w.lake) == Counter(w.table["id"].to_pylist())
+
+
+def test_what_was_delivered_under_another_major_is_skipped_by_the_name_that_it_has():
+    w = World(some_orders(months=1))
+    asked = Asked(start=JANUARY, end=day(2))
+    delivered = {result.run_id for result in run(w.job(), asked)}
+    again = run(of_major(w.job(), 2), asked)
+    assert {result.status for result in again} == {"skipped"}
+    assert {result.run_id for result in again} == delivered

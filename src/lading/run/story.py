@@ -230,8 +230,9 @@ class Story:
         history = job.journal.history(job.export, {sweep.interval.start: before})
         if history.ends.get(sweep.interval.start, sweep.interval.end) != sweep.interval.end:
             return False
-        have = {(d.tenant, d.revision, d.major) for d in history.runs}
-        if any((run.tenant, run.revision, job.major) in have for run in sweep.runs):
+        # Whatever the contract's major: another call may have delivered the same rows under another one.
+        have = {(d.tenant, d.revision) for d in history.runs}
+        if any((run.tenant, run.revision) in have for run in sweep.runs):
             return False
         known = {d.tenant for d in history.runs}
         return not (sweep.discover and known - sweep.delivered - {run.tenant for run in sweep.runs})
@@ -270,9 +271,12 @@ class Story:
 
     # --- reports
 
-    def _add(self, tenant: str, interval: Interval, revision: int, **rest: Any) -> None:
-        key = self.job.key(RunPlan(tenant, revision), interval)
-        self.results.append(Result(key.run_id, self.job.export, tenant, interval, revision, **rest))
+    def _add(
+        self, tenant: str, interval: Interval, revision: int, *, run_id: str | None = None, **rest: Any
+    ) -> None:
+        """``run_id``: of a run that was sealed before, perhaps under another major of the contract."""
+        known = run_id or self.job.key(RunPlan(tenant, revision), interval).run_id
+        self.results.append(Result(known, self.job.export, tenant, interval, revision, **rest))
 
     def _report(
         self, sweep: SweepPlan, record: Mapping[str, Any], manifests: Mapping[str, str], began: float
@@ -300,6 +304,7 @@ class Story:
                 run["tenant"],
                 interval_of(record),
                 run["revision"],
+                run_id=run["run_id"],
                 status="failed",
                 rows=run["rows"],
                 bytes=run["bytes"],
@@ -334,7 +339,9 @@ class Story:
         for run in skipped:
             if (run.tenant, run.interval.start) not in told:
                 sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
-                self._add(run.tenant, run.interval, run.revision, status="skipped", **sizes)
+                self._add(
+                    run.tenant, run.interval, run.revision, run_id=run.run_id, status="skipped", **sizes
+                )
 
     def _tell_of_others(self) -> None:
         told = {(r.tenant, r.interval.start) for r in self.results}
