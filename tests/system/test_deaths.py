@@ -95,6 +95,35 @@ def test_a_process_paused_past_its_lease_commits_nothing_twice(place: Any, sell:
     assert max(twice.values(), default=1) == 1
 
 
+@pytest.mark.parametrize("kills", [1, 3])
+def test_parts_of_immutable_rows_outlive_the_processes_that_finished_them(
+    place: Any, sell: Any, kills: int
+):  # D15
+    window = {**MONTHLY, "clock": "transaction", "end": "2024-02-01"}
+    del window["late"]
+    sell(place, rows=60_000, customers=8, window=window, tenants=None, immutable_rows=True)
+    place.settings(connections={"ops": {"type": "postgres", "url": "${DB}", "part_size": 262144}})
+    journal, finished = place.root / "journal", 0
+    for number in range(1, kills + 1):
+        with place.start("orders_drop", die="PartRead:3") as child:
+            child.communicate(timeout=120)
+        assert child.returncode == -signal.SIGKILL
+        noted = list(journal.rglob(f"a{number:04d}/parts/*.json"))
+        assert len(noted) > finished  # what came before, and at least one more
+        finished = len(noted)
+    events: list[Any] = []
+    results = place.run("orders_drop", on_event=events.append)
+    assert {r.status for r in results} == {"succeeded"}
+    read = [event.part for event in events if type(event).__name__ == "PartRead"]
+    parts = len(list(journal.rglob(f"a{kills + 1:04d}/parts/*.json")))
+    assert len(read) == len(set(read)) == parts - finished
+    place.assert_whole(1)
+    assert place.verify(deep=True).problems == []
+    january = "select id, customer, made_at, amount, note from orders where made_at < '2024-02-01 00:00Z' order by id"
+    assert list(zip(*rows_of(place).to_pydict().values(), strict=True)) == place.answer(january)
+    assert {r.status for r in place.run("orders_drop")} == {"skipped"}
+
+
 def test_a_sweep_whose_owner_dies_half_published_is_finished_by_the_next_call(place: Any, sell: Any):  # D15
     sell(place, rows=60_000, customers=200, window={**MONTHLY, "end": "2024-02-01"})
     with place.start("orders_drop", die="RunPublished:100") as child:

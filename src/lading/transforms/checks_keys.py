@@ -81,6 +81,16 @@ class Unique(KeyCheck):
         if not self.proven:
             self._spill.append(pa.record_batch(self.keys_of(batch)).drop_null())
 
+    def fresh(self) -> Unique:
+        """Itself: where it counts nothing, there is nothing to tell apart."""
+        return self
+
+    def found(self) -> int | None:
+        return 0 if self.proven else None
+
+    def add(self, found: int) -> None:
+        """A constraint of the source's is all that counts."""
+
     def result(self) -> CheckResult:
         try:
             if self.proven:

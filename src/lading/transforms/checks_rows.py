@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -45,9 +46,21 @@ class RowCheck(ABC):
         with self._lock:
             self._violations += violations
 
-    def result(self) -> CheckResult:
+    def fresh(self) -> Self:
+        another = copy.copy(self)
+        another._lock, another._violations = threading.Lock(), 0
+        return another
+
+    def found(self) -> int:
         with self._lock:
-            count = self._violations
+            return self._violations
+
+    def add(self, found: int) -> None:
+        with self._lock:
+            self._violations += found
+
+    def result(self) -> CheckResult:
+        count = self.found()
         detail = f"{count} row(s) {self.broken}" if count else ""
         return CheckResult(self.name, count == 0, self.on_violation, count, detail)
 

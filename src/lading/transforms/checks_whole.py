@@ -85,8 +85,18 @@ class RowCount:
         """Any schema will do."""
 
     def observe(self, batch: pa.RecordBatch) -> None:
+        self.add(batch.num_rows)
+
+    def fresh(self) -> RowCount:
+        return RowCount(self.options, self.on_violation)
+
+    def found(self) -> int:
         with self._lock:
-            self._rows += batch.num_rows
+            return self._rows
+
+    def add(self, found: int) -> None:
+        with self._lock:
+            self._rows += found
 
     def result(self) -> CheckResult:
         ends = (self.options.min, self.options.max)
