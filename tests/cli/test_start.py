@@ -18,7 +18,7 @@ def test_init_makes_a_project_that_runs_at_once(
     assert made.code == 0
     assert "cd 'My Shop'" in made.err
     monkeypatch.chdir(tmp_path / "My Shop")
-    assert lading("validate").out.startswith("ok: my_shop: 1 exports, 1 contracts")
+    assert lading("validate").out.startswith("ok: my_shop: 1 export, 1 contract, 0 tenants")
     assert lading("run", "orders_drop").out.endswith("6 succeeded\n")
     assert lading("verify", "deliveries", "--deep").code == 0
 
