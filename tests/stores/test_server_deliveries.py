@@ -141,6 +141,16 @@ def test_a_full_refresh_moves_its_pointer_in_a_bucket(shop: Shop) -> None:
     assert {p["revision"] for p in pointers} == {1}
 
 
+def test_a_bucket_that_may_only_be_read_ends_a_run_before_anything_is_written(
+    server_with_a_reader: BucketServer, tmp_path: Path
+) -> None:
+    shop = Shop(make_project(tmp_path / "shop"), server_with_a_reader, tmp_path.name)
+    shop.settings(server_with_a_reader.store(f"{shop.path}/lake", server_with_a_reader.read_only))
+    code, results = shop.run("to_lake")
+    assert (code, {r["status"] for r in results}) == (5, {"failed"})
+    assert all("403" in r["error"] and "_probe" in r["error"] for r in results)
+
+
 def test_a_wrong_secret_ends_a_run_with_the_documented_code_and_leaves_nothing(shop: Shop) -> None:
     lake = shop.server.store(f"{shop.path}/lake", shop.server.wrong_secret)
     shop.settings(lake)

@@ -69,6 +69,7 @@ def in_every_way(store: ObjectStore) -> dict[str, Callable[[], object]]:
         "create": lambda: store.put("a", b"1", create=True),
         "small upload": lambda: upload(1),
         "large upload": lambda: upload(2 * PART + 1),
+        "probe": lambda: store.probe_write("a"),
         "copy": lambda: store.copy("stands", "a"),
         "delete": lambda: store.delete("stands"),
         "swap": lambda: store.swap("stands", b"1", b"2"),
@@ -135,6 +136,7 @@ def test_an_upload_that_was_given_up_leaves_no_parts_to_pay_for(s3_server: Bucke
     for _ in range(4):
         upload.write(bytes(PART))
     upload.abort()
+    opened(s3_server).probe_write("a")
     assert "Uploads" not in s3_client(s3_server.settings["endpoint"]).list_multipart_uploads(Bucket=BUCKET)
 
 
@@ -156,8 +158,9 @@ def test_every_object_is_under_the_key_of_the_server(minio: BucketServer) -> Non
 
 def test_a_key_that_is_not_there_is_a_refusal(minio: BucketServer) -> None:
     store = opened(minio, server_side_encryption={"type": "sse-kms", "key": "nobody-has-this"})
-    with pytest.raises(StoreDenied, match="Check the encryption key"):
-        store.put("a", b"1")
+    for act in (lambda: store.put("a", b"1"), lambda: store.probe_write("a")):
+        with pytest.raises(StoreDenied, match="Check the encryption key"):
+            act()
 
 
 def test_azure_gets_the_encryption_scope_with_every_write_and_no_read(azurite: BucketServer) -> None:

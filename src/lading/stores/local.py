@@ -127,6 +127,10 @@ class LocalStore:
             if self._durable:
                 sync_folder(os.path.dirname(path))
 
+    def probe_write(self, name: str) -> None:
+        self.write(name).abort()
+        self._prune(os.path.dirname(self._path(name)))
+
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         path = self._path(name)
         with explained(f"cannot swap {self._of(name)}"):

@@ -7,6 +7,7 @@ costs money until a lifecycle rule of the bucket ends it.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ READ_BUFFER = 1024 * 1024
 
 
 class ObjectStore:
-    """Objects in a bucket. A Copier and a Swapper.
+    """Objects in a bucket. A Copier, a Prober and a Swapper.
 
     A failed call is not repeated here (`lading.stores.retry` does that), but a failed part of an upload is, since
     nobody above could.
@@ -73,6 +74,26 @@ class ObjectStore:
         self._call(
             f"cannot copy {self._of(source)} to {target}", lambda: self._clients.writes.copy(source, target)
         )
+
+    def probe_write(self, name: str) -> None:
+        """Begins an upload, sends a part or two and gives it up: that takes the permission and the key of a write, no
+        permission to delete, and leaves nothing that anybody sees."""
+        check_name(name)
+
+        def act() -> None:
+            # The second byte is asked for when the first is on its way, the third when that has been answered.
+            parts = iter((b"0", b"1"))
+
+            def given_up() -> Iterator[bytes]:
+                yield from parts
+                raise _Cancelled
+
+            with contextlib.suppress(_Cancelled):
+                self._clients.writes.put(
+                    name, given_up(), use_multipart=True, chunk_size=1, max_concurrency=1
+                )
+
+        self._call(f"cannot write {self._of(name)}", act)
 
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         if expected is None:

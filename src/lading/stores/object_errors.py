@@ -1,8 +1,8 @@
 """What an object store's answer means.
 
 `obstore` tells an answer as text: method, URL, status and body. Of these only the status, the code and the message
-reach an error of ours: a URL may carry a signature, and a body the request that was signed. ``Retry-After`` is not
-among what it tells, so that a busy store is waited for by backoff alone.
+reach an error of ours: a URL may carry a signature, and a body the request that was signed. Headers are not among what
+it tells, nor does its own retry heed ``Retry-After``, so that a busy store is waited for by backoff alone.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 What is retried and how often is the document's: five attempts, delays from 30 s, doubled each time, up to 3600 s. These
 delays are the upper bounds: each is drawn between zero and its bound ("full jitter", Brooker, *Exponential Backoff and
 Jitter*, AWS Architecture Blog, 2015), so that a thousand processes that failed together do not come back together. A
-store that says how long to wait (``Retry-After``, RFC 9110 section 10.2.3) is waited for at least that long.
+store whose error says how long to wait (`StoreUnavailable.retry_after`) is waited for at least that long. Buckets never
+say it: obstore tells neither us nor its own retry of the answer's headers, ``Retry-After`` among them.
 
 Only StoreUnavailable is retried: rate limits, request quotas, timeouts, internal errors, unavailability. What is
 denied, invalid, not found or there already is final, and a full store is not emptied by waiting some minutes.
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class RetryOptions(BaseModel):
-    """How a store that fails in passing is asked again."""
+    """How a store that fails in passing is asked again. A bucket's `Retry-After` is not seen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from lading.ports import Copier, Download, ObjectInfo, Store, Swapper, Upload
+from lading.ports import Copier, Download, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Wrapper:
     """A store that passes on what it is asked, call by call, through `_call`.
 
-    ``copy`` and ``swap`` are given to an instance only if the inner store has them, so that ``isinstance(store,
-    Copier)`` tells the truth of a wrapped store as well.
+    ``copy``, ``probe_write`` and ``swap`` are given to an instance only if the inner store has them, so that
+    ``isinstance(store, Copier)`` tells the truth of a wrapped store as well.
     """
 
     def __init__(self, store: Store) -> None:
@@ -22,6 +22,8 @@ class Wrapper:
         self.url = store.url
         if isinstance(store, Copier):
             vars(self)["copy"] = self._copying(store)
+        if isinstance(store, Prober):
+            vars(self)["probe_write"] = self._probing(store)
         if isinstance(store, Swapper):
             vars(self)["swap"] = self._swapping(store)
 
@@ -48,6 +50,12 @@ class Wrapper:
             self._call(lambda: store.copy(source, target))
 
         return copy
+
+    def _probing(self, store: Prober) -> Callable[[str], None]:
+        def probe_write(name: str) -> None:
+            self._call(lambda: store.probe_write(name))
+
+        return probe_write
 
     def _swapping(self, store: Swapper) -> Callable[[str, bytes | None, bytes], bool]:
         def swap(name: str, expected: bytes | None, data: bytes) -> bool:

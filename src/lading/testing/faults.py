@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from lading.errors import StoreDenied, StoreFull, StoreUnavailable
-from lading.ports import Copier, Download, ObjectInfo, Store, Swapper, Upload
+from lading.ports import Copier, Download, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 Side = Literal["before", "after"]
@@ -37,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "upload.write": "write",
     "upload.finish": "write",
     "copy": "write",
+    "probe_write": "write",
     "swap": "write",
     "get": "read",
     "read": "read",
@@ -194,6 +195,10 @@ class FaultyStore:
         if isinstance(store, Copier):
             vars(self)["copy"] = lambda source, target: self._call(
                 "copy", target, lambda: store.copy(source, target)
+            )
+        if isinstance(store, Prober):
+            vars(self)["probe_write"] = lambda name: self._call(
+                "probe_write", name, lambda: store.probe_write(name)
             )
         if isinstance(store, Swapper):
             vars(self)["swap"] = lambda name, expected, data: self._call(

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 
 from lading.errors import ObjectExists, ObjectNotFound, StoreDenied
-from lading.ports import Copier, Store, Swapper
+from lading.ports import Copier, Prober, Store, Swapper
 
 LARGE = 20 * 1024 * 1024  # more than two parts of a multipart upload
 
@@ -209,6 +209,16 @@ class StoreSuite:
         with pytest.raises(ObjectNotFound):
             store.copy("a", "c")
         assert [info.name for info in store.list()] == ["new/folder/b", "there/already"]
+
+    def test_a_probed_write_leaves_nothing_and_replaces_nothing(self, store: Store) -> None:
+        if not isinstance(store, Prober):
+            pytest.skip("this store cannot be probed without writing")
+        store.put("folder/a", b"1")
+        for name in ("folder/a", "folder/b", "new/folder/c"):
+            store.probe_write(name)
+            store.probe_write(name)
+        assert [info.name for info in store.list()] == ["folder/a"]
+        assert store.get("folder/a") == b"1"
 
     def test_a_swap_needs_what_it_expects(self, store: Store) -> None:
         if not isinstance(store, Swapper):
