@@ -25,6 +25,7 @@ from lading.cli.failures import EXIT_CODES
 from lading.documents import show_duration
 from lading.export.definition import Export
 from lading.export.layout import RUN_VARIABLES, FileType, Layout, Names
+from lading.routing.router import MOST_KEYS, MOST_PARTITIONS
 from lading.settings import Settings, Tenant
 from lading.transforms import checks, checks_keys, checks_rows, checks_whole
 
@@ -304,6 +305,11 @@ def _layouts() -> Iterator[str]:
     ]  # fmt: skip
     yield _table(("preset", "folder of an attempt", "file", "control objects"), rows)
     variables = ", ".join(f"`{{{name}}}`" for name in sorted(RUN_VARIABLES))
+    yield (
+        f"`partition_by` makes at most {MOST_PARTITIONS:,} partitions of one tenant in one sweep, and {MOST_KEYS:,} of "
+        "all its tenants; with more the run is refused before anything is committed, as each is a folder with a file "
+        "that the manifest lists and every reader opens. Give a column of many values `shards`."
+    )
     yield f"A `path` of one's own may hold {variables} and columns of `partition_by`; a `name` also `{{file}}`."
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import tempfile
+import threading
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +18,9 @@ from hypothesis import strategies as st
 
 from lading.errors import DataRefused, InvalidProject, StoreFull
 from lading.ports import FileNumber, Written
+from lading.routing import router as routing
 from lading.routing.keys import Cutter, Key, PartitionColumn
-from lading.routing.router import OPEN_WRITERS, Router
+from lading.routing.router import MOST_PARTITIONS, OPEN_WRITERS, Router
 
 SCHEMA = pa.schema([("n", pa.int64()), ("tenant", pa.string()), ("region", pa.string()), ("id", pa.int64())])
 PARTITIONS = (PartitionColumn("region", "region"), PartitionColumn("shard", "id", 7))
@@ -295,3 +298,112 @@ def test_after_a_failing_writer_an_abort_leaves_none_open(tmp_path: Path) -> Non
         lane.finish()
     lane.abort()
     assert {file.state for file in place.files} == {"finished", "aborted"}
+
+
+def one_column(values: Sequence[int], tenant: str = "a") -> pa.RecordBatch:
+    return pa.record_batch(
+        {"tenant": [tenant] * len(values), "region": ["r"] * len(values), "id": pa.array(values, pa.int64())}
+    )
+
+
+BY_ID = (PartitionColumn("region", "region"), PartitionColumn("id", "id"))
+
+
+def test_too_many_partitions_of_a_tenant_are_refused_before_a_file_is_begun(tmp_path: Path) -> None:
+    place = Place()
+    lane = router(place, tmp_path, budget=1 << 30, cutter=Cutter("tenant", BY_ID))
+    lane.feed(one_column(range(MOST_PARTITIONS)))  # as many as there may be
+    lane.feed(one_column(range(MOST_PARTITIONS), "b"))
+    with pytest.raises(
+        DataRefused, match=r"tenant 'a' .* 10,000 partitions.*column id gives 10,001"
+    ) as refused:
+        lane.feed(one_column([MOST_PARTITIONS]))
+    assert "{column: id, shards: 100}" in (refused.value.hint or "")
+    assert place.files == []
+    lane.abort()
+
+
+def test_too_many_partitions_of_all_tenants_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "MOST_KEYS", 20)
+    lane = router(Place(), tmp_path, cutter=Cutter("tenant", BY_ID))
+    lane.feed(one_column(range(15)))
+    with pytest.raises(DataRefused, match="all tenants together would have more than 20 partitions"):
+        lane.feed(one_column(range(6), "b"))
+    lane.abort()
+
+
+def test_many_tenants_without_partitions_are_no_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing, "MOST_KEYS", 20)
+    monkeypatch.setattr(routing, "MOST_PARTITIONS", 5)
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter("tenant", ()))
+    lane.feed(batches([(n, f"t{n}", None, n) for n in range(50)], [50])[0])
+    lane.finish()
+    assert len(place.files) == 50
+
+
+def test_what_is_held_of_a_key_is_bounded(tmp_path: Path) -> None:
+    """Beside its rows: with ten visits each, all waiting, and after they have gone to disk."""
+    keys, visits = 2_000, 10
+    lane = router(Place(), tmp_path, budget=1 << 30, cutter=Cutter("tenant", BY_ID))
+    made = [one_column(range(keys)) for _ in range(visits)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for batch in made:
+            lane.feed(batch)
+        waiting = tracemalloc.get_traced_memory()[0]
+        lane._budget = 0  # the next batch moves all of them on
+        lane.feed(made[0])
+        gc.collect()
+        spilled = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert waiting < keys * (1_500 + visits * 250)
+    assert spilled < keys * 2_000
+    lane.abort()
+
+
+def test_small_files_are_written_side_by_side_and_count_in_the_order_of_their_keys(tmp_path: Path) -> None:
+    place = Place()
+    together = threading.Barrier(OPEN_WRITERS, timeout=60)
+
+    class Meeting(File):
+        def finish(self) -> Written:
+            if self.number.sequence == 1:
+                together.wait()  # passes only when as many are being finished at once
+            return super().finish()
+
+    def open_file(key: Key, number: FileNumber, memory: int) -> File:
+        file = Meeting(place, key, number)
+        place.files.append(file)
+        return file
+
+    regions = [f"r{n:02}" for n in range(OPEN_WRITERS)]
+    rows = [(n, "ba"[n % 2], regions[n // 2 * 3 % OPEN_WRITERS], n) for n in range(320)]
+    cutter = Cutter("tenant", (PARTITIONS[0],))
+    lane = router(place, tmp_path, cutter=cutter, open_file=open_file)
+    for batch in batches(rows, [50]):
+        lane.feed(batch)
+    lane.finish()
+    assert len(place.files) == len({(row[1], row[2]) for row in rows}) == 2 * OPEN_WRITERS
+    for tenant in "ab":
+        names = [file.name for file in lane.tallies[tenant].files]
+        assert names == sorted(names)
+    found = {(key.tenant, key.partition[0]): kept for key, kept in place.rows().items()}
+    assert found == {pair: [r for r in rows if (r[1], r[2]) == pair] for pair in found}
+
+
+def test_when_one_of_many_small_files_fails_none_stays_open(tmp_path: Path) -> None:
+    place = Place()
+    lane = router(place, tmp_path, cutter=Cutter("tenant", ()), open_file=failing(place, 60))
+    lane.feed(batches([(n, f"t{n % 40}", None, n) for n in range(200)], [200])[0])
+    with pytest.raises(StoreFull):
+        lane.finish()
+    lane.abort()
+    assert {file.state for file in place.files} <= {"finished", "aborted"}
+    assert len(place.files) < 40

@@ -19,6 +19,9 @@ class Key:
     partition: tuple[str | int | None, ...] = ()
 
 
+Cut = tuple[Key, int, int]  # whose rows lie where: the first, and the one behind the last
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionColumn:
     """``shards``: not the column's value but its rest modulo this many."""
@@ -55,7 +58,14 @@ class Cutter:
     only: str = "default"
 
     def cut(self, batch: pa.RecordBatch) -> Iterator[tuple[Key, pa.RecordBatch]]:
-        """The batch's rows by key, in their order within a key; keys in the order of their texts.
+        """The batch's rows by key, as `arrange` has them."""
+        ordered, cuts = self.arrange(batch)
+        for key, begin, end in cuts:
+            yield key, ordered.slice(begin, end - begin)
+
+    def arrange(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Cut]]:
+        """The batch with each key's rows together, in their order within the key, and where they lie; keys in the order
+        of their texts.
 
         Raises DataRefused for a NULL tenant.
         """
@@ -70,16 +80,19 @@ class Cutter:
             columns.append(tenants)
         columns.extend(partition.values(batch) for partition in self.partitions)
         if not columns:
-            yield Key(self.only), batch
-            return
-        for values, rows in _groups(columns, batch):
+            return batch, [(Key(self.only), 0, batch.num_rows)]
+        ordered, groups = _groups(columns, batch)
+        cuts = []
+        for values, begin, end in groups:
             tenant = values[0] if self.tenant_column is not None else self.only
-            yield Key(str(tenant), tuple(values[len(values) - len(self.partitions) :])), rows
+            key = Key(str(tenant), tuple(values[len(values) - len(self.partitions) :]))
+            cuts.append((key, begin, end))
+        return ordered, cuts
 
 
 def _groups(
     columns: Sequence[pa.Array], batch: pa.RecordBatch
-) -> Iterator[tuple[tuple[str | int | None, ...], pa.RecordBatch]]:
+) -> tuple[pa.RecordBatch, list[tuple[tuple[str | int | None, ...], int, int]]]:
     encoded = [pc.dictionary_encode(column, null_encoding="encode") for column in columns]
     names = [column.dictionary.to_pylist() for column in encoded]
     code = encoded[0].indices.cast(pa.int64())
@@ -87,17 +100,14 @@ def _groups(
         code = pc.add(pc.multiply(code, len(column.dictionary)), column.indices.cast(pa.int64()))
     present = pc.unique(code).to_pylist()
     if len(present) == 1:
-        yield _unpack(present[0], names), batch
-        return
+        return batch, [(_unpack(present[0], names), 0, batch.num_rows)]
     order = pc.array_sort_indices(code)  # stable
     runs = pc.run_end_encode(code.take(order))
-    ordered = batch.take(order)
-    cuts, begin = [], 0
+    groups, begin = [], 0
     for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        cuts.append((_unpack(value, names), begin, end))
+        groups.append((_unpack(value, names), begin, end))
         begin = end
-    for values, begin, end in sorted(cuts, key=lambda cut: in_order(cut[0])):
-        yield values, ordered.slice(begin, end - begin)
+    return batch.take(order), sorted(groups, key=lambda group: in_order(group[0]))
 
 
 def in_order(values: Sequence[str | int | None]) -> list[tuple[bool, int, str]]:

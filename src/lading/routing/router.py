@@ -2,24 +2,30 @@
 
 Half of the budget holds rows that wait, half is shared by the open writers. A key that gathers a chunk gets a writer
 while there is one to be had; whenever the waiting rows fill their half, all of them move on, to their writers or to
-the spill. So memory depends neither on the number of keys nor on the size of a file, and the order of a key's rows is
-the order of the reading.
+the spill. So memory depends neither on the number of rows nor on the size of a file, and the order of a key's rows is
+the order of the reading. What is held of each key, some hundred bytes, is bounded by the number of keys: there are at
+most `MOST_PARTITIONS` of a tenant and `MOST_KEYS` in all where data names them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
+from lading.errors import DataRefused
 from lading.ports import FileNumber, FileWriter, Written
 from lading.routing.keys import Cutter, Key, in_order
 from lading.routing.spill import Spill
 
 OPEN_WRITERS = 8
 CHUNK = 8 << 20
+MOST_PARTITIONS = 10_000  # of one tenant
+MOST_KEYS = 100_000  # of all tenants together, where there are partitions
 
 OpenFile = Callable[[Key, FileNumber, int], FileWriter]  # the last: bytes that the writer may buffer
 Finish = Callable[[str, pa.RecordBatch], pa.RecordBatch]  # a tenant's rows, as the recipient gets them
@@ -27,7 +33,7 @@ Finish = Callable[[str, pa.RecordBatch], pa.RecordBatch]  # a tenant's rows, as 
 
 @dataclass(slots=True)
 class Tally:
-    """What one lane did for one tenant."""
+    """What one lane did for one tenant. All but ``read`` is known at the end."""
 
     read: int = 0
     written: int = 0
@@ -36,9 +42,19 @@ class Tally:
 
 
 @dataclass(slots=True)
-class _Waiting:
-    slices: list[pa.RecordBatch] = field(default_factory=list)
-    bytes: int = 0
+class _Output:
+    """One key's rows that wait, and its files. Used by one thread at a time."""
+
+    waiting: list[tuple[pa.RecordBatch, int, int]] = field(
+        default_factory=list
+    )  # a batch, and its rows' place in it
+    bytes: int = 0  # that wait
+    spilled: int = 0  # bytes
+    writer: FileWriter | None = None
+    written: int = 0
+    written_bytes: int = 0
+    sequence: int = 0
+    files: list[Written] = field(default_factory=list)
 
 
 class Router:
@@ -57,104 +73,172 @@ class Router:
         admit: Callable[[Sequence[str]], Container[str]],
     ) -> None:
         """``admit`` is asked once for each new tenant and gives those to serve; the rows of others are left out. It
-        raises for a tenant that must not be there."""
+        raises for a tenant that must not be there. ``open_file`` and ``transform`` are called from several threads."""
         self._cutter, self._open_file, self._transform = cutter, open_file, transform
         self._lane, self._lanes = lane, lanes
         self._budget, self._admit = budget, admit
+        self._share = budget // 2 // OPEN_WRITERS
         self._spill = Spill(spill)
-        self._waiting: dict[Key, _Waiting] = {}
+        self._outputs: dict[Key, _Output] = {}
+        self._partitions: Counter[str] = Counter()  # by tenant
         self._held = 0
-        self._writers: dict[Key, FileWriter] = {}
-        self._sequence: dict[Key, int] = {}
+        self._open = 0  # writers
         self._admitted: dict[str, bool] = {}
         self.tallies: dict[str, Tally] = {}
         self.left_out = 0
 
     def feed(self, batch: pa.RecordBatch) -> None:
+        """Raises DataRefused for a NULL tenant, and for more partitions than there may be."""
         if not batch.num_rows:
             return
-        groups = list(self._cutter.cut(batch))
-        new = sorted({key.tenant for key, _ in groups} - self._admitted.keys())
+        ordered, cuts = self._cutter.arrange(batch)
+        new = sorted({key.tenant for key, _, _ in cuts} - self._admitted.keys())
         if new:
             admitted = self._admit(new)
             self._admitted.update({tenant: tenant in admitted for tenant in new})
         per_row = batch.nbytes / batch.num_rows
-        for key, rows in groups:
+        for key, begin, end in cuts:
             if not self._admitted[key.tenant]:
-                self.left_out += rows.num_rows
+                self.left_out += end - begin
                 continue
-            self.tallies.setdefault(key.tenant, Tally()).read += rows.num_rows
-            waiting = self._waiting.setdefault(key, _Waiting())
-            waiting.slices.append(rows)
-            waiting.bytes += int(per_row * rows.num_rows)
-            if waiting.bytes >= CHUNK and self._may_write(key):
-                self._append(key, self._taken(key))
+            self.tallies.setdefault(key.tenant, Tally()).read += end - begin
+            output = self._output(key)
+            output.waiting.append((ordered, begin, end))
+            output.bytes += int(per_row * (end - begin))
+            if output.bytes >= CHUNK and self._may_write(key, output):
+                self._append(key, output, self._taken(key, output))
         self._held += batch.nbytes
         if self._held >= self._budget // 2:
-            # Slices keep their whole batch in memory, so all must go before any of it is free.
-            for key in self._waiting:
-                self._move_on(key)
+            # Each key holds whole batches, so all must go before any of them is free.
+            for key, output in self._outputs.items():
+                self._move_on(key, output)
             self._held = 0
 
     def finish(self) -> None:
-        """Writes what waits, key by key, and closes every file."""
-        for key in sorted(self._waiting, key=_order):
-            for batch in self._spill.take(key):
-                self._append(key, batch)
-            self._append(key, self._taken(key))
-            self._close(key)
+        """Writes what waits and closes every file: small ones side by side, since most of their time is waiting for the
+        store. Files count in the order of their keys."""
+        keys = sorted(self._outputs, key=_order)
+        for key in keys:
+            if self._outputs[key].writer is not None:
+                self._complete(key)
+        rest = [key for key in keys if self._outputs[key].waiting or key in self._spill]
+        small = [key for key in rest if self._is_small(self._outputs[key])]
+        large = [key for key in rest if not self._is_small(self._outputs[key])]
+        for key in large:
+            self._complete(key)
+        self._complete_all(small)
+        for key in keys:
+            output, tally = self._outputs[key], self.tallies[key.tenant]
+            tally.written += output.written
+            tally.bytes += output.written_bytes
+            tally.files.extend(output.files)
 
     def abort(self) -> None:
-        for writer in self._writers.values():
-            writer.abort()
-        self._writers.clear()
-        self._waiting.clear()
+        for output in self._outputs.values():
+            if output.writer is not None:
+                output.writer.abort()
+        self._outputs.clear()
 
-    def _may_write(self, key: Key) -> bool:
+    def _output(self, key: Key) -> _Output:
+        output = self._outputs.get(key)
+        if output is None:
+            output = self._outputs[key] = _Output()
+            self._partitions[key.tenant] += 1
+            if self._partitions[key.tenant] > MOST_PARTITIONS or (
+                self._cutter.partitions and len(self._outputs) > MOST_KEYS
+            ):
+                raise self._too_many(key.tenant)
+        return output
+
+    def _too_many(self, tenant: str) -> DataRefused:
+        columns = self._cutter.partitions
+        alone = self._partitions[tenant] > MOST_PARTITIONS
+        keys = [key for key in self._outputs if not alone or key.tenant == tenant]
+        counts = [len({key.partition[index] for key in keys}) for index in range(len(columns))]
+        column = columns[counts.index(max(counts))]
+        whose = f"tenant {tenant!r}" if alone else "all tenants together"
+        return DataRefused(
+            f"layout.partition_by: {whose} would have more than {len(keys) - 1:,} partitions, each a folder with a "
+            f"file of its own; column {column.column} gives {max(counts):,} values to them so far.",
+            hint=f"Partition by fewer values, for instance {{column: {column.column}, shards: 100}}.",
+        )
+
+    def _may_write(self, key: Key, output: _Output) -> bool:
         """Rows that were spilled come first, so their key waits for the end."""
-        return key not in self._spill and (key in self._writers or len(self._writers) < OPEN_WRITERS)
+        return key not in self._spill and (output.writer is not None or self._open < OPEN_WRITERS)
 
-    def _taken(self, key: Key) -> pa.RecordBatch | None:
+    def _taken(self, key: Key, output: _Output) -> pa.RecordBatch | None:
         """The rows that wait for ``key``, transformed."""
-        waiting = self._waiting[key]
-        if not waiting.slices:
+        slices = [batch.slice(begin, end - begin) for batch, begin, end in output.waiting]
+        output.waiting, output.bytes = [], 0
+        if not slices:
             return None
-        rows = waiting.slices[0] if len(waiting.slices) == 1 else pa.concat_batches(waiting.slices)
-        waiting.slices, waiting.bytes = [], 0
-        return self._transform(key.tenant, rows)
+        return self._transform(key.tenant, slices[0] if len(slices) == 1 else pa.concat_batches(slices))
 
-    def _move_on(self, key: Key) -> None:
-        enough = key in self._writers or self._waiting[key].bytes >= CHUNK
-        rows = self._taken(key)
+    def _move_on(self, key: Key, output: _Output) -> None:
+        enough = output.writer is not None or output.bytes >= CHUNK
+        rows = self._taken(key, output)
         if rows is None or not rows.num_rows:
             return
-        if enough and self._may_write(key):
-            self._append(key, rows)
+        if enough and self._may_write(key, output):
+            self._append(key, output, rows)
         else:
             self._spill.add(key, rows)
+            output.spilled += rows.nbytes
 
-    def _append(self, key: Key, rows: pa.RecordBatch | None) -> None:
+    def _append(self, key: Key, output: _Output, rows: pa.RecordBatch | None) -> None:
+        """In the thread that reads, which counts the open writers."""
+        before = output.writer is not None
+        self._write(key, output, rows)
+        self._open += (output.writer is not None) - before
+
+    def _write(self, key: Key, output: _Output, rows: pa.RecordBatch | None) -> None:
         if rows is None or not rows.num_rows:
             return
-        tally = self.tallies[key.tenant]
-        tally.written += rows.num_rows
-        tally.bytes += rows.nbytes
+        output.written += rows.num_rows
+        output.written_bytes += rows.nbytes
         begin = 0
         while begin < rows.num_rows:
-            writer = self._writers.get(key)
-            if writer is None:
-                sequence = self._sequence[key] = self._sequence.get(key, 0) + 1
-                number = FileNumber(self._lane, sequence, self._lanes)
-                writer = self._open_file(key, number, self._budget // 2 // OPEN_WRITERS)
-                self._writers[key] = writer
-            begin += writer.append(rows.slice(begin))
+            if output.writer is None:
+                output.sequence += 1
+                number = FileNumber(self._lane, output.sequence, self._lanes)
+                output.writer = self._open_file(key, number, self._share)
+            begin += output.writer.append(rows.slice(begin))
             if begin < rows.num_rows:
-                self._close(key)
+                _close(output)
 
-    def _close(self, key: Key) -> None:
-        writer = self._writers.pop(key, None)
-        if writer is not None:
-            self.tallies[key.tenant].files.append(writer.finish())
+    def _is_small(self, output: _Output) -> bool:
+        """Whether its rows and what becomes of them while they are encoded fit into a writer's share of the budget."""
+        return (output.bytes + output.spilled) * 4 <= self._share
+
+    def _complete(self, key: Key) -> None:
+        output = self._outputs[key]
+        for rows in self._spill.take(key):
+            self._write(key, output, rows)
+        self._write(key, output, self._taken(key, output))
+        _close(output)
+
+    def _complete_all(self, keys: Sequence[Key]) -> None:
+        """Side by side where there are many. Raises the first failure in the order of the keys, when none is at work
+        any more."""
+        if len(keys) <= OPEN_WRITERS:
+            for key in keys:
+                self._complete(key)
+            return
+        with ThreadPoolExecutor(OPEN_WRITERS, thread_name_prefix="lading-files") as pool:
+            futures = [pool.submit(self._complete, key) for key in keys]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _close(output: _Output) -> None:
+    writer, output.writer = output.writer, None
+    if writer is not None:
+        output.files.append(writer.finish())
 
 
 def _order(key: Key) -> list[tuple[bool, int, str]]:
