@@ -235,7 +235,7 @@ def test_the_quickstart_runs_from_top_to_bottom(tmp_path: Path, postgres: Any) -
     assert "ok: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)" in told
     assert "orders_20240101_000000_2d32fa6a_001.parquet: OK" in told
     assert "2 skipped" in told
-    assert "ok: 1 deliveries, 1 files, 2 rows" in told
+    assert "ok: 1 delivery, 1 file, 2 rows" in told
     found = run_blocks(ROOT / "docs" / "manifest-format.md", tmp_path / "shop")
     assert len(set(re.findall(r"[0-9a-f]{64}", found))) == 1
 
