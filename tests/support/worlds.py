@@ -175,6 +175,13 @@ class Hooked:
 
     def __init__(self, store: Store, hook: Callable[[str, str], object]) -> None:
         self._store, self._hook, self.url = store, hook, store.url
+        for operation in (
+            "copy",
+            "swap",
+            "probe_write",
+        ):  # what isinstance sees; from Python 3.12 on no __getattr__
+            if hasattr(store, operation):
+                setattr(self, operation, self.__getattr__(operation))
 
     def __getattr__(self, operation: str) -> Any:
         act = getattr(self._store, operation)
