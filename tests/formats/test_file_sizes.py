@@ -160,7 +160,7 @@ def test_text_files_are_filled_whatever_they_compress_to(name: str) -> None:
     ids=lambda format: f"{format.name} {format.codec}",
 )
 def test_columnar_files_are_filled_to_three_quarters(format: Format) -> None:
-    count, limit = 60_000, 200_000
+    count, limit = 240_000, 200_000
     batch = pa.record_batch(
         {"id": range(count), "text": [f"row {n} of many that look alike" for n in range(count)]}
     )

@@ -141,6 +141,26 @@ def test_settings_that_name_no_column_are_refused() -> None:
 
 
 # D2
+def test_columns_whose_values_repeat_get_a_dictionary_and_others_stay_plain() -> None:
+    count = 122_880
+    batch = pa.record_batch(
+        {
+            "id": range(count),
+            "often": [f"value {n % 7}" for n in range(count)],
+            "sometimes": [n * 7919 % 10_000 for n in range(count)],
+            "seldom": [n * 7919 % 100_000 for n in range(count)],
+            "none": pa.nulls(count, pa.string()),
+        }
+    )
+    data, _ = write(ParquetFormat(), [batch])
+    group = file_of(data).metadata.row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    assert group.num_rows == count
+    assert [c.path_in_schema for c in columns if c.has_dictionary_page] == ["often", "sometimes", "none"]
+
+
+
+# D2
 def test_the_schema_version_column_carries_the_version_in_every_row() -> None:
     format = ParquetFormat(ParquetOptions(schema_version_column="_schema_version", schema_version="1.2.0"))
     data, stats = write(format, [sample(3)])

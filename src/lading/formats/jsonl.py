@@ -166,7 +166,9 @@ def _repeated(values: list[Any], kind: Any, path: str) -> Any:
     offsets = [0, *itertools.accumulate(len(value or ()) for value in values)]
     if pa.types.is_list(kind):
         inner = _column([item for value in values for item in value or ()], kind.value_field, f"{path}[]")
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), inner, type=kind, mask=pa.array(mask))
+        return pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()), inner, type=kind, mask=pa.array(mask, pa.bool_())
+        )
     pairs = [pair for value in values for pair in _pairs(value)]
     keys = _column([key for key, _ in pairs], kind.key_field, f"{path}.key")
     items = _column([item for _, item in pairs], kind.item_field, f"{path}.value")

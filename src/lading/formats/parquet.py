@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +35,9 @@ _INDEX = 4  # per value: in a dictionary, or a second length in DELTA_BYTE_ARRAY
 _PAGE_ROWS = 10_000
 _LONGEST_STATISTICS = 4_096
 
+_FEW_ROWS = 1_000  # of a row group, to which it does not matter how it is encoded
+_SAMPLE = 16_384  # rows
+
 
 class ParquetOptions(BaseModel):
     """Apache Parquet."""
@@ -52,7 +56,8 @@ class ParquetOptions(BaseModel):
     page_size: Size = Field(default=1 << 20, ge=1, description="bytes of a data page before compression: 1MB")
     dictionary: bool | tuple[str, ...] = Field(
         default=True,
-        description="dictionary encoding, as long as a dictionary is small: for all columns, none, or those named",
+        description="dictionary encoding: for columns whose values repeat in the file's first row group, for none, or "
+        "for those named; as long as the dictionary is small",
     )
     encodings: Mapping[str, Encoding] = Field(
         default_factory=dict,
@@ -143,14 +148,14 @@ class _Encoder:
     """Arrow's writer, a row group at a time."""
 
     def __init__(self, out: Counted, written: Any, options: ParquetOptions) -> None:
-        self._written, self._options = written, options
+        self._out, self._written, self._options = out, written, options
         self._leaves = [
             (len(path.encode()), _PAGE + (_PADDING if name in options.encodings else 0))
             for path, name in _leaves(written)
         ]
-        self._encoder = self._begun(pa.PythonFile(out, mode="w"))
+        self._encoder: Any = None  # from the first row group on, which says where dictionaries pay
 
-    def _begun(self, out: Any) -> Any:
+    def _begun(self, out: Any, rows: Any = None) -> Any:
         options, leaves = self._options, _leaves(self._written)
         encodings = {path: options.encodings[name] for path, name in leaves if name in options.encodings}
         return pq.ParquetWriter(
@@ -160,17 +165,20 @@ class _Encoder:
             compression=options.compression.upper() if options.compression != "none" else "NONE",
             compression_level=options.compression_level,
             data_page_size=options.page_size,
-            use_dictionary=_dictionaries(leaves, options),
+            use_dictionary=_dictionaries(leaves, options, rows),
             column_encoding=encodings or None,
             store_schema=False,
             store_decimal_as_integer=True,
         )
 
     def write(self, rows: Any) -> None:
+        if self._encoder is None:
+            self._encoder = self._begun(pa.PythonFile(self._out, mode="w"), rows)
         self._encoder.write_table(rows, row_group_size=rows.num_rows)
 
     def close(self) -> None:
-        self._encoder.close()
+        encoder = self._encoder or self._begun(pa.PythonFile(self._out, mode="w"))
+        encoder.close()
 
     def empty(self) -> int:
         out = pa.MockOutputStream()
@@ -192,13 +200,34 @@ class _Encoder:
         return body * 7 // 6, footer
 
 
-def _dictionaries(leaves: list[tuple[str, str]], options: ParquetOptions) -> bool | list[str]:
-    """The leaves to encode with a dictionary; Arrow wants none that has an encoding of its own."""
-    if isinstance(options.dictionary, bool):
-        if not options.encodings or not options.dictionary:
-            return options.dictionary
-        return [path for path, name in leaves if name not in options.encodings]
-    return [path for path, name in leaves if name in options.dictionary and name not in options.encodings]
+def _dictionaries(leaves: list[tuple[str, str]], options: ParquetOptions, rows: Any) -> bool | list[str]:
+    """The leaves to encode with a dictionary; Arrow wants none that has an encoding of its own. ``rows``: the first row
+    group, if there is one."""
+    if options.dictionary is False:
+        return False
+    if options.dictionary is True:
+        wanted = {name for _, name in leaves}
+        if rows is not None and rows.num_rows >= _FEW_ROWS:
+            wanted = {name for name in wanted if _repeats(rows.column(name))}
+    else:
+        wanted = set(options.dictionary)
+    return [path for path, name in leaves if name in wanted and name not in options.encodings]
+
+
+def _repeats(column: Any) -> bool:
+    """Whether at most every fifth value is a new one. Beyond, plain values are smaller once compressed, and cheaper.
+
+    Estimated from evenly spaced rows (GEE; Charikar et al., Towards estimation error guarantees for distinct values,
+    PODS 2000): sqrt(N/n) times the values seen once, and those seen more often.
+    """
+    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+    if pa.types.is_nested(kind):
+        return True
+    count = len(column)
+    sample = column if count <= _SAMPLE else column.take(pa.array(range(0, count, -(-count // _SAMPLE))))
+    seen = pc.value_counts(sample.cast(kind).drop_null()).field("counts")
+    once = pc.sum(pc.equal(seen, 1)).as_py() or 0
+    return bool((count / max(1, len(sample))) ** 0.5 * once + len(seen) - once <= count / 5)
 
 
 def _leaves(schema: Any) -> list[tuple[str, str]]:
