@@ -4,8 +4,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 WORKERS ?= auto
+SCALE ?= 1
+ROUNDS ?= 5
 
-.PHONY: setup demo test test-fast check format lint types layers lock clean
+.PHONY: setup demo test test-fast check format lint types layers bench lock clean
 
 setup: .venv/ready
 
@@ -39,9 +41,20 @@ types:
 layers:
 	$(BIN)/lint-imports
 
+bench: setup .bench/ready
+	@$(PYTHON) tools/bucket_servers.py versitygw >/dev/null || true
+	$(BIN)/python -m benchmarks --scale $(SCALE) --rounds $(ROUNDS) $(OPTIONS)
+
+.bench/ready: benchmarks/peers.txt
+	$(PYTHON) -m venv --clear .bench/venv
+	.bench/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --all-extras --group dev --upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --upgrade benchmarks/peers.in -o benchmarks/peers.txt
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .bench demo
