@@ -98,7 +98,7 @@ class Binder:
         self._refuse_untyped(wanted, described)
         read = pa.schema([described.field(name) for name in wanted])
         transforms = self._pruned(excluded, set(wanted))
-        output = read
+        output = self._without_nulls(read)
         for transform in transforms:
             output = self._bound(transform, output)
         delivered = self._delivered(transforms, read, output)
@@ -231,6 +231,11 @@ class Binder:
         refused = [n for n in wanted if pa.types.is_null(described.field(n).type)]
         if refused:
             raise SchemaMismatch(f"Column {refused[0]}: its type cannot be carried.")
+
+    def _without_nulls(self, read: pa.Schema) -> pa.Schema:
+        """What is delivered has no NULL where the contract requires a value: a check of it lets none pass."""
+        full = {f.column for f in self.contract.fields if f.never_null}
+        return pa.schema([f.with_nullable(f.nullable and f.name not in full) for f in read], read.metadata)
 
     def _refuse_unroutable(self, read: pa.Schema) -> None:
         """Tenants and partitions are told apart by text, shards by whole numbers."""

@@ -46,7 +46,7 @@ def unmapped_quality(contract: Contract, *, whole: bool = False) -> tuple[str, .
 def _imply(contract: Contract, whole: bool) -> _Implied:
     implied = _Implied()
     keys = [key for name in contract.primary_key if (key := contract.field(name))]
-    implied.not_null = [each.column for each in contract.fields if each.required or each.primary_key]
+    implied.not_null = [each.column for each in contract.fields if each.never_null]
     if keys:
         implied.add({"unique": [key.column for key in keys]})
     for each in contract.fields:

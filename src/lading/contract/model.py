@@ -56,6 +56,10 @@ class ContractField:
     def column(self) -> str:
         return self.physical_name or self.name
 
+    @property
+    def never_null(self) -> bool:
+        return self.required or self.primary_key
+
 
 @dataclass(frozen=True, slots=True)
 class SlaProperty:

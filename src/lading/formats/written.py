@@ -69,7 +69,8 @@ def accept(batch: Any, schema: Any) -> None:
     for field, column in zip(schema, batch.columns, strict=True):
         if not field.nullable and column.null_count:
             raise DataRefused(
-                f"column {field.name!r}: at least {column.null_count} NULLs, where the contract allows none"
+                f"column {field.name!r}: at least {column.null_count} NULLs, where not_null({field.name}) allows none.",
+                hint="Mend them in the source, or require no value in the contract.",
             )
 
 

@@ -29,7 +29,8 @@ def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.
             for key, rows in cutter.cut(batch.slice(0, missing)):
                 for transform in binding.transforms:
                     rows = transform.apply(rows, lambda tenant=key.tenant: job.keys.tenant_key(tenant))  # type: ignore[misc]
-                found.append(rows)
+                # A NULL that a delivery would refuse is shown.
+                found.append(pa.RecordBatch.from_arrays(rows.columns, schema=binding.output))
                 missing -= rows.num_rows
             if missing <= 0:
                 break
