@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,66 +15,19 @@ from lading.contract import Contract, ContractField, contract_checks, unmapped_q
 from lading.contract.types import fit
 from lading.documents import Document, Loc, nearest
 from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
-from lading.export.definition import Export, LateColumn
+from lading.export.definition import Export
 from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source, Transform
 from lading.routing.keys import PartitionColumn, texts
 from lading.run import Binding
 from lading.transforms.checks import parse_check
 from lading.transforms.columns import is_number, value_type
-from lading.transforms.consent import Consent
+from lading.transforms.lineage import after, columns_of, moments, needed, references, shown, told_name, unread
 from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
 # Told to recipients where a column is text because common readers cannot hold its type.
 _TEXT_KINDS = frozenset({"decimal", "interval", "uuid", "money", "timetz"})
-
-
-class Reference(NamedTuple):
-    """A column of the source that an export names, at a place in its file. ``read``: rows must carry it."""
-
-    at: Loc
-    column: str
-    read: bool = True
-
-
-def references(export: Export, transforms: Sequence[Transform]) -> Iterator[Reference]:
-    """The columns that an export names as its source does, promised by the contract or not."""
-    if export.tenants is not None:
-        yield Reference(("tenants", "column"), export.tenants.column)
-    for index, partition in enumerate(export.layout.columns):
-        yield Reference(("layout", "partition_by", index, "column"), partition.column)
-    for index, transform in enumerate(transforms):
-        at: Loc = ("transforms", index)
-        if isinstance(transform, Consent):
-            yield Reference((*at, "consent", "column"), transform.column)
-        elif isinstance(transform, Rename):
-            yield from (Reference((*at, "rename", old), old) for old in transform.names)
-        elif isinstance(transform, Exclude):
-            for place, column in enumerate(transform.columns):
-                yield Reference((*at, "exclude", place), column, read=False)
-    for index, check in enumerate(export.checks):
-        yield from (Reference(("checks", index, *below), column) for below, column in _columns_of(check))
-    yield from moments(export)
-    for index, column in enumerate(export.merge_key or ()):
-        yield Reference(("merge_key", index), column, read=False)
-
-
-def moments(export: Export) -> Iterator[Reference]:
-    """The columns whose values lie in intervals."""
-    if export.window is None:
-        return
-    yield Reference(("window", "column"), export.window.column, read=False)
-    if isinstance(export.window.late, LateColumn):
-        yield Reference(("window", "late", "column"), export.window.late.column, read=False)
-
-
-def told_name(column: str, contract: Contract, known: Sequence[str]) -> str:
-    """What to write instead of a column that is not there: the source's name of a field, or the nearest column."""
-    field = contract.field(column)
-    if field is not None and field.column in known:
-        return f'; the contract\'s "{column}" is called "{field.column}" in the source: write that'
-    return nearest(column, known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +45,9 @@ class Binder:
     def bind(self) -> Binding:
         """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
         described, as_text = self._described()
-        excluded = self._excluded()
+        excluded = unread(self.export, self.transforms)
         promised = [f.column for f in self.contract.fields if f.column not in excluded]
-        wanted = list(dict.fromkeys([*promised, *self._needed()]))
+        wanted = list(dict.fromkeys([*promised, *needed(self.export, self.transforms)]))
         self._refuse_untyped(wanted, described)
         read = pa.schema([described.field(name) for name in wanted])
         transforms = self._pruned(excluded, set(wanted))
@@ -173,7 +126,8 @@ class Binder:
         reasons = [
             f"{f.name}: {verdicts[f.column].reason}"
             for f in self.contract.fields
-            if verdicts[f.column].verdict == "refused" and f.column not in self._excluded()
+            if verdicts[f.column].verdict == "refused"
+            and f.column not in unread(self.export, self.transforms)
         ]
         if reasons:
             raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
@@ -197,16 +151,6 @@ class Binder:
                 f"{self._where()} has columns that {self.contract.path} does not name: {', '.join(unknown)}.",
                 hint="Name and classify them in the contract, or set unknown_columns: ignore.",
             )
-
-    def _excluded(self) -> frozenset[str]:
-        """Columns that no later part of the export looks at: they are not even read."""
-        named = {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
-        return frozenset(named - set(self._needed()))
-
-    def _needed(self) -> list[str]:
-        """Columns that the export itself looks at, promised or not."""
-        found = [each.column for each in references(self.export, self.transforms) if each.read]
-        return list(dict.fromkeys(found))
 
     def _refuse_unknown(self, schema: pa.Schema) -> None:
         """Every column that the export names is there, and those of the window tell times."""
@@ -282,14 +226,9 @@ class Binder:
         """What recipients get, by its name after the transforms: promised columns alone, each traced to its source."""
         sources, masked = {name: name for name in read.names}, set[str]()
         for transform in transforms:
-            if isinstance(transform, Rename):
-                sources = {transform.names.get(name, name): source for name, source in sources.items()}
-            elif isinstance(transform, Mask):
+            if isinstance(transform, Mask):
                 masked |= {sources[name] for name in transform.actions}
-            elif isinstance(transform, Exclude):
-                sources = {n: source for n, source in sources.items() if n not in transform.columns}
-            elif isinstance(transform, Select):
-                sources = {n: source for n, source in sources.items() if n in transform.columns}
+            sources = after(transform, sources)
         fields = {f.column: f for f in self.contract.fields}
         promised = {f.name for f in self.contract.fields}
         found: dict[str, _Delivered] = {}
@@ -313,15 +252,11 @@ class Binder:
         """What recipients may not see cannot name their folders either."""
         bare = {d.source for d in delivered.values() if not d.masked}
         masked = {d.source for d in delivered.values() if d.masked}
-        for partition in self.export.layout.columns:
-            if partition.column not in bare:
-                reason = f'"{partition.column}" is not delivered as it is, and its values would stand in folder names'
-                raise InvalidProject(problems=[self.document.problem(reason, "layout", "partition_by")])
-        if self.export.tenants is not None and self.export.tenants.column in masked:
-            reason = (
-                f'"{self.export.tenants.column}" is masked, and names folders and manifests as the tenant'
-            )
-            raise InvalidProject(problems=[self.document.problem(reason, "tenants", "column")])
+        problems = [
+            self.document.problem(why, *at) for at, why in shown(self.export, self.contract, bare, masked)
+        ]
+        if problems:
+            raise InvalidProject(problems=problems)
 
     def _refuse_uncut(self) -> None:
         """Immutable rows are read in parts of an order that the source must prove."""
@@ -395,22 +330,6 @@ def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, A
     }
 
 
-def _columns_of(check: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
-    """The columns that one entry of `checks:` names, each with its place in the entry."""
-    for name, value in check.items():
-        if name in ("on_violation", "row_count"):
-            continue
-        if isinstance(value, list):
-            yield from (((name, index), str(column)) for index, column in enumerate(value))
-        elif isinstance(value, Mapping) and name in ("range", "regex", "in"):
-            yield from (((name, column), str(column)) for column in value)
-        elif isinstance(value, Mapping):
-            for key in ("column", "by"):
-                inner = value.get(key)
-                columns = [inner] if isinstance(inner, str) else inner if isinstance(inner, list) else ()
-                yield from (((name, key), str(column)) for column in columns)
-
-
 def _never_time(field: pa.Field) -> bool:
     """Whether no window could be laid over the column; of text with a meaning of its own the source is the judge."""
     plain = (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)) and LOGICAL not in (
@@ -430,4 +349,4 @@ def _readable(check: dict[str, object], read: set[str]) -> dict[str, object] | N
     if isinstance(value, Mapping) and name in ("range", "regex", "in"):
         inside = {k: v for k, v in value.items() if k in read}
         return {**check, name: inside} if inside else None
-    return check if all(column in read for _, column in _columns_of(check)) else None
+    return check if all(column in read for _, column in columns_of(check)) else None

@@ -18,15 +18,15 @@ from typing import Any
 import pyarrow as pa
 
 from lading.assemble import Workshop, open_format, open_transforms
-from lading.binding import moments, references, told_name
 from lading.contract import Contract, ContractField
-from lading.documents import Document
+from lading.documents import Document, Loc
 from lading.errors import InvalidProject, Problem
 from lading.export.definition import Export
 from lading.ports import Transform
 from lading.project_files import ProjectFiles, gathered
 from lading.transforms.checks import parse_check
 from lading.transforms.consent import Consent
+from lading.transforms.lineage import after, moments, needed, references, shown, told_name, unread
 from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
@@ -215,14 +215,14 @@ class _Columns:
                 place = f"{self.document.path}:{self.document.line(*at)}"
                 yield f"{place}: {reason} A run is refused where the source has none."
 
-    def _problem(self, reason: str, at: tuple[str | int, ...]) -> Problem:
+    def _problem(self, reason: str, at: Loc) -> Problem:
         return self.document.problem(reason, *at)
 
     @property
     def _promised(self) -> dict[str, ContractField]:
         return {field.column: field for field in self.contract.fields}
 
-    def _unpromised(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _unpromised(self) -> Iterator[tuple[Loc, str]]:
         promised, seen = self._promised, set[str]()
         for each in references(self.export, self.transforms):
             if each.column not in promised and each.column not in seen:
@@ -231,7 +231,7 @@ class _Columns:
                 what = f'{each.at[0]}: {self.contract.path} names no column "{each.column}"'
                 yield each.at, f"{what}{near}" if near.endswith("?") else f"{what}{near}."
 
-    def _wrong_types(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _wrong_types(self) -> Iterator[tuple[Loc, str]]:
         """What no column that keeps the contract's promise could serve for."""
         promised = self._promised
         for index, partition in enumerate(self.export.layout.columns):
@@ -248,41 +248,27 @@ class _Columns:
                 reason = f'"{each.column}" is promised as a {kind}, and a window needs a timestamp or a date'
                 yield each.at, reason
 
-    def _lost(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    def _lost(self) -> Iterator[tuple[Loc, str]]:
         """Columns that a transform, a folder or a tenant needs and that are not there when it comes to them."""
-        needed = {each.column for each in references(self.export, self.transforms) if each.read}
-        named = {c for t in self.transforms if isinstance(t, Exclude) for c in t.columns}
-        unread = named - needed
-        origins = {name: name for name in {*self._promised, *needed} if name not in unread}
+        named, out = needed(self.export, self.transforms), unread(self.export, self.transforms)
+        origins = {name: name for name in {*self._promised, *named} if name not in out}
         masked: set[str] = set()
         for index, transform in enumerate(self.transforms):
             for below, column in _named_by(transform):
-                if column not in origins and not (isinstance(transform, Exclude) and column in unread):
-                    reason = self._why_lost(column, origins, unread)
+                if column not in origins and not (isinstance(transform, Exclude) and column in out):
+                    reason = self._why_lost(column, origins, out)
                     yield (
                         ("transforms", index, *below),
                         f'{below[0]}: there is no column "{column}" here{reason}',
                     )
             if isinstance(transform, Mask):
                 masked |= {origins[name] for name in transform.actions if name in origins}
-            origins = _after(transform, origins)
+            origins = after(transform, origins)
         bare = {origin for origin in origins.values() if origin in self._promised and origin not in masked}
-        for index, partition in enumerate(self.export.layout.columns):
-            if partition.column not in bare:
-                near = "" if partition.column in self._promised else told_name(
-                    partition.column, self.contract, sorted(bare)
-                )  # fmt: skip
-                reason = f'"{partition.column}" is not delivered as it is, and its values would stand in folder names'
-                yield ("layout", "partition_by", index, "column"), f"{reason}{near}"
-        tenants = self.export.tenants
-        if tenants is not None and tenants.column in masked:
-            yield (
-                ("tenants", "column"),
-                f'"{tenants.column}" is masked, and names folders and manifests as the tenant',
-            )
+        yield from shown(self.export, self.contract, bare, masked)
 
-    def _why_lost(self, column: str, origins: Mapping[str, str], unread: set[str]) -> str:
-        if column in unread:
+    def _why_lost(self, column: str, origins: Mapping[str, str], out: frozenset[str]) -> str:
+        if column in out:
             return " – it is excluded, and so not read"
         renamed = next((name for name, origin in origins.items() if origin == column), None)
         if renamed is not None:
@@ -290,7 +276,7 @@ class _Columns:
         return told_name(column, self.contract, list(origins))
 
 
-def _named_by(transform: Transform) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _named_by(transform: Transform) -> Iterator[tuple[Loc, str]]:
     """The columns that a transform looks for, each with its place below the transform's own."""
     if isinstance(transform, Mask):
         yield from ((("mask", column), column) for column in transform.actions)
@@ -301,17 +287,6 @@ def _named_by(transform: Transform) -> Iterator[tuple[tuple[str | int, ...], str
     elif isinstance(transform, Select | Exclude):
         name = type(transform).__name__.lower()
         yield from (((name, place), column) for place, column in enumerate(transform.columns))
-
-
-def _after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
-    """Names and the source's columns behind them, as a transform leaves them."""
-    if isinstance(transform, Rename):
-        return {transform.names.get(name, name): origin for name, origin in origins.items()}
-    if isinstance(transform, Exclude):
-        return {name: origin for name, origin in origins.items() if name not in transform.columns}
-    if isinstance(transform, Select):
-        return {name: origin for name, origin in origins.items() if name in transform.columns}
-    return dict(origins)
 
 
 def _kind(field: ContractField | None) -> str | None:

@@ -1,0 +1,115 @@
+"""Which of the source's columns an export names, where, and what its transforms make of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lading.contract import Contract
+from lading.documents import Loc, nearest
+from lading.export.definition import Export, LateColumn
+from lading.ports import Transform
+from lading.transforms.consent import Consent
+from lading.transforms.select import Exclude, Rename, Select
+
+
+class Reference(NamedTuple):
+    """A column of the source that an export names, at a place in its file. ``read``: rows must carry it."""
+
+    at: Loc
+    column: str
+    read: bool = True
+
+
+def references(export: Export, transforms: Sequence[Transform]) -> Iterator[Reference]:
+    """The columns that an export names as its source does, promised by the contract or not."""
+    if export.tenants is not None:
+        yield Reference(("tenants", "column"), export.tenants.column)
+    for index, partition in enumerate(export.layout.columns):
+        yield Reference(("layout", "partition_by", index, "column"), partition.column)
+    for index, transform in enumerate(transforms):
+        at: Loc = ("transforms", index)
+        if isinstance(transform, Consent):
+            yield Reference((*at, "consent", "column"), transform.column)
+        elif isinstance(transform, Rename):
+            yield from (Reference((*at, "rename", old), old) for old in transform.names)
+        elif isinstance(transform, Exclude):
+            for place, column in enumerate(transform.columns):
+                yield Reference((*at, "exclude", place), column, read=False)
+    for index, check in enumerate(export.checks):
+        yield from (Reference(("checks", index, *below), column) for below, column in columns_of(check))
+    yield from moments(export)
+    for index, column in enumerate(export.merge_key or ()):
+        yield Reference(("merge_key", index), column, read=False)
+
+
+def moments(export: Export) -> Iterator[Reference]:
+    """The columns whose values lie in intervals."""
+    if export.window is None:
+        return
+    yield Reference(("window", "column"), export.window.column, read=False)
+    if isinstance(export.window.late, LateColumn):
+        yield Reference(("window", "late", "column"), export.window.late.column, read=False)
+
+
+def told_name(column: str, contract: Contract, known: Sequence[str]) -> str:
+    """What to write instead of a column that is not there: the source's name of a field, or the nearest column."""
+    field = contract.field(column)
+    if field is not None and field.column in known:
+        return f'; the contract\'s "{column}" is called "{field.column}" in the source: write that'
+    return nearest(column, known)
+
+
+def needed(export: Export, transforms: Sequence[Transform]) -> list[str]:
+    """Columns that the export itself looks at, promised or not."""
+    return list(dict.fromkeys(each.column for each in references(export, transforms) if each.read))
+
+
+def unread(export: Export, transforms: Sequence[Transform]) -> frozenset[str]:
+    """Excluded columns at which nothing else looks: they are not even read."""
+    excluded = {c for t in transforms if isinstance(t, Exclude) for c in t.columns}
+    return frozenset(excluded - set(needed(export, transforms)))
+
+
+def after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
+    """Names and the source's columns behind them, as a transform leaves them."""
+    if isinstance(transform, Rename):
+        return {transform.names.get(name, name): origin for name, origin in origins.items()}
+    if isinstance(transform, Exclude):
+        return {name: origin for name, origin in origins.items() if name not in transform.columns}
+    if isinstance(transform, Select):
+        return {name: origin for name, origin in origins.items() if name in transform.columns}
+    return dict(origins)
+
+
+def shown(
+    export: Export, contract: Contract, bare: Collection[str], masked: Collection[str]
+) -> Iterator[tuple[Loc, str]]:
+    """Where folders or manifests would show what recipients may not see. ``bare``: the source's columns that they get
+    as they are."""
+    promised = {field.column for field in contract.fields}
+    for index, partition in enumerate(export.layout.columns):
+        column = partition.column
+        if column not in bare:
+            near = "" if column in promised else told_name(column, contract, sorted(bare))
+            reason = f'"{column}" is not delivered as it is, and its values would stand in folder names{near}'
+            yield ("layout", "partition_by", index, "column"), reason
+    if export.tenants is not None and export.tenants.column in masked:
+        reason = f'"{export.tenants.column}" is masked, and names folders and manifests as the tenant'
+        yield ("tenants", "column"), reason
+
+
+def columns_of(check: Mapping[str, Any]) -> Iterator[tuple[Loc, str]]:
+    """The columns that one entry of `checks:` names, each with its place in the entry."""
+    for name, value in check.items():
+        if name in ("on_violation", "row_count"):
+            continue
+        if isinstance(value, list):
+            yield from (((name, index), str(column)) for index, column in enumerate(value))
+        elif isinstance(value, Mapping) and name in ("range", "regex", "in"):
+            yield from (((name, column), str(column)) for column in value)
+        elif isinstance(value, Mapping):
+            for key in ("column", "by"):
+                inner = value.get(key)
+                columns = [inner] if isinstance(inner, str) else inner if isinstance(inner, list) else ()
+                yield from (((name, key), str(column)) for column in columns)
