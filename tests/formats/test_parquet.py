@@ -159,7 +159,6 @@ def test_columns_whose_values_repeat_get_a_dictionary_and_others_stay_plain() ->
     assert [c.path_in_schema for c in columns if c.has_dictionary_page] == ["often", "sometimes", "none"]
 
 
-
 # D2
 def test_the_schema_version_column_carries_the_version_in_every_row() -> None:
     format = ParquetFormat(ParquetOptions(schema_version_column="_schema_version", schema_version="1.2.0"))
