@@ -77,7 +77,9 @@ class Router:
         self._cutter, self._open_file, self._transform = cutter, open_file, transform
         self._lane, self._lanes = lane, lanes
         self._budget, self._admit = budget, admit
-        self._share = budget // 2 // OPEN_WRITERS
+        # One stream of files needs no rows that wait, and no writers to choose between.
+        self._one = cutter.tenant_column is None and not cutter.partitions
+        self._share = budget // 2 if self._one else budget // 2 // OPEN_WRITERS
         self._spill = Spill(spill)
         self._outputs: dict[Key, _Output] = {}
         self._partitions: Counter[str] = Counter()  # by tenant
@@ -105,7 +107,7 @@ class Router:
             output = self._output(key)
             output.waiting.append((ordered, begin, end))
             output.bytes += int(per_row * (end - begin))
-            if output.bytes >= CHUNK and self._may_write(key, output):
+            if (self._one or output.bytes >= CHUNK) and self._may_write(key, output):
                 self._append(key, output, self._taken(key, output))
         self._held += batch.nbytes
         if self._held >= self._budget // 2:

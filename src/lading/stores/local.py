@@ -128,8 +128,10 @@ class LocalStore:
                 sync_folder(os.path.dirname(path))
 
     def probe_write(self, name: str) -> None:
-        self.write(name).abort()
-        self._prune(os.path.dirname(self._path(name)))
+        path = self._path(name)
+        with explained(f"cannot write {self._of(name)}"):
+            self._begin(path, sync=False).discard()
+        self._prune(os.path.dirname(path))
 
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         path = self._path(name)
@@ -160,11 +162,11 @@ class LocalStore:
             )
         return f"{self._root}/{name}"
 
-    def _begin(self, path: str) -> Unfinished:
+    def _begin(self, path: str, *, sync: bool = True) -> Unfinished:
         if self._unnamed is None:
             make_folder(self._root, sync=self._durable)
             self._unnamed = supports_unnamed(self._root)
-        return Unfinished(os.path.dirname(path), unnamed=self._unnamed, sync=self._durable)
+        return Unfinished(os.path.dirname(path), unnamed=self._unnamed, sync=sync and self._durable)
 
     def _publish(self, file: Unfinished, path: str, *, create: bool = False) -> None:
         try:
