@@ -1,14 +1,19 @@
-"""What is read from PostgreSQL is read from each version of it that this machine has."""
+"""What is read from PostgreSQL is read from the newest version and from the oldest that this machine has.
+
+`LADING_TEST_POSTGRES=all` asks for each version between them too.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from servers import EMBEDDED, Postgres, embedded, found, started
 
 _FOUND = found()
-_OTHERS = [pytest.param(version, marks=pytest.mark.slow) for version in _FOUND]
+_ALL = os.environ.get("LADING_TEST_POSTGRES") == "all"
+_OTHERS = [pytest.param(version, marks=pytest.mark.slow) for version in sorted(_FOUND)[: None if _ALL else 1]]
 
 
 @pytest.fixture(scope="session", params=[EMBEDDED, *_OTHERS], ids=lambda version: f"pg{version}")
