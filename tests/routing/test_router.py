@@ -173,6 +173,59 @@ def test_a_negative_number_has_the_shard_that_counts_from_above(tmp_path: Path) 
     }
 
 
+def test_whole_numbers_beyond_63_bits_have_their_shard() -> None:
+    numbers = [0, 2**63 - 1, 2**63, 2**64 - 1, None]
+    shard = PartitionColumn("shard", "id", 7)
+    batch = pa.record_batch({"id": pa.array(numbers, pa.uint64())})
+    assert shard.values(batch).to_pylist() == [None if n is None else n % 7 for n in numbers]
+
+
+def cut_by_hand(rows: Sequence[tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], list[int]]]:
+    """By a row's values, which rows have them; NULL comes first, then texts."""
+    found: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for n, row in enumerate(rows):
+        found[row].append(n)
+    return sorted(found.items(), key=lambda group: [(value is not None, value or "") for value in group[0]])
+
+
+def cut(rows: Sequence[tuple[Any, ...]], *, tenant: bool) -> list[tuple[tuple[Any, ...], list[int]]]:
+    names = [f"c{n}" for n in range(len(rows[0]))]
+    columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
+    batch = pa.record_batch([*columns, pa.array(range(len(rows)))], [*names, "row"])
+    partitions = [PartitionColumn(name, name) for name in names[tenant:]]
+    return [
+        (((key.tenant,) if tenant else ()) + key.partition, piece.column("row").to_pylist())
+        for key, piece in Cutter("c0" if tenant else None, partitions).cut(batch)
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.integers(1, 9).flatmap(
+        lambda width: st.lists(
+            st.tuples(
+                *[st.sampled_from(["", "a", "b", "c"]), *[st.sampled_from([None, "", "a", "b"])] * width]
+            ),
+            min_size=1,
+            max_size=60,
+        )
+    ),
+    tenant=st.booleans(),
+)
+def test_a_batch_is_cut_by_the_values_of_its_rows(rows: list[tuple[Any, ...]], tenant: bool) -> None:
+    assert cut(rows, tenant=tenant) == cut_by_hand(rows)
+
+
+@pytest.mark.parametrize("tenant", [True, False])
+@pytest.mark.parametrize(("columns", "distinct"), [(2, 2_000), (6, 1_700), (9, 200), (40, 50), (64, 2)])
+def test_a_row_keeps_its_tenant_and_partition_however_many_there_could_be(
+    columns: int, distinct: int, tenant: bool
+) -> None:
+    """Columns to the power of their values goes beyond what any integer of Arrow holds."""
+    rows = [tuple(f"v{(n + c) % distinct:05}" for c in range(columns)) for n in range(3_000)]
+    assert cut(rows, tenant=tenant) == cut_by_hand(rows)
+
+
 def test_shards_of_what_is_no_whole_number_are_refused_by_name() -> None:
     batch = pa.record_batch({"id": ["x"]})
     with pytest.raises(InvalidProject, match="id is string, and shards need an integer"):

@@ -38,8 +38,9 @@ class PartitionColumn:
             raise InvalidProject(
                 f"layout.partition_by: {self.column} is {values.type}, and shards need an integer."
             )
-        wide = values.cast(pa.int64())
-        rest = pc.subtract(wide, pc.multiply(pc.divide(wide, self.shards), self.shards))
+        wide = values.cast(pa.uint64() if pa.types.is_uint64(values.type) else pa.int64())
+        shards = pa.scalar(self.shards, wide.type)
+        rest = pc.subtract(wide, pc.multiply(pc.divide(wide, shards), shards)).cast(pa.int64())
         # Arrow's division truncates towards zero: a negative rest belongs to the shard that counts from above.
         return pc.if_else(pc.less(rest, 0), pc.add(rest, self.shards), rest)
 
@@ -94,30 +95,32 @@ def _groups(
     columns: Sequence[pa.Array], batch: pa.RecordBatch
 ) -> tuple[pa.RecordBatch, list[tuple[tuple[str | int | None, ...], int, int]]]:
     encoded = [pc.dictionary_encode(column, null_encoding="encode") for column in columns]
-    names = [column.dictionary.to_pylist() for column in encoded]
-    code = encoded[0].indices.cast(pa.int64())
-    for column in encoded[1:]:
-        code = pc.add(pc.multiply(code, len(column.dictionary)), column.indices.cast(pa.int64()))
-    present = pc.unique(code).to_pylist()
-    if len(present) == 1:
-        return batch, [(_unpack(present[0], names), 0, batch.num_rows)]
-    order = pc.array_sort_indices(code)  # stable
-    runs = pc.run_end_encode(code.take(order))
-    groups, begin = [], 0
-    for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-        groups.append((_unpack(value, names), begin, end))
-        begin = end
+    whole = _together(encoded)
+    if len(whole.dictionary) == 1:
+        return batch, [(tuple(column.dictionary[0].as_py() for column in encoded), 0, batch.num_rows)]
+    order = pc.array_sort_indices(whole.indices)  # stable
+    ends = pc.run_end_encode(whole.indices.take(order)).run_ends.to_pylist()
+    begins = [0, *ends][: len(ends)]
+    values = zip(*(_at(column, order.take(pa.array(begins, pa.int64()))) for column in encoded), strict=True)
+    groups = list(zip(values, begins, ends, strict=True))
     return batch.take(order), sorted(groups, key=lambda group: in_order(group[0]))
+
+
+def _together(encoded: Sequence[pa.Array]) -> pa.Array:
+    """One dictionary-encoded column whose indices are equal where all of the columns' are."""
+    whole = encoded[0]
+    for column in encoded[1:]:
+        # Each index is below the number of rows: a product of two fits, and its index is as small again.
+        wide = pc.multiply_checked(whole.indices.cast(pa.int64()), len(column.dictionary))
+        whole = pc.dictionary_encode(pc.add_checked(wide, column.indices.cast(pa.int64())))
+    return whole
+
+
+def _at(encoded: pa.Array, rows: pa.Array) -> list[str | int | None]:
+    choices = encoded.dictionary.to_pylist()
+    return [choices[index] for index in encoded.indices.take(rows).to_numpy().tolist()]
 
 
 def in_order(values: Sequence[str | int | None]) -> list[tuple[bool, int, str]]:
     """A sort key for values of partitions: NULL first, then shards by number and texts by their characters."""
     return [(v is not None, v if isinstance(v, int) else 0, v if isinstance(v, str) else "") for v in values]
-
-
-def _unpack(code: int, names: Sequence[Sequence[str | int | None]]) -> tuple[str | int | None, ...]:
-    values: list[str | int | None] = []
-    for choices in reversed(names):
-        code, index = divmod(code, len(choices))
-        values.append(choices[index])
-    return tuple(reversed(values))
