@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import IntegrityError
 from lading.formats.compression import Counted, arrow_file
-from lading.formats.groups import Extent, GroupWriter
+from lading.formats.groups import Extent, GroupWriter, merged
 from lading.formats.statistics import Statistics
 from lading.formats.written import check, columnar, convert
 from lading.ports import LOGICAL, Download, Sink, Types, Writer
@@ -101,8 +101,8 @@ class _Encoder:
         return pa.ipc.new_file(out, self._written, options=options)
 
     def write(self, rows: Any) -> None:
-        for batch in rows.to_batches():
-            self._encoder.write_batch(batch)
+        columns = [merged(column).chunk(0) for column in rows.columns]
+        self._encoder.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._written))
 
     def close(self) -> None:
         self._encoder.close()

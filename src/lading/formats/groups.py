@@ -43,7 +43,7 @@ class Encoder(Protocol):
     """Writes groups into a file."""
 
     def write(self, rows: Any) -> None:
-        """Writes a table of one chunk per column as one group, up to the sink."""
+        """Writes a table as one group, up to the sink. Equal rows give equal bytes, however they come in chunks."""
         ...
 
     def close(self) -> None: ...
@@ -166,16 +166,20 @@ class GroupWriter:
     def _flush(self) -> None:
         if not self._held_rows:
             return
-        # One chunk per column: page ends follow chunk ends, and equal rows must give equal bytes. The empty batch makes
-        # it a copy, since a slice's last byte of bits holds those of the rows behind it.
-        table = pa.Table.from_batches([*self._held, self._held[0].slice(0, 0)], self._written)
+        rows = pa.Table.from_batches(self._held, self._written)
         self._held = []
-        self._encoder.write(table.combine_chunks())
+        self._encoder.write(rows)
         self._rows += self._held_rows
         self._held_rows = self._held_bytes = 0
         if self._limit is not None:
             self._ending += self._encoder.most(self._extents)[1]
             self._extents = []
+
+
+def merged(column: Any) -> Any:
+    """A chunked column in one chunk. Always a copy, since a slice's last byte of bits holds those of the rows behind
+    it."""
+    return pa.chunked_array([pa.concat_arrays([*column.chunks, column.chunk(0).slice(0, 0)])])
 
 
 def extents(rows: Any) -> list[Extent]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from lading.documents import Size
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.compression import Counted, arrow_file
-from lading.formats.groups import Extent, GroupWriter
+from lading.formats.groups import Extent, GroupWriter, merged
 from lading.formats.statistics import Statistics
 from lading.formats.written import check, columnar, convert, is_list
 from lading.ports import Download, Sink, Types, Writer
@@ -53,7 +53,9 @@ class ParquetOptions(BaseModel):
     row_group_rows: int = Field(
         default=122_880, ge=1, description="rows per row group; fewer where memory is short"
     )
-    page_size: Size = Field(default=1 << 20, ge=1, description="bytes of a data page before compression: 1MB")
+    page_size: Size = Field(
+        default=1 << 20, ge=1000, description="bytes of a data page before compression: 1MB"
+    )
     dictionary: bool | tuple[str, ...] = Field(
         default=True,
         description="dictionary encoding: for columns whose values repeat in the file's first row group, for none, or "
@@ -154,10 +156,20 @@ class _Encoder:
             for path, name in _leaves(written)
         ]
         self._encoder: Any = None  # from the first row group on, which says where dictionaries pay
+        self._whole: list[int] = []  # columns to write in one chunk
 
     def _begun(self, out: Any, rows: Any = None) -> Any:
         options, leaves = self._options, _leaves(self._written)
         encodings = {path: options.encodings[name] for path, name in leaves if name in options.encodings}
+        dictionaries = _dictionaries(leaves, options, rows)
+        # Where a dictionary grows too large is looked at after each chunk; of the rest, only numbers and text are known
+        # to be written alike from any chunks.
+        alone = {name for path, name in leaves if dictionaries is False or path not in dictionaries}
+        self._whole = [
+            index
+            for index, field in enumerate(self._written)
+            if field.name not in alone or not _flat(field.type)
+        ]
         return pq.ParquetWriter(
             out,
             self._written,
@@ -165,7 +177,7 @@ class _Encoder:
             compression=options.compression.upper() if options.compression != "none" else "NONE",
             compression_level=options.compression_level,
             data_page_size=options.page_size,
-            use_dictionary=_dictionaries(leaves, options, rows),
+            use_dictionary=dictionaries,
             column_encoding=encodings or None,
             store_schema=False,
             store_decimal_as_integer=True,
@@ -174,6 +186,8 @@ class _Encoder:
     def write(self, rows: Any) -> None:
         if self._encoder is None:
             self._encoder = self._begun(pa.PythonFile(self._out, mode="w"), rows)
+        for index in self._whole:
+            rows = rows.set_column(index, self._written.field(index), merged(rows.column(index)))
         self._encoder.write_table(rows, row_group_size=rows.num_rows)
 
     def close(self) -> None:
@@ -200,7 +214,9 @@ class _Encoder:
         return body * 7 // 6, footer
 
 
-def _dictionaries(leaves: list[tuple[str, str]], options: ParquetOptions, rows: Any) -> bool | list[str]:
+def _dictionaries(
+    leaves: list[tuple[str, str]], options: ParquetOptions, rows: Any
+) -> Literal[False] | list[str]:
     """The leaves to encode with a dictionary; Arrow wants none that has an encoding of its own. ``rows``: the first row
     group, if there is one."""
     if options.dictionary is False:
@@ -212,6 +228,12 @@ def _dictionaries(leaves: list[tuple[str, str]], options: ParquetOptions, rows: 
     else:
         wanted = set(options.dictionary)
     return [path for path, name in leaves if name in wanted and name not in options.encodings]
+
+
+def _flat(kind: Any) -> bool:
+    return not (
+        pa.types.is_nested(kind) or pa.types.is_boolean(kind) or isinstance(kind, pa.BaseExtensionType)
+    )
 
 
 def _repeats(column: Any) -> bool:

@@ -31,6 +31,7 @@ from lading.stores.unfinished import (
     NOT_THERE,
     TEMPORARY,
     Unfinished,
+    collision,
     explained,
     make_folder,
     name_file,
@@ -128,10 +129,16 @@ class LocalStore:
                 sync_folder(os.path.dirname(path))
 
     def probe_write(self, name: str) -> None:
+        """By a file without bytes in the folder, or in the nearest one above it: whoever looks meanwhile sees none that
+        goes again."""
         path = self._path(name)
         with explained(f"cannot write {self._of(name)}"):
-            self._begin(path, sync=False).discard()
-        self._prune(os.path.dirname(path))
+            folder = os.path.dirname(path)
+            while not os.path.isdir(folder) and folder != self._root:
+                if os.path.lexists(folder):
+                    raise collision(folder)
+                folder = os.path.dirname(folder)
+            self._begin(f"{folder}/probe").discard()
 
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         path = self._path(name)
@@ -162,11 +169,11 @@ class LocalStore:
             )
         return f"{self._root}/{name}"
 
-    def _begin(self, path: str, *, sync: bool = True) -> Unfinished:
+    def _begin(self, path: str) -> Unfinished:
         if self._unnamed is None:
             make_folder(self._root, sync=self._durable)
             self._unnamed = supports_unnamed(self._root)
-        return Unfinished(os.path.dirname(path), unnamed=self._unnamed, sync=sync and self._durable)
+        return Unfinished(os.path.dirname(path), unnamed=self._unnamed, sync=self._durable)
 
     def _publish(self, file: Unfinished, path: str, *, create: bool = False) -> None:
         try:

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 
 from lading.errors import LadingError, ObjectExists, ObjectNotFound, StoreDenied, StoreFull, StoreUnavailable
@@ -188,6 +189,7 @@ def translate(error: OSError, doing: str, *, reading: bool = False) -> LadingErr
 
 
 def _open(folder: str, *, unnamed: bool, sync: bool) -> tuple[int, str | None]:
+    refused: PermissionError | None = None
     for _ in range(ATTEMPTS):
         path = None if unnamed else temporary_name(folder)
         try:
@@ -198,6 +200,13 @@ def _open(folder: str, *, unnamed: bool, sync: bool) -> tuple[int, str | None]:
             make_folder(folder, sync=sync)
         except NotADirectoryError:
             raise collision(folder) from None
+        except PermissionError as error:
+            if error.errno != errno.EPERM:
+                raise
+            refused = error  # ext4 says so of a folder that is being removed, too
+            time.sleep(0.001)
+    if refused is not None:
+        raise refused
     raise StoreUnavailable(f"the folder {folder} is removed again and again while it is written to")
 
 
