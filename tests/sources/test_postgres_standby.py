@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def urls(pair: tuple[Postgres, Postgres]) -> tuple[str, str]:
     run(url, "create table orders as select i as id, timestamptz '2024-01-01' + i * interval '1 minute' as at,"
         " repeat('x', 500) as note from generate_series(0, 99999) i", "vacuum (analyze) orders")  # fmt: skip
     theirs = pair[1].of(url.rpartition("?")[0].rpartition("/")[2])
-    catch_up(url, theirs)
+    assert catch_up(url, theirs)
     return url, theirs
 
 
@@ -49,17 +50,19 @@ def run(url: str, *statements: str) -> None:
             connection.execute(statement)
 
 
-def catch_up(url: str, theirs: str) -> None:
-    """Returns when the standby has replayed what the primary has written."""
+def catch_up(url: str, theirs: str, seconds: float = 120) -> bool:
+    """Whether the standby has replayed, within these seconds, what the primary has written."""
     with psycopg.connect(url, autocommit=True) as primary:
         (upto,) = primary.execute("select pg_current_wal_insert_lsn()").fetchone() or (None,)
-    while True:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         try:
             with psycopg.connect(theirs, autocommit=True) as other:
                 if other.execute("select pg_last_wal_replay_lsn() >= %s", (upto,)).fetchone() == (True,):
-                    return
+                    return True
         except psycopg.OperationalError:  # the database is not there yet
             continue
+    return False
 
 
 def source(url: str, **options: Any) -> PostgresSource:
@@ -80,7 +83,7 @@ def test_all_parts_of_a_standby_are_of_one_snapshot(urls: tuple[str, str]) -> No
         assert len(parts) > 10
         first = list(reading.read(parts[0]))
         run(url, "insert into orders select generate_series(100000, 150000)")
-        catch_up(url, theirs)
+        assert catch_up(url, theirs)
         rest = [batch for part in parts[1:] for batch in reading.read(part)]
     assert sorted(i for batch in first + rest for i in batch.column("id").to_pylist()) == list(range(100000))
 
@@ -91,7 +94,7 @@ def test_what_the_primary_truncates_is_never_read_as_empty(urls: tuple[str, str]
         parts = reading.survey().parts
         assert sum(batch.num_rows for batch in reading.read(parts[0])) > 0
         run(url, "truncate orders")
-        catch_up(url, theirs)
+        assert catch_up(url, theirs)
         for part in parts:
             with pytest.raises(SourceUnavailable):
                 list(reading.read(part))
@@ -174,7 +177,8 @@ def test_a_reading_that_the_primary_ends_delivers_nothing_and_may_be_tried_again
         if isinstance(event, RowsRead) and not ended:
             ended.append(event)
             run(url, "delete from orders where id % 2 = 0", "vacuum orders")
-            catch_up(url, theirs)
+            # A session that waits for its reader to take rows gives way only when they are taken.
+            catch_up(url, theirs, seconds=10)
 
     results = loaded.run("drop", on_event=end)
     assert ended
