@@ -28,7 +28,7 @@ DELTA = {"small": "DELTA_BINARY_PACKED", "text": "DELTA_BYTE_ARRAY", "many": "DE
 FORMATS: dict[str, Format] = {
     **{f"parquet {c}": ParquetFormat(ParquetOptions(compression=c, row_group_rows=500))
        for c in ("snappy", "zstd", "gzip", "brotli", "none")},
-    "parquet small pages": ParquetFormat(ParquetOptions(page_size=100)),
+    "parquet small pages": ParquetFormat(ParquetOptions(page_size=1_000)),
     "parquet delta": ParquetFormat(ParquetOptions(encodings=DELTA, dictionary=False)),
     **{f"arrow {c}": ArrowFormat(ArrowOptions(compression=c, batch_rows=500)) for c in ("none", "zstd", "lz4")},
     **{f"csv {c}": CsvFormat(CsvOptions(compression=c)) for c in ("none", "gzip", "zstd")},

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
+from pydantic import ValidationError
 
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.parquet import ParquetFormat, ParquetOptions
@@ -121,6 +122,16 @@ def test_encodings_dictionary_row_groups_and_pages_are_as_configured() -> None:
     assert not found["price"].has_dictionary_page
     assert found["price"].statistics.has_min_max
     assert metadata.format_version == "2.6"
+
+
+# D2
+def test_pages_are_no_smaller_than_arrow_reads_back() -> None:
+    """Of a byte each it writes pages that hold a list's beginning without a value, and cannot read them."""
+    with pytest.raises(ValidationError, match="greater than or equal to 1000"):
+        ParquetOptions.model_validate({"page_size": "999B"})
+    batch = pa.record_batch({"l": pa.array([[], None, [1], [7] * 300] * 500)})
+    data, _ = write(ParquetFormat(ParquetOptions.model_validate({"page_size": "1kB"})), [batch])
+    assert pq.read_table(pa.BufferReader(data)).to_pylist() == batch.to_pylist()
 
 
 def test_lists_can_be_named_by_their_column() -> None:
