@@ -22,7 +22,17 @@ from lading.routing.keys import PartitionColumn, texts
 from lading.run import Binding
 from lading.transforms.checks import parse_check
 from lading.transforms.columns import is_number, value_type
-from lading.transforms.lineage import after, columns_of, moments, needed, references, shown, told_name, unread
+from lading.transforms.lineage import (
+    after,
+    columns_of,
+    moments,
+    needed,
+    references,
+    shown,
+    told_name,
+    unread,
+    untimely,
+)
 from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
@@ -44,7 +54,7 @@ class Binder:
 
     def bind(self) -> Binding:
         """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
-        described, as_text = self._described()
+        described, as_text, by_day = self._described()
         excluded = unread(self.export, self.transforms)
         promised = [f.column for f in self.contract.fields if f.column not in excluded]
         wanted = list(dict.fromkeys([*promised, *needed(self.export, self.transforms)]))
@@ -73,6 +83,7 @@ class Binder:
             transforms=(*transforms, *last),
             notices=self._notices(output, described),
             open_columns=frozenset(name for name, d in fields.items() if d.open),
+            by_day=by_day,
         )
 
     def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
@@ -110,12 +121,15 @@ class Binder:
 
     # --- columns
 
-    def _described(self) -> tuple[pa.Schema, frozenset[str]]:
-        """The source's columns, those as text that the contract declares strings; every promised field judged."""
+    def _described(self) -> tuple[pa.Schema, frozenset[str], frozenset[str]]:
+        """The source's columns; which of them are text since the contract declares them strings; which of the window's
+        are dates. Every promised field is judged."""
         types = self.export.types
         schema = self.source.describe(self.dataset, types)
         self._promised(schema)
         self._refuse_unknown(schema)
+        times = {each.column for each in moments(self.export)}
+        by_day = frozenset(column for column in times if pa.types.is_date(schema.field(column).type))
         verdicts = {f.column: fit(f, schema.field(f.column)) for f in self.contract.fields}
         as_text = frozenset(column for column, verdict in verdicts.items() if verdict.verdict == "as_text")
         if as_text:
@@ -131,7 +145,7 @@ class Binder:
         ]
         if reasons:
             raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
-        return schema, as_text
+        return schema, as_text, by_day
 
     def _where(self) -> str:
         return self.dataset.table or self.dataset.files or f"the query of {self.export.name}"
@@ -153,7 +167,7 @@ class Binder:
             )
 
     def _refuse_unknown(self, schema: pa.Schema) -> None:
-        """Every column that the export names is there, and those of the window tell times."""
+        """Every column that the export names is there, and those of the window tell times that lose no row."""
         problems = [
             self.document.problem(
                 f'{self._where()} has no column "{each.column}"{told_name(each.column, self.contract, schema.names)}',
@@ -168,6 +182,9 @@ class Binder:
                 native = (field.metadata or {}).get(NATIVE, b"").decode() or str(field.type)
                 reason = f'"{each.column}" is {native}, and a window needs a timestamp or a date'
                 problems.append(self.document.problem(reason, *each.at))
+            elif _zoneless(field):
+                told = untimely(self.export, each, date=pa.types.is_date(field.type))
+                problems += [self.document.problem(reason, *at) for at, reason in told]
         if problems:
             raise InvalidProject(problems=problems)
 
@@ -336,6 +353,10 @@ def _never_time(field: pa.Field) -> bool:
         field.metadata or {}
     )
     return bool(plain or pa.types.is_boolean(field.type) or is_number(value_type(field.type)))
+
+
+def _zoneless(field: pa.Field) -> bool:
+    return bool(pa.types.is_date(field.type) or (pa.types.is_timestamp(field.type) and field.type.tz is None))
 
 
 def _readable(check: dict[str, object], read: set[str]) -> dict[str, object] | None:

@@ -26,7 +26,16 @@ from lading.ports import Transform
 from lading.project_files import ProjectFiles, gathered
 from lading.transforms.checks import parse_check
 from lading.transforms.consent import Consent
-from lading.transforms.lineage import after, moments, needed, references, shown, told_name, unread
+from lading.transforms.lineage import (
+    after,
+    moments,
+    needed,
+    references,
+    shown,
+    told_name,
+    unread,
+    untimely,
+)
 from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
@@ -247,6 +256,10 @@ class _Columns:
             if kind in ("integer", "number", "boolean"):
                 reason = f'"{each.column}" is promised as a {kind}, and a window needs a timestamp or a date'
                 yield each.at, reason
+            elif kind == "date" or (
+                kind == "timestamp" and promised[each.column].options.get("timezone") is False
+            ):
+                yield from untimely(self.export, each, date=kind == "date")
 
     def _lost(self) -> Iterator[tuple[Loc, str]]:
         """Columns that a transform, a folder or a tenant needs and that are not there when it comes to them."""

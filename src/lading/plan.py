@@ -105,11 +105,13 @@ class SweepPlan:
 @dataclass(frozen=True, slots=True)
 class Clock:
     """``now``: the source's clock. ``arrived``: up to when every row is known to have arrived. ``bound``: up to where
-    an interval may end, which is earlier where a safety lag is asked for."""
+    an interval may end, which is earlier where a safety lag is asked for. ``reached``: where the window's column is a
+    date, the bound as it was before it was taken back to a midnight; schedules tick by it."""
 
     now: datetime
     bound: datetime
     arrived: datetime
+    reached: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

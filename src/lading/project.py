@@ -18,7 +18,7 @@ from lading.documents import Document, nearest
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.export.definition import Export, LateColumn, definition_hash
-from lading.export.interval import Interval, grid, parse_every
+from lading.export.interval import Interval, grid, midnight, parse_every
 from lading.export.schedule import Schedule, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.log import Journal
@@ -356,7 +356,9 @@ class Project:
             tick = Interval(at, next_tick(schedule or DAILY, at))
         elif window is not None:
             start = window.start
-            latest = last_tick(schedule, clock.bound) if schedule else None
+            latest = last_tick(schedule, clock.reached or clock.bound) if schedule else None
+            # A tick within a day tells of dates up to that day.
+            latest = midnight(latest) if latest is not None and clock.reached is not None else latest
         active = tuple(sorted(t for t, s in self.files.tenants.items() if s.active))
         return Standing(
             mode=export.mode,

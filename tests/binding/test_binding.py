@@ -41,8 +41,8 @@ PEOPLE = pa.table(
 )
 
 
-def bind(more: str = "", contract: str = CONTRACT, table: pa.Table = PEOPLE):
-    document = parse((EXPORT + more).encode(), "exports/people.yaml")
+def bind(more: str = "", contract: str = CONTRACT, table: pa.Table = PEOPLE, base: str = EXPORT):
+    document = parse((base + more).encode(), "exports/people.yaml")
     binder = Binder(
         export=validate(Export, document),
         document=document,
@@ -186,6 +186,57 @@ def test_a_contract_s_name_is_translated_into_the_source_s():
 def test_a_window_needs_times_before_anything_is_claimed(column: str, type_: str):
     told = refused(WINDOW % column, base=APPEND)
     assert told == f'exports/people.yaml:7: "{column}" is {type_}, and a window needs a timestamp or a date'
+
+
+LOCAL = PEOPLE.append_column("at", pa.array([None, None], pa.timestamp("us")))
+DATED = PEOPLE.append_column("at", pa.array([None, None], pa.date32()))
+EVENT = WINDOW.replace("clock: transaction", "clock: event, late: %s")
+
+
+@pytest.mark.parametrize(
+    ("table", "window", "why"),
+    [
+        (LOCAL, WINDOW % "at", '"at" is a timestamp without a time zone'),
+        (DATED, WINDOW % "at", '"at" is a date without a time zone'),
+        (LOCAL, EVENT % ("at", "{column: at}"), "say window.late.timezone: UTC"),
+        (DATED, EVENT % ("at", "{column: at}"), "say window.late.timezone: UTC"),
+        (DATED, (EVENT % ("at", "ignore")).replace("1 day", "36 hours"), "window.every must be whole days"),
+        (
+            DATED,
+            (EVENT % ("at", "ignore")).replace("2024-01-01", "2024-01-01T01:00:00Z"),
+            "window.start must be",
+        ),
+    ],
+)
+def test_times_without_a_zone_that_would_lose_rows_are_refused_before_anything_is_claimed(
+    table: pa.Table, window: str, why: str
+):  # D3, D5
+    told = refused(window, table, APPEND)
+    assert told.startswith("exports/people.yaml:7: ")
+    assert why in told
+
+
+@pytest.mark.parametrize(
+    ("table", "window"),
+    [
+        (LOCAL, (WINDOW % "at").replace("}", ", timezone: UTC}")),
+        (DATED, (WINDOW % "at").replace("}", ", timezone: UTC}")),
+        (DATED, (WINDOW % "at").replace("1 day", "1 month, timezone: UTC")),
+        (LOCAL, EVENT % ("at", "ignore")),
+        (LOCAL, EVENT % ("at", "{column: at, timezone: UTC}")),
+        (DATED, EVENT % ("at", "{column: at, timezone: UTC}")),
+    ],
+)
+def test_a_declared_zone_and_business_time_without_one_are_taken(table: pa.Table, window: str):
+    binding = bind(window, table=table, base=APPEND)
+    assert binding.by_day == ({"at"} if table is DATED else set())
+
+
+def test_a_date_that_the_contract_has_as_text_is_a_date_for_its_window():
+    promised = CONTRACT + "      - {name: at, logicalType: string, classification: public}\n"
+    binding = bind((WINDOW % "at").replace("}", ", timezone: UTC}"), promised, DATED, APPEND)
+    assert pa.types.is_string(binding.read.field("at").type)
+    assert binding.by_day == {"at"}
 
 
 def test_shards_need_whole_numbers_before_anything_is_claimed():

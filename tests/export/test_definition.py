@@ -106,6 +106,9 @@ def test_every_mode_reads_with_what_it_needs() -> None:
         ("mode: append\nwindow:\n  column: c\n  clock: event\n  start: 2013-01-01\n  every: 1h\n",
          ['8: the event clock needs window.late: "ignore", or {column: …} that says when a row arrived, so that late '
           "rows become additions"]),
+        (f"mode: append\n{WINDOW}, every: 1h, timezone: Europe/Berlin}}\n",
+         ["6: window.timezone must be UTC, as which times without a zone are read: for any other zone make the column "
+          "a timestamptz, or read it by a query that makes it one"]),
         (f"mode: append\n{WINDOW}, every: 1 month, end: 2013-01-15}}\n",
          ["6: window.end must be the end of an interval: whole steps of window.every after window.start, since an "
           "interval is never shortened"]),

@@ -52,6 +52,15 @@ def _partitions(value: object) -> object:
     raise ValueError("must be a list, such as [origin] or [{column: c, shards: 100}]")
 
 
+def _utc(zone: str) -> str:
+    if zone != "UTC":
+        raise ValueError(
+            "must be UTC, as which times without a zone are read: for any other zone make the column a timestamptz, or "
+            "read it by a query that makes it one"
+        )
+    return zone
+
+
 def _relative(path: str) -> str:
     if path.startswith("/") or "\\" in path or ".." in path.split("/") or not path.strip():
         raise ValueError("must be a path inside the project, without ..")
@@ -62,6 +71,7 @@ Contract = Annotated[str, AfterValidator(_contract_reference)]
 Columns = Annotated[tuple[str, ...], BeforeValidator(_columns), Field(min_length=1)]
 Instant = Annotated[datetime, BeforeValidator(parse_instant)]
 Step = Annotated[Every, BeforeValidator(parse_every)]
+Utc = Annotated[str, AfterValidator(_utc)]
 ProjectPath = Annotated[str, AfterValidator(_relative)]
 
 
@@ -96,7 +106,11 @@ class Tenants(Section):
 class LateColumn(Section):
     """Late rows are delivered as numbered additions."""
 
-    column: str = Field(description="The column that says when a row arrived.")
+    column: str = Field(description="The column that says when a row arrived: set by now().")
+    timezone: Utc | None = Field(
+        None,
+        description="UTC: this column has no zone, a date or a timestamp, and was set by the clock of UTC.",
+    )
 
 
 class Window(Section):
@@ -104,7 +118,13 @@ class Window(Section):
 
     column: str
     clock: Literal["transaction", "event"] = Field(
-        description="transaction: set by now() in the writing transaction. event: business time."
+        description="transaction: set by now() in the writing transaction. event: business time; without a zone it "
+        "counts as UTC."
+    )
+    timezone: Utc | None = Field(
+        None,
+        description="transaction clock: UTC, where the column has no zone, a date or a timestamp: it was set by the "
+        "clock of UTC.",
     )
     every: Step | None = Field(
         default=None, description="append: the grid of intervals, such as 1 hour or 1 month."

@@ -60,6 +60,11 @@ class Every:
     count: int
     unit: Unit
 
+    @property
+    def whole_days(self) -> bool:
+        """Whether each step from a midnight in UTC leads to another."""
+        return self.unit == "month" or self.count % 86_400 == 0
+
     def boundary(self, anchor: datetime, index: int) -> datetime:
         """The grid's ``index``-th boundary; the 0th is the anchor.
 
@@ -146,6 +151,11 @@ def parse_instant(value: object) -> datetime:
         return datetime.fromisoformat(f"{day}T{time or '00:00'}{(zone or 'Z').upper()}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(f"must be a time that exists, not {value}") from None
+
+
+def midnight(instant: datetime) -> datetime:
+    """The start of its day in UTC."""
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def token(instant: datetime) -> str:

@@ -47,6 +47,7 @@ class Binding:
     transforms: tuple[Transform, ...]
     notices: tuple[str, ...]
     open_columns: frozenset[str]  # statistics of these may be published
+    by_day: frozenset[str] = frozenset()  # columns of the window that are dates
 
 
 @dataclass(frozen=True, slots=True)

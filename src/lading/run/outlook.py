@@ -83,7 +83,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     """Raises what a run would raise before its first row."""
     asked = asked or Asked()
     binding = job.binding()
-    clock = clock_of(job)
+    clock = clock_of(job, binding)
     seen = job.journal.seen(job.export)
     history = job.journal.history(job.export, seen)
     standing = job.standing(clock, asked.end)

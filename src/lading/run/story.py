@@ -11,7 +11,7 @@ from typing import Any
 from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
 from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, Waiting
 from lading.export.identity import instant
-from lading.export.interval import Interval
+from lading.export.interval import Interval, midnight
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim, Seen, interval_of, sealed
 from lading.plan import (
@@ -33,23 +33,33 @@ from lading.run.publish import Blocked, publish, roll_forward
 from lading.run.sweep import Attempt
 
 
-def clock_of(job: Job) -> Clock:
-    """The source's clock and bound; raises InvalidProject where the bound is unknown and no safety lag is given."""
-    bound = job.source.bound()
+def clock_of(job: Job, binding: Binding | None = None) -> Clock:
+    """The source's clock and bound; raises InvalidProject where the bound is unknown and no safety lag is given.
+
+    ``binding`` says which columns are dates. More rows may come with a date for as long as its day goes on, so bounds
+    of dates are midnights in UTC.
+    """
+    bound = job.source.bound(job.dataset)
     lag = timedelta(seconds=job.safety_lag or 0)
     if job.window is None:
         return Clock(bound.now, bound.now, bound.at or bound.now)
     if bound.at is not None:
-        if job.window.clock == "event":
-            return Clock(bound.now, bound.at - lag, bound.at)
-        upto = min(bound.at, bound.now - lag)
-        return Clock(bound.now, upto, upto)
-    if job.safety_lag is None:
+        event = job.window.clock == "event"
+        upto = bound.at - lag if event else min(bound.at, bound.now - lag)
+        clock = Clock(bound.now, upto, bound.at if event else upto)
+    elif job.safety_lag is None:
         raise InvalidProject(
             f"{job.export}: up to when all rows have arrived cannot be known: {bound.why}.",
             hint="Give window.safety_lag: how long the longest writing transaction may take.",
         )
-    return Clock(bound.now, bound.now - lag, bound.now - lag)
+    else:
+        clock = Clock(bound.now, bound.now - lag, bound.now - lag)
+    by_day = binding.by_day if binding is not None else frozenset()
+    if job.window.arrival in by_day:
+        clock = replace(clock, bound=midnight(clock.bound), arrived=midnight(clock.arrived))
+    if job.window.column in by_day:
+        clock = replace(clock, bound=midnight(clock.bound), reached=clock.bound)
+    return clock
 
 
 def run(job: Job, asked: Asked | None = None, *, wait: bool = True) -> list[Result]:
@@ -77,7 +87,7 @@ class Story:
         job = self.job
         self.fresh = not job.journal.seen(job.export)
         self._catch_up()
-        clock = clock_of(job)
+        clock = self._clock()
         standing = job.standing(clock, self.asked.end)
         due = plan(standing, self.history, clock, self.asked)
         self._report_not_due(due)
@@ -128,7 +138,7 @@ class Story:
         job = self.job
         if job.window is None or job.window.arrival is None or self.asked.revise:
             return
-        clock = clock_of(job)
+        clock = self._clock()
         complete = self._catch_up()
         history, standing = self.history, job.standing(clock, self.asked.end)
         where = late_window(standing, history, self.asked)
@@ -176,7 +186,8 @@ class Story:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
                 record = self._write(
-                    Attempt(job, claim, sweep, clock_of(job), binding, self._key_ids(), self.fresh), claim
+                    Attempt(job, claim, sweep, clock_of(job, binding), binding, self._key_ids(), self.fresh),
+                    claim,
                 )
             except LadingError as error:
                 self._failed(sweep, error, began)
@@ -251,6 +262,12 @@ class Story:
         if self._binding is None:
             self._binding = self.job.binding()
         return self._binding
+
+    def _clock(self) -> Clock:
+        """Columns are not looked at where their types make no difference: grids over dates are of whole days."""
+        job = self.job
+        matters = job.window is not None and (job.mode != "append" or job.window.arrival is not None)
+        return clock_of(job, self._bound_binding() if matters else None)
 
     def _claim_record(self, sweep: SweepPlan) -> dict[str, Any]:
         return {

@@ -20,6 +20,7 @@ import pyarrow as pa
 from lading.errors import DataRefused, Fenced, IntegrityError, LadingError, Refused, SchemaMismatch, Shrunk
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
+from lading.export.interval import midnight
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim
 from lading.manifest import failure
@@ -50,6 +51,8 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
     window, ranges = job.window, []
     if window is not None and job.mode in ("incremental", "continuous"):
         start = plan.interval.start - timedelta(seconds=window.lookback)
+        # A date is read whole: an interval may begin within one after its column's type, or its zone, was changed.
+        start = midnight(start) if window.column in binding.by_day else start
         ranges.append(Range(window.column, start, plan.interval.end))
     elif window is not None:
         ranges.append(Range(window.column, plan.interval.start, plan.interval.end))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from lading.contract import Contract
 from lading.documents import Loc, nearest
 from lading.export.definition import Export, LateColumn
+from lading.export.interval import midnight
 from lading.ports import Transform
 from lading.transforms.consent import Consent
 from lading.transforms.select import Exclude, Rename, Select
@@ -19,6 +20,16 @@ class Reference(NamedTuple):
     at: Loc
     column: str
     read: bool = True
+
+
+class Moment(NamedTuple):
+    """A column whose values lie in intervals. ``arrival``: `now()` set it in the writing transaction, by the clock of
+    the ``timezone`` that the export declares where the column has none."""
+
+    at: Loc
+    column: str
+    arrival: bool
+    timezone: str | None
 
 
 def references(export: Export, transforms: Sequence[Transform]) -> Iterator[Reference]:
@@ -38,18 +49,46 @@ def references(export: Export, transforms: Sequence[Transform]) -> Iterator[Refe
                 yield Reference((*at, "exclude", place), column, read=False)
     for index, check in enumerate(export.checks):
         yield from (Reference(("checks", index, *below), column) for below, column in columns_of(check))
-    yield from moments(export)
+    yield from (Reference(moment.at, moment.column, read=False) for moment in moments(export))
     for index, column in enumerate(export.merge_key or ()):
         yield Reference(("merge_key", index), column, read=False)
 
 
-def moments(export: Export) -> Iterator[Reference]:
+def moments(export: Export) -> Iterator[Moment]:
     """The columns whose values lie in intervals."""
-    if export.window is None:
+    window = export.window
+    if window is None:
         return
-    yield Reference(("window", "column"), export.window.column, read=False)
-    if isinstance(export.window.late, LateColumn):
-        yield Reference(("window", "late", "column"), export.window.late.column, read=False)
+    yield Moment(("window", "column"), window.column, window.clock == "transaction", window.timezone)
+    if isinstance(window.late, LateColumn):
+        yield Moment(("window", "late", "column"), window.late.column, True, window.late.timezone)
+
+
+def untimely(export: Export, moment: Moment, *, date: bool) -> Iterator[tuple[Loc, str]]:
+    """Why rows would be lost where the column has no zone, being a date or a timestamp."""
+    window, column = export.window, moment.column
+    if moment.arrival and moment.timezone is None:
+        kind, cast = (
+            ("date", "(now() at time zone 'UTC')::date")
+            if date
+            else ("timestamp", "now() at time zone 'UTC'")
+        )
+        key = ".".join(map(str, moment.at[:-1]))
+        yield (
+            moment.at,
+            f'"{column}" is a {kind} without a time zone, so that now() wrote it by whatever zone the writer was in, '
+            f"and rows would be lost: make it a timestamptz, or, where it is set by {cast}, say {key}.timezone: UTC",
+        )
+    if window is None or not date or moment.at != ("window", "column"):
+        return
+    if window.start != midnight(window.start):
+        reason = f'"{column}" is a date, and a date is never cut: window.start must be a midnight in UTC'
+        yield ("window", "start"), reason
+    if window.every is not None and not window.every.whole_days:
+        reason = (
+            f'"{column}" is a date, and a date is never cut: window.every must be whole days, such as 1 day'
+        )
+        yield ("window", "every"), reason
 
 
 def told_name(column: str, contract: Contract, known: Sequence[str]) -> str:
