@@ -222,7 +222,7 @@ def _sources() -> Iterator[str]:
     for name, adapter in SOURCES.items():
         yield f"### type: {name}"
         yield from _adapter(
-            adapter, name, f"Needs `pip install 'lading[{adapter.extra}]'`." if adapter.extra else ""
+            adapter, name, f"Needs the extra `{adapter.extra}`: `pip install '.[{adapter.extra}]'` in the checkout." if adapter.extra else ""
         )
         if name == "files":
             yield "`store`, required, names the store of lading.yaml that holds the files."

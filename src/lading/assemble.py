@@ -73,7 +73,7 @@ def _load(adapter: Adapter, name: str) -> Any:
             raise
         raise InvalidProject(
             f"{adapter.factory} needs the package {error.name}, which is not installed.",
-            hint=f"pip install 'lading[{adapter.extra}]'",
+            hint=f"Install Lading with its extra: pip install '.[{adapter.extra}]' in the checkout.",
         ) from error
 
 

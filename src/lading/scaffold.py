@@ -219,7 +219,8 @@ def described(name: str, url: str, table: str) -> Scaffold:
         from lading.sources.postgres import PostgresOptions, PostgresSource
     except ModuleNotFoundError as error:
         raise InvalidProject(
-            f"A PostgreSQL table needs the package {error.name}.", hint="pip install 'lading[postgres]'"
+            f"A PostgreSQL table needs the package {error.name}, which is not installed.",
+            hint="Install Lading with its extra: pip install '.[postgres]' in the checkout.",
         ) from error
     from lading.ports import Dataset
 

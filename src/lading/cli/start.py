@@ -80,7 +80,8 @@ def demo(
 ) -> int:
     """Run the shipped example, from nothing to proof.
 
-    Real flights on an embedded PostgreSQL, delivered, changed, delivered again, and verified.
+    Real flights on an embedded PostgreSQL, delivered, changed, delivered again, and verified. A folder that an
+    earlier demo made is made anew, unless something in it was changed.
     """
     from lading.demo import demo as tell
 
