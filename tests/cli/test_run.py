@@ -253,6 +253,35 @@ def test_the_exit_code_tells_the_worst(results: list[Result], code: int) -> None
     assert exit_code(results) == code
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((), 5),
+        (("--tenant", "lisbon"), 5),
+        (("--start", "2024-03-01", "--end", "2024-04-01"), 5),
+        (("--start", "2024-01-01", "--end", "2024-04-01"), 7),
+    ],
+)
+def test_what_was_delivered_before_makes_a_failure_partial_only_where_it_was_asked_for(
+    lading: Any, project: Path, words: tuple[str, ...], code: int
+) -> None:
+    lading("run", "orders_drop", "--start", "2024-01-01", "--end", "2024-03-01")
+    with (project / "incoming/orders/2024-03.csv").open("a") as orders:
+        orders.write("8,lisbon,,20000,2024-03-07T00:00:00Z\n")
+    told = lading("run", "orders_drop", *words, "--json")
+    assert told.code == code, told.err
+    assert [r["status"] for r in told.json].count("failed") >= 1
+
+
+def test_a_due_interval_that_is_delivered_beside_one_that_fails_is_partial(
+    lading: Any, project: Path
+) -> None:
+    lading("run", "orders_drop", "--start", "2024-01-01", "--end", "2024-02-01")
+    with (project / "incoming/orders/2024-03.csv").open("a") as orders:
+        orders.write("8,lisbon,,20000,2024-03-07T00:00:00Z\n")
+    assert lading("run", "orders_drop").code == 7
+
+
 @given(st.lists(st.builds(result, st.sampled_from(get_args(Status)), st.integers(0, 6))))
 def test_zero_means_that_everything_asked_for_stands(results: list[Result]) -> None:
     stands = all(each.status in ("succeeded", "skipped") for each in results)

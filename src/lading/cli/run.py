@@ -133,7 +133,8 @@ def backfill(
 
 
 def exit_code(results: Sequence[Result]) -> int:
-    """0 when nothing failed; 7 when some runs failed and some stand; else the code of the worst failure.
+    """0 when nothing failed; 7 when of what was asked for some failed and some stands; else the code of the worst
+    failure.
 
     An interval that was asked for and is not due is 4.
     """

@@ -353,12 +353,19 @@ class Story:
     def _report_skipped(self, skipped: tuple[Delivered, ...]) -> None:
         """Runs that were there before; whoever has a result of this call already needs no second one."""
         told = {(r.tenant, r.interval.start) for r in self.results}
+        if any(result.status == "failed" for result in self.results) and not self._named_intervals():
+            # Beside a failure only what stands in the same interval was asked for: older ones were not due.
+            skipped = tuple(run for run in skipped if (run.interval.start, False) in self.tried)
         for run in skipped:
             if (run.tenant, run.interval.start) not in told:
                 sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
                 self._add(
                     run.tenant, run.interval, run.revision, run_id=run.run_id, status="skipped", **sizes
                 )
+
+    def _named_intervals(self) -> bool:
+        """Whether what stands was asked for: by its interval, or, where there is no grid, by its tenant."""
+        return self.job.mode != "append" or self.asked.start is not None or self.asked.end is not None
 
     def _tell_of_others(self) -> None:
         told = {(r.tenant, r.interval.start) for r in self.results}
