@@ -47,7 +47,7 @@ class Dataset:
 class Bound:
     """Up to when everything is known to have arrived, by the server's clock.
 
-    ``at`` is None where it cannot be known (a standby, a prepared transaction, missing privileges); ``why`` says so.
+    ``at`` is None where it cannot be known (a standby, a foreign table, missing privileges); ``why`` says so.
     """
 
     now: datetime  # aware, UTC
@@ -167,7 +167,9 @@ class Source(Protocol):
         """Sets of columns that the source itself proves unique (primary keys, plain unique constraints, not null)."""
         ...
 
-    def bound(self) -> Bound: ...
+    def bound(self, dataset: Dataset) -> Bound:
+        """Up to when all rows of the dataset have arrived. It may be unknown for one dataset and known for another."""
+        ...
 
     def open(self, query: Query) -> AbstractContextManager[Reading]: ...
 

@@ -367,6 +367,108 @@ def test_the_bound_is_unknown_while_a_prepared_transaction_stands(doomed_postgre
     assert source(doomed_postgres.url).bound().at is not None  # another database
 
 
+def test_the_bound_is_unknown_where_a_subscription_writes_into_the_database(url: str, postgres: Any) -> None:
+    """The publisher's open transactions cannot be seen. Roles that are no superusers are told too."""
+    run(
+        url,
+        "create subscription s connection 'dbname=nowhere' publication p with (connect = false)",
+        "create role onlooker login in role pg_monitor",
+    )
+    try:
+        for role in ("postgres", "onlooker"):
+            bound = source(url.replace("postgres@", f"{role}@")).bound()
+            assert bound.at is None
+            assert "subscription" in bound.why
+        assert source(postgres.url).bound().at is not None  # another database
+    finally:
+        run(url, "alter subscription s set (slot_name = none)", "drop subscription s", "drop role onlooker")
+
+
+FOREIGN = (
+    "create extension file_fdw",
+    "create server other foreign data wrapper file_fdw",
+    "create foreign table f (i int not null, at timestamptz not null) server other options (program 'true')",
+    "create table plain (i int primary key)",
+    "create table p (i int not null, at timestamptz not null) partition by range (i)",
+    "create table p1 partition of p for values from (0) to (10)",
+    "create foreign table p2 partition of p for values from (10) to (20) server other"
+    " options (program 'true')",
+    "create view inner_view as select i from plain union all select i from p where at > '2024-01-01'",
+    "create view v as select count(*) as n from inner_view",
+    "create view needless as"
+    " select plain.i, k.n from plain left join (select i, count(*) n from p group by i) k using (i)",
+    "create table parent (i int)",
+    "create foreign table child () inherits (parent) server other options (program 'true')",
+    "create materialized view m as select * from plain",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "what", ["f", "p", "v", "needless", "parent", "m", "select i from plain except select i from p2"]
+)
+def test_the_bound_is_unknown_where_rows_come_from_elsewhere(debian_postgres: Any, what: str) -> None:
+    """A foreign table at any depth has its own transactions, and a materialized view its own moment."""
+    url = debian_postgres.database()
+    run(url, *FOREIGN, "create role clerk login in role pg_monitor", "grant select (i) on p, plain to clerk")
+    try:
+        dataset = Dataset(sql=what) if " " in what else Dataset(table=what)
+        bound = source(url).bound(dataset)
+        assert bound.at is None
+        assert ("materialized view" if what == "m" else "foreign table") in bound.why
+        assert source(url).bound(Dataset(table="plain")).at is not None
+        theirs = source(url.replace("postgres@", "clerk@"))
+        assert theirs.bound(Dataset(table="p")).at is None  # with a right to one column alone
+        assert theirs.bound(Dataset(table="plain")).at is not None
+    finally:
+        run(url, "drop owned by clerk", "drop role clerk")
+
+
+@pytest.mark.slow
+def test_foreign_partitions_prove_nothing(debian_postgres: Any) -> None:
+    """PostgreSQL does not hold their rows to the NOT NULL of the table that they belong to."""
+    url = debian_postgres.database()
+    run(url, *FOREIGN, "create table q (i int not null, at timestamptz not null) partition by range (i)",
+        "create table q1 partition of q for values from (0) to (10)")  # fmt: skip
+    for table, nullable in (("p", True), ("q", False)):
+        schema = source(url).describe(Dataset(table=table), "portable")
+        assert [field.nullable for field in schema] == [nullable, nullable]
+
+
+@pytest.mark.slow
+def test_a_null_window_of_a_foreign_partition_refuses(debian_postgres: Any) -> None:
+    url = debian_postgres.database()
+    run(
+        url,
+        "create extension file_fdw",
+        "create server files foreign data wrapper file_fdw",
+        "create table t (i int, at timestamptz not null) partition by range (i)",
+        "create table t1 partition of t for values from (0) to (10)",
+        "create foreign table t2 partition of t for values from (10) to (20) server files"
+        " options (program 'echo 11,2024-01-02; echo 12,', format 'csv')",
+        "insert into t1 values (1, '2024-01-02')",
+    )
+    query = Q(T, ("i",), ranges=(Range("at", start=EPOCH),))
+    with reading(url, query) as opened, pytest.raises(DataRefused, match='"at" holds 1 NULLs'):
+        collect(opened)
+
+
+def test_partitions_behind_a_join_that_a_count_would_not_need_are_locked_too(url: str) -> None:
+    run(
+        url,
+        "create table t (i int)",
+        "create table p (i int primary key, x int) partition by range (i)",
+        "create table p1 partition of p for values from (0) to (10)",
+        "create view v as select t.i, p.x from t left join p using (i)",
+        "insert into t values (1)",
+        "insert into p values (1, 2)",
+    )
+    with reading(url, Q(Dataset(table="v"), ("i", "x"))) as opened:
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            run(url, "set lock_timeout = '50ms'", "truncate p1")
+        assert collect(opened).to_pylist() == [{"i": 1, "x": 2}]
+
+
 # --- size -----------------------------------------------------------------------------------------------------------
 
 

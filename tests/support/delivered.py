@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from worlds import World, snapshot, some_orders
 
 from lading import Project
-from lading.ports import Bound, Source
+from lading.ports import Bound, Dataset, Source
 from lading.run import run
 from lading.stores.memory import MemoryStore
 
@@ -130,7 +130,7 @@ class _Clocked:
     def __init__(self, source: Source, now: datetime) -> None:
         self._source, self._now = source, now
 
-    def bound(self) -> Bound:
+    def bound(self, dataset: Dataset) -> Bound:
         return Bound(self._now, self._now)
 
     def __getattr__(self, name: str) -> Any:

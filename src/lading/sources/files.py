@@ -127,7 +127,7 @@ class FilesSource:
         names.pattern(dataset)
         return frozenset()
 
-    def bound(self) -> Bound:
+    def bound(self, dataset: Dataset | None = None) -> Bound:
         now = datetime.now(UTC)
         if self._options.immutable:
             return Bound(now, now)

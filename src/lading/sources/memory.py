@@ -45,7 +45,7 @@ class MemorySource:
         self._table(dataset)
         return (self.unique or {}).get(dataset.table or "", frozenset())
 
-    def bound(self) -> Bound:
+    def bound(self, dataset: Dataset | None = None) -> Bound:
         return self.known_to() if callable(self.known_to) else self.known_to
 
     @contextmanager

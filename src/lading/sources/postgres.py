@@ -107,19 +107,25 @@ class PostgresSource:
             described = catalog.describe(connection, dataset)
             return Order.of(described, catalog.unique_keys(connection, described), window).columns
 
-    def bound(self) -> Bound:
+    def bound(self, dataset: Dataset | None = None) -> Bound:
+        """Without a dataset: as far as it does not matter what is read."""
         with self._lock:
             own = [pid for pids in self._own.values() for pid in pids]
             own += [pid for reading in self._readings for pid in reading.pids()]
-        with self._session() as connection:
+        with self._session(dataset) as connection:
+            elsewhere = (
+                catalog.elsewhere(connection, catalog.describe(connection, dataset)) if dataset else ""
+            )
             (now,) = _one(connection, sql.CLOCK)
-            oldest, hidden, prepared, standby, sees = _one(connection, sql.ACTIVITY, own)
+            oldest, hidden, prepared, standby, sees, subscribed = _one(connection, sql.ACTIVITY, own)
         now = now.astimezone(UTC)
         reasons = {
             "the server is a standby, which cannot see the primary's transactions": standby,
             "the role lacks pg_read_all_stats and cannot see when others' transactions began": not sees,
             "a prepared transaction stands, and its start is not kept": prepared,
             "a session hides its activity (track_activities is off)": hidden,
+            "the database has a subscription, and the publisher's transactions cannot be seen": subscribed,
+            elsewhere: elsewhere,
         }
         why = "; ".join(reason for reason, holds in reasons.items() if holds)
         if why:
@@ -152,8 +158,7 @@ class PostgresSource:
         return f"PostgreSQL {version}, database {database}, role {user}{standby}"
 
     def _read(self, query: Query, holder: Connection, control: Connection) -> PostgresReading:
-        target = catalog.describe(holder, query.dataset).target
-        holder.execute(f"explain select 1 from {target.text} as q", binary=True)  # locks all that it reads
+        catalog.lock(holder, catalog.describe(holder, query.dataset))
         described = catalog.describe(holder, query.dataset)
         unique = catalog.unique_keys(holder, described)
         # The snapshot is taken here. ATTACH PARTITION does not wait for the lock on the table.

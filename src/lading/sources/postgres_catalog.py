@@ -33,7 +33,9 @@ class Described:
     oid: int = 0
     kind: str = ""  # relkind: r, p, v, m, f
     heap: bool = False
-    inherited: bool = False  # a plain table with children, whose rows are read too
+    unproven: bool = (
+        False  # read with rows that keep no promise of the table: of children, of foreign partitions
+    )
 
     def column(self, name: str) -> Column:
         """Raises SchemaMismatch where there is none."""
@@ -57,11 +59,31 @@ def describe(connection: Connection, dataset: Dataset) -> Described:
 
 
 def unique_keys(connection: Connection, described: Described) -> frozenset[frozenset[str]]:
-    """Column sets that an index keeps unique and NOT NULL; none where rows of other tables are read along."""
-    if not described.oid or described.inherited or described.kind not in ("r", "p", "m"):
+    """Column sets that an index keeps unique and NOT NULL; none where rows are read along that it does not cover."""
+    if not described.oid or described.unproven or described.kind not in ("r", "p", "m"):
         return frozenset()
     keys = (frozenset(row[0]) for row in connection.execute(sql.UNIQUE_KEYS, (described.oid,)))
     return frozenset(key for key in keys if not any(described.columns[name].nullable for name in key))
+
+
+def lock(connection: Connection, described: Described) -> None:
+    """Locks all that is read (ACCESS SHARE), by planning it with every column: a join that nothing needs is left out of
+    a plan, and its partitions with it."""
+    names = list(described.columns)
+    if described.oid:
+        names = [row[0] for row in connection.execute(sql.READABLE, (described.oid,))]
+    shown = ", ".join(map(sql.column, names)) or "1"
+    connection.execute(f"explain select {shown} from {described.target.text} as q", binary=True)
+
+
+def elsewhere(connection: Connection, described: Described) -> str:
+    """Why open transactions of this database do not tell which rows are still to come, or ""."""
+    lock(connection, described)
+    for kind, name in connection.execute(sql.ELSEWHERE):
+        if kind == "f":
+            return f"{name} is a foreign table, and the transactions of its own server cannot be seen"
+        return f"{name} is a materialized view, which has the rows of its last refresh"
+    return ""
 
 
 def _relation(connection: Connection, table: str) -> Described:
@@ -72,17 +94,19 @@ def _relation(connection: Connection, table: str) -> Described:
         row = None
     if row is None:
         raise SchemaMismatch(f"There is no table {table}.", hint=_near(connection, table))
-    oid, schema, name, kind, method, inherited = row
+    oid, schema, name, kind, method, unproven = row
     if kind not in ("r", "p", "v", "m", "f"):
         raise SchemaMismatch(f"{table} is neither a table nor a view.")
     rows = connection.execute(sql.COLUMNS, (oid,)).fetchall()
     natives = _natives(connection, [(row[1], row[2]) for row in rows])
-    proven = kind in ("r", "p", "m") and not inherited
+    if kind == "p":  # PostgreSQL enforces neither NOT NULL nor keys in foreign partitions
+        unproven = connection.execute(sql.FOREIGN_PARTITION, {"oid": oid}).fetchone() != (False,)
+    proven = kind in ("r", "p", "m") and not unproven
     columns = {
         row[0]: Column(native, not (row[3] and proven)) for row, native in zip(rows, natives, strict=True)
     }
     target = sql.Target.relation(schema, name)
-    return Described(table, target, columns, oid, kind, kind == "r" and method == "heap", inherited)
+    return Described(table, target, columns, oid, kind, kind == "r" and method == "heap", unproven)
 
 
 def _query(connection: Connection, text: str) -> Described:

@@ -72,6 +72,10 @@ with recursive tree as (
 )
 """
 
+FOREIGN_PARTITION = f"""{_TREE}
+select exists (select from tree t join pg_class c on c.oid = t.relid where c.relkind = 'f')
+"""
+
 # Leaves of a partitioned table, or the table itself; the fifth column: it can be read, alone and by ctid.
 LEAVES = f"""{_TREE}
 select n.nspname, c.relname, pg_relation_size(c.oid), pg_table_size(c.oid),
@@ -91,6 +95,21 @@ select relid::regclass::text from tree
 where relid <> 0 and relid not in (select relation from pg_locks where pid = %(holder)s and locktype = 'relation')
 """
 
+# What a session has locked whose rows come from elsewhere: they may show later than their own moment says.
+ELSEWHERE = """
+select c.relkind::text, c.oid::regclass::text
+from pg_locks l join pg_class c on c.oid = l.relation
+where l.pid = pg_backend_pid() and l.locktype = 'relation' and c.relkind in ('f', 'm')
+  and l.database = (select oid from pg_database where datname = current_database())
+order by c.relkind, c.oid
+"""
+
+READABLE = """
+select a.attname from pg_attribute a
+where a.attrelid = %s and a.attnum > 0 and not a.attisdropped
+  and has_column_privilege(a.attrelid, a.attnum, 'select')
+"""
+
 # The clock is read first, in a statement of its own: a writer that starts later starts after it.
 CLOCK = "select clock_timestamp()"
 
@@ -99,7 +118,9 @@ select min(xact_start) filter (where xact_start is not null),
        count(*) filter (where state = 'disabled'),
        (select count(*) from pg_prepared_xacts where database = current_database()),
        pg_is_in_recovery(),
-       pg_has_role(current_user, 'pg_read_all_stats', 'usage')
+       pg_has_role(current_user, 'pg_read_all_stats', 'usage'),
+       exists (select from pg_subscription s join pg_database d on d.oid = s.subdbid
+               where d.datname = current_database())
 from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and pid <> all(%s::int[])
   and backend_type <> 'autovacuum worker'

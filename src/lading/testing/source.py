@@ -235,8 +235,8 @@ class SourceSuite(ABC):
         assert source.unique_keys(dataset) <= {frozenset({"id"})}
 
     def test_a_bound_is_aware_and_not_in_the_future(self) -> None:
-        source, _ = self.make(rows(10))
-        bound = source.bound()
+        source, dataset = self.make(rows(10))
+        bound = source.bound(dataset)
         assert bound.now.utcoffset() == timedelta(0)
         assert (bound.at is not None and bound.at <= bound.now) or bound.why
 
