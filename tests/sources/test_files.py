@@ -610,6 +610,81 @@ def test_batches_stay_small_when_a_dictionary_makes_large_values_cheap() -> None
 # --- CSV ----------------------------------------------------------------------------------------------------------
 
 
+SHAPES: dict[str, Any] = {
+    "text": lambda doc: doc,
+    "list": lambda doc: [doc, doc],
+    "struct": lambda doc: {"of": [{"text": doc}]},
+    "map": lambda doc: [("k", doc)],
+}
+OF_TEXT: dict[str, Any] = {
+    "text": pa.string(),
+    "list": pa.list_(pa.string()),
+    "struct": pa.struct([("of", pa.list_(pa.struct([("text", pa.string())])))]),
+    "map": pa.map_(pa.string(), pa.string()),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("how", ["dictionary", "categories", "prefixes", "at the end"])
+def test_memory_is_that_of_a_few_batches_however_small_the_file_makes_large_values(
+    shape: str, how: str
+) -> None:
+    """Also where the first rows are short, and where a file keeps only what two texts differ in."""
+    rows, most = 3_000, 1 << 20
+    docs = ["long" * 5_000 + str(n) for n in range(26)]
+    texts = [docs[n % 26] for n in range(rows)]
+    if how == "at the end":
+        texts[: rows // 2] = ["short"] * (rows // 2)
+    column = pa.array([SHAPES[shape](text) for text in texts], OF_TEXT[shape])
+    if how == "categories" and shape == "text":
+        column = column.dictionary_encode()
+    path = {
+        "text": "t",
+        "list": "t.list.element",
+        "struct": "t.of.list.element.text",
+        "map": "t.key_value.value",
+    }
+    settings: dict[str, Any] = {"store_schema": how == "categories"}
+    if how == "prefixes":
+        settings |= {"use_dictionary": False, "column_encoding": {path[shape]: "DELTA_BYTE_ARRAY"}}
+    data = parquet(pa.table({"n": range(rows), "t": column}), **settings)
+    del column
+    assert len(data) < 4 * most
+    held, seen, peak = pa.total_allocated_bytes(), 0, 0
+    source, dataset = files(x__parquet=data), Dataset(files="x.parquet")
+    with source.open(Query(dataset, ("n", "t"), batch_bytes=most)) as reading:
+        for part in reading.survey().parts:
+            for batch in reading.read(part):
+                assert batch["n"][0].as_py() == seen
+                assert batch.slice(0, 1).to_pylist()[0]["t"] == SHAPES[shape](texts[seen])
+                assert batch.nbytes <= 2 * most
+                seen += batch.num_rows
+                peak = max(peak, pa.total_allocated_bytes() - held)
+    assert seen == rows
+    assert peak <= 12 * most
+
+
+def test_small_steps_through_a_file_make_batches_of_ordinary_size() -> None:
+    """One long value in a dictionary bounds the steps, not what is handed on."""
+    table = pa.table({"n": range(60_000), "t": ["x" * 50_000, *["y"] * 59_999]})
+    source, dataset = files(x__parquet=parquet(table)), Dataset(files="x.parquet")
+    with source.open(Query(dataset, ("n", "t"), batch_bytes=1 << 20)) as reading:
+        batches = [batch for part in reading.survey().parts for batch in reading.read(part)]
+    assert pa.Table.from_batches(batches).to_pylist() == table.to_pylist()
+    assert len(batches) <= 4
+
+
+def test_rows_that_grow_within_a_row_group_are_read_in_ever_smaller_steps() -> None:
+    texts = ["" if n < 20_000 else f"{n:06}" * 10_000 for n in range(20_200)]
+    table = pa.table({"n": range(len(texts)), "t": texts})
+    source, dataset = files(x__parquet=parquet(table, use_dictionary=False)), Dataset(files="x.parquet")
+    with source.open(Query(dataset, ("n", "t"), batch_bytes=1 << 20)) as reading:
+        batches = [batch for part in reading.survey().parts for batch in reading.read(part)]
+    assert pa.concat_batches(batches).column("n").to_pylist() == list(range(len(texts)))
+    assert pa.Table.from_batches(batches).equals(table)
+    assert max(batch.nbytes for batch in batches) <= 2 << 20
+
+
 def test_csv_columns_are_text_unless_declared() -> None:
     data = b'\xef\xbb\xbfid,n,t\r\n007,"1\r\n2",\r\n\r\n1e5,"",x y \r\n'
     got = read(files(x__csv=data), "*")

@@ -8,7 +8,7 @@ would cut nanoseconds off, so it is read as nanoseconds beside that and compared
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lading.ports import Download, Range
-from lading.sources.files_records import BATCH_BYTES, BATCH_ROWS, Group, Handle, Look, Tally, Wanted
+from lading.sources.files_records import BATCH_ROWS, Group, Handle, Look, Tally, Wanted
 from lading.sources.files_types import Column
 from lading.sources.files_values import DAY
 
@@ -27,7 +27,9 @@ _AT_ONCE = (
     64 * 1024 * 1024
 )  # bytes of a row group that are fetched together; a larger one streams column by column
 _STREAM = 1024 * 1024
-_DICTIONARIES = 4  # values may be larger than their encoding
+_PROBED = 16  # rows: few, since they may be large
+_SHORTENED = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}  # a long value may take few bytes
+_PLACE = 5  # bytes of an offset and of what says whether there is a value
 
 
 class ParquetFiles:
@@ -69,26 +71,129 @@ class ParquetFiles:
         leaves = dict(zip(footer.schema_arrow.names, _roots(footer), strict=True))
         projected = [leaf for name in names for leaf in leaves[name]]
         spark = [name for name in names if any(_physical(footer, leaf) == "INT96" for leaf in leaves[name])]
+        kinds = [str(column.type) for column in wanted.columns]
+        shared = any("dictionary<" in kind or "_view" in kind for kind in kinds)  # larger than they look
         for index in groups:
-            if spark:
-                _refuse_nanoseconds(file, footer.metadata, index, spark, tally)
             group = footer.metadata.row_group(index)
-            chunks = [group.column(leaf) for leaf in projected]
-            at_once = sum(chunk.total_compressed_size for chunk in chunks) <= _AT_ONCE
-            width = (
-                sum(chunk.total_uncompressed_size for chunk in chunks)
-                * _DICTIONARIES
-                // max(group.num_rows, 1)
-            )
-            reader = _open(file, footer.metadata, at_once=at_once)
-            rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(width, 1)))
-            yield from reader.iter_batches(rows, row_groups=[index], columns=names, use_threads=False)
+            at_once = sum(group.column(leaf).total_compressed_size for leaf in projected) <= _AT_ONCE
+            rows = max(1, min(BATCH_ROWS, int(wanted.batch_bytes / _width(file, footer, index, projected))))
+            if spark:
+                _refuse_nanoseconds(file, footer.metadata, index, spark, rows, tally)
+
+            def begin(rows: int, index: int = index, at_once: bool = at_once) -> Iterator[pa.RecordBatch]:
+                reader = _open(file, footer.metadata, at_once=at_once)
+                found: Iterator[pa.RecordBatch] = reader.iter_batches(rows, [index], names, use_threads=False)
+                return found
+
+            steps = _steps(begin, rows, group.num_rows, wanted.batch_bytes)
+            yield from steps if shared else _gathered(steps, wanted.batch_bytes)
 
 
-def _open(file: Download, metadata: Any = None, *, at_once: bool = False, int96: str = "us") -> Any:
+def _width(file: Download, footer: Any, index: int, leaves: Sequence[int]) -> float:
+    """Bytes of a row of the group in memory, on average; of values that the file keeps once or shortens, at most."""
+    group = footer.metadata.row_group(index)
+    kinds = [kind for field in footer.schema_arrow for kind in _leaves(field.type)]
+    shortened = [
+        leaf
+        for leaf in leaves
+        if _fixed(kinds[leaf]) is None and _SHORTENED.intersection(group.column(leaf).encodings)
+    ]
+    longest = _longest(file, footer, index, shortened)
+    size: float = 1
+    for leaf in leaves:
+        chunk, fixed = group.column(leaf), _fixed(kinds[leaf])
+        size += chunk.num_values * (_PLACE + (longest.get(leaf, 0) if fixed is None else fixed))
+        size += chunk.total_uncompressed_size if fixed is None else 0
+    return size / max(int(group.num_rows), 1)
+
+
+def _longest(file: Download, footer: Any, index: int, leaves: Sequence[int]) -> dict[int, int]:
+    """By leaf, the bytes of the longest value in its dictionary, and in the first rows."""
+    if not leaves:
+        return {}
+    group = footer.metadata.row_group(index)
+    paths = [group.column(leaf).path_in_schema for leaf in leaves]
+    try:
+        reader = _open(file, footer.metadata, dictionaries=paths)
+        first = next(reader.iter_batches(_PROBED, [index], paths, use_threads=False))
+    except OSError:  # DELTA_BYTE_ARRAY in place of a dictionary, which Arrow makes none of
+        reader = _open(file, footer.metadata)
+        first = next(reader.iter_batches(_PROBED, [index], paths, use_threads=False))
+    texts = [values for column in first.columns for values in _texts(column)]
+    lengths = (pc.max(pc.binary_length(values)).as_py() or 0 for values in texts)
+    return dict(zip(leaves, lengths, strict=True))
+
+
+def _texts(array: Any) -> Iterator[Any]:
+    """The strings and bytes in a column, however deep; of dictionaries all that they hold."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        yield from _texts(array.storage)
+    elif pa.types.is_dictionary(kind):
+        yield from _texts(array.dictionary)
+    elif pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            yield from _texts(array.field(place))
+    elif pa.types.is_map(kind):
+        yield from _texts(array.keys)
+        yield from _texts(array.items)
+    elif pa.types.is_nested(kind):
+        yield from _texts(array.values)
+    elif _fixed(kind) is None:
+        yield array.cast(pa.large_binary())
+
+
+def _steps(
+    begin: Callable[[int], Iterator[pa.RecordBatch]], rows: int, total: int, most: int
+) -> Iterator[pa.RecordBatch]:
+    """The batches of a group of ``total`` rows. Where one is far larger than ``most`` bytes, those after it are read
+    anew with fewer rows: Arrow cannot change their number on the way."""
+    done = 0
+    while done < total:
+        at = 0
+        for batch in begin(rows):
+            fresh = batch.slice(max(0, done - at))
+            at += batch.num_rows
+            if fresh.num_rows:
+                done = at
+                yield fresh
+                if batch.nbytes > 2 * most and batch.num_rows > 1:
+                    rows = max(1, batch.num_rows * most // batch.nbytes)
+                    break
+        else:
+            return
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
+    """Small batches put together, up to ``most`` bytes and `BATCH_ROWS` rows."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        if held and (size + batch.nbytes > most or rows + batch.num_rows > BATCH_ROWS):
+            yield _one(held)
+            held, rows, size = [], 0, 0
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+    if held:
+        yield _one(held)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def _open(
+    file: Download,
+    metadata: Any = None,
+    *,
+    at_once: bool = False,
+    int96: str = "us",
+    dictionaries: Sequence[str] = (),
+) -> Any:
     return pq.ParquetFile(
         pa.PythonFile(Handle(file), mode="r"),
         metadata=metadata,
+        read_dictionary=list(dictionaries) or None,
         pre_buffer=at_once,
         buffer_size=0 if at_once else _STREAM,
         coerce_int96_timestamp_unit=int96,
@@ -101,18 +206,29 @@ def _roots(opened: Any) -> list[range]:
     """The leaves of each of the schema's columns, as Parquet counts them."""
     found, at = [], 0
     for field in opened.schema_arrow:
-        size = _leaves(field.type)
+        size = len(_leaves(field.type))
         found.append(range(at, at + size))
         at += size
     return found
 
 
-def _leaves(kind: Any) -> int:
+def _leaves(kind: Any) -> list[Any]:
+    """The types of the leaves of a column, as Parquet has them."""
     if isinstance(kind, pa.BaseExtensionType):
         return _leaves(kind.storage_type)
-    if pa.types.is_dictionary(kind) or not pa.types.is_nested(kind):
-        return 1
-    return sum(_leaves(kind.field(i).type) for i in range(kind.num_fields))
+    if pa.types.is_dictionary(kind):
+        return _leaves(kind.value_type)
+    if not pa.types.is_nested(kind):
+        return [kind]
+    return [leaf for place in range(kind.num_fields) for leaf in _leaves(kind.field(place).type)]
+
+
+def _fixed(kind: Any) -> int | None:
+    """Bytes of a value, where all have as many."""
+    try:
+        return int(-(-kind.bit_width // 8))
+    except ValueError:
+        return None
 
 
 def _physical(opened: Any, leaf: int) -> str:
@@ -160,10 +276,12 @@ def _ticks(moment: datetime, per_second: float) -> int:
     return -(-micros * int(per_second) // 1_000_000)
 
 
-def _refuse_nanoseconds(file: Download, metadata: Any, index: int, names: list[str], tally: Tally) -> None:
+def _refuse_nanoseconds(
+    file: Download, metadata: Any, index: int, names: list[str], rows: int, tally: Tally
+) -> None:
     """Both readings wrap around alike, so their difference is what lies below a microsecond, in any year."""
     readings = [
-        _open(file, metadata, int96=unit).iter_batches(BATCH_ROWS, [index], names, use_threads=False)
+        _open(file, metadata, int96=unit).iter_batches(rows, [index], names, use_threads=False)
         for unit in ("us", "ns")
     ]
     for micros, nanos in zip(*readings, strict=True):

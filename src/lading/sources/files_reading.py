@@ -165,7 +165,7 @@ class FilesReading:
         pieces = self._pieces[part.index]
         if self._query.newest is None:
             for rows, _ in self._rows(pieces, self._arrive):
-                yield from slices(rows)
+                yield from slices(rows, self._query.batch_bytes)
         else:
             yield from self._read_newest(part, pieces)
 
@@ -221,10 +221,12 @@ class FilesReading:
             tally.file = piece.info.name
             columns = self._files.of(piece.info, self._wanted)
             own = {column.name: column for column in columns}
-            wanted = Wanted(columns, self._query.as_text, frozenset(self._files.columns))
+            wanted = Wanted(
+                columns, self._query.as_text, frozenset(self._files.columns), self._query.batch_bytes
+            )
             names.check_unchanged(self._files.store, piece.info)
             for raw in self._raw(piece, wanted, tally):
-                for rows in slices(self._filtered(raw, own, tally)):
+                for rows in slices(self._filtered(raw, own, tally), self._query.batch_bytes):
                     made = make(rows, own, tally)
                     if not tally.found:
                         yield made, tally
@@ -276,7 +278,7 @@ class FilesReading:
                 start += rows.num_rows
                 for entry in pc.value_counts(by.filter(pc.invert(stays))).to_pylist():
                     dropped[entry["values"] or ""] += entry["counts"]
-                yield from slices(rows.filter(stays))
+                yield from slices(rows.filter(stays), self._query.batch_bytes)
         with self._lock:
             self._superseded[part.index] = dropped
 

@@ -14,7 +14,6 @@ from lading.sources.files_types import Column
 from lading.sources.files_values import Refuse
 
 BATCH_ROWS = 65_536
-BATCH_BYTES = 16 * 1024 * 1024
 _BLOCK = 8 * 1024 * 1024  # bytes of text looked at together, at least a record
 _MOST = (1 << 31) - (1 << 20)  # bytes of one record: Arrow counts the bytes of text in 32 bits
 
@@ -43,6 +42,7 @@ class Wanted:
     columns: tuple[Column, ...]
     as_text: frozenset[str]  # columns of which any value will do, since its text is what arrives
     known: frozenset[str]
+    batch_bytes: int  # about how large a batch may be
 
 
 class Kind(Protocol):
@@ -132,11 +132,11 @@ def records(stream: Any, last_end: Callable[[bytes], int], block: int = _BLOCK) 
         yield held
 
 
-def slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Pieces of about `BATCH_BYTES` and at most `BATCH_ROWS` rows."""
+def slices(batch: pa.RecordBatch, size: int) -> Iterator[pa.RecordBatch]:
+    """Pieces of about ``size`` bytes and at most `BATCH_ROWS` rows."""
     if not batch.num_rows:
         return
-    pieces = max(-(-batch.num_rows // BATCH_ROWS), -(-batch.nbytes // BATCH_BYTES), 1)
+    pieces = max(-(-batch.num_rows // BATCH_ROWS), -(-batch.nbytes // size), 1)
     step = max(1, -(-batch.num_rows // pieces))
     for start in range(0, batch.num_rows, step):
         yield batch.slice(start, step)
