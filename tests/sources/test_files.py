@@ -707,6 +707,18 @@ def test_csv_columns_are_text_unless_declared() -> None:
             ["1.005", "1000", "NaN", ""],
         ),
         ("float64", ["0.1", "inf", "-1e300"], [0.1, float("inf"), -1e300], ["1e999", "0x1p3", "1,5"]),
+        (
+            "float64",
+            ["9007199254740992", "9223372036854776000", "9007199254740993.0", "-100000000000000000000"],
+            [float(2**53), float(2**63), float(2**53), -1e20],
+            ["9007199254740993", "-9223372036854775807"],
+        ),
+        (
+            "float32",
+            ["16777216", "-16777218", "1e10", "0.1", "340282350000000000000000000000000000000"],
+            [16777216.0, -16777218.0, 1e10, 0.10000000149011612, 3.4028234663852886e38],
+            ["16777217", "-16777217", "33554433"],
+        ),
         ("bool", ["true", "0"], [True, False], ["yes", "2", ""]),
         (
             "date",
@@ -754,6 +766,12 @@ def test_declared_types_read_exactly_what_they_should_and_count_the_rest(
         json_lines = "".join(json.dumps({"c": text}) + "\n" for text in good if kind != "bool").encode()
         if json_lines:
             assert read(files(options, x__jsonl=json_lines), "*").column("c").to_pylist() == values
+
+
+def test_a_whole_number_that_a_float_cannot_hold_is_refused_by_column() -> None:
+    lines = b'{"c":16777216}\n{"c":null}\n{"c":16777217}\n'
+    with pytest.raises(DataRefused, match=r'column "c" holds 1 whole numbers that float cannot hold'):
+        read(files({"columns": {"c": "float32"}}, x__jsonl=lines), "*")
 
 
 def test_dialects_of_csv() -> None:

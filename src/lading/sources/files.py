@@ -43,7 +43,8 @@ class FilesOptions(BaseModel):
     columns: dict[str, str] = Field(
         {},
         description="Types of columns of CSV and JSON lines: bool, int8 to int64, uint8 to uint64, float32, float64, "
-        "decimal(15,2), string, date, time, timestamp, timestamptz, uuid, json. CSV columns without one are text. JSON "
+        "decimal(15,2), string, date, time, timestamp, timestamptz, uuid, json. Floats are the nearest to what is "
+        "written, and a whole number that they cannot hold is refused. CSV columns without one are text. JSON "
         "lines: all columns, or none, to take the types from all lines of the first file",
     )
     delimiter: str = Field(",", description="CSV: between fields: one ASCII character")

@@ -21,6 +21,9 @@ list, also large, fixed and view       list                             the same
 struct, map                            struct, map                      the same as portable
 =====================================  ===============================  ==========================================
 
+Of text, floats are the nearest to what is written, as a decimal literal means it; a whole number (no point, no
+exponent) that the float does not hold, and is not written as either, is refused.
+
 Dates and timestamps lie in the years 1 to 9999. Everything else (null, union, calendar interval, other extension types)
 is refused by name and only fails an export that wants it.
 """

@@ -106,7 +106,25 @@ def parse(array: Any, kind: Any, refuse: Refuse) -> Any:
         lost = pc.sum(pc.and_(pc.is_inf(values), pc.invert(spelt))).as_py()
         if lost:
             refuse(lost, what)
+        if changed := _changed(texts, values):
+            refuse(changed, f"whole numbers that {kind} cannot hold")
     return values
+
+
+def _changed(texts: Any, values: Any) -> int:
+    """How many texts are whole numbers of which the float is another one. What a float is written as is itself."""
+    every = 1 << (24 if pa.types.is_float32(values.type) else 53)  # a float holds all whole numbers up to it
+    large = pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), float(every)))
+    whole = pc.fill_null(pc.and_(large, pc.match_substring_regex(texts, "^[+-]?[0-9]+$")), False)
+    if not pc.any(whole).as_py():
+        return 0
+    floats = values.filter(whole)
+    numbers = map(int, texts.filter(whole).to_pylist())
+    written = floats.cast(pa.string()).to_pylist()
+    return sum(
+        number != int(value) and number != int(Decimal(shortest))
+        for number, value, shortest in zip(numbers, floats.to_pylist(), written, strict=True)
+    )
 
 
 def cast(array: Any, kind: Any, refuse: Refuse, what: str) -> Any:
