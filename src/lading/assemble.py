@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lading.documents import Document, Loc, unknown, validate
+from lading.documents import Document, Loc, unknown, validate, worded
 from lading.errors import InvalidProject, Problem
 from lading.export.layout import segment
 from lading.journal.log import Journal
@@ -309,7 +309,7 @@ def open_url(url: str) -> Store:
     try:
         return RetryStore(ObjectStore(ObjectOptions.model_validate({"url": url})), initial=1.0, maximum=10.0)
     except ValidationError as error:
-        raise InvalidProject(f"{error.errors(include_url=False, include_input=False)[0]['msg']}") from None
+        raise InvalidProject(f"The URL: {worded(error.errors(include_url=False)[0])}.") from None
 
 
 def open_keys(files: ProjectSettings) -> Keys:

@@ -42,6 +42,11 @@ class LadingError(Exception):
         super().__init__(f"{self.message} {hint}" if hint else self.message)
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """For messages: ``1 delivery``, ``2,000 deliveries``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong in one file of a project. ``line`` counts from 1; 0 when the file as a whole is meant."""

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.assemble import format_of, open_url
-from lading.errors import Failed, IntegrityError
+from lading.errors import Failed, IntegrityError, counted
 from lading.formats.statistics import Statistics
 from lading.formats.type_names import parse_type
 from lading.manifest import canonical
@@ -114,7 +114,7 @@ def _deep(store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[s
         yield f"cannot be read as the manifest describes it: {error}"
         return
     if rows != entry["rows"]:
-        yield f"holds {rows} rows where the manifest says {entry['rows']}"
+        yield f"holds {counted(rows, 'row')} where the manifest says {entry['rows']}"
     yield from _compared(statistics.result(), entry["columns"])
 
 
@@ -127,7 +127,7 @@ def _compared(found: Mapping[str, ColumnStats], told: Mapping[str, Mapping[str, 
         if there is None:
             continue
         if there.get("nulls") != here.nulls:
-            yield f"column {column} has {here.nulls} NULLs where the manifest says {there.get('nulls')}"
+            yield f"column {column} has {counted(here.nulls, 'NULL')} where the manifest says {there.get('nulls')}"
         # As the manifest's JSON spells them: whole numbers beyond 2^53 - 1 are text there.
         spelt = json.loads(canonical({"min": here.min, "max": here.max}))
         for side in ("min", "max"):

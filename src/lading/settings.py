@@ -14,7 +14,19 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lading.documents import Document, Duration, Findings, Loc, Name, Size, expand, load, nearest, validate
+from lading.documents import (
+    Document,
+    Duration,
+    Findings,
+    Loc,
+    Name,
+    Size,
+    expand,
+    load,
+    nearest,
+    validate,
+    worded,
+)
 from lading.errors import InvalidProject, Problem
 
 FILE = "lading.yaml"
@@ -166,11 +178,6 @@ def _settings(document: Document, environ: Mapping[str, str], overrides: Mapping
         try:
             settings = Settings.model_validate(data)
         except ValidationError as error:
-            reason = _reason(error.errors(include_url=False)[0])
+            reason = worded(error.errors(include_url=False)[0])
             raise InvalidProject(problems=[Problem(origin, 0, reason)]) from None
     return settings
-
-
-def _reason(cause: Any) -> str:
-    inner = cause.get("ctx", {}).get("error")
-    return str(inner) if inner is not None else str(cause["msg"])

@@ -143,7 +143,8 @@ def test_flags_override_the_project_s_settings(lading: Any, project: Path) -> No
     assert wrong.code == 2
     assert wrong.err.startswith("error: --lease: must be a duration")
     assert "project's files" not in wrong.err
-    assert lading("--buffer-memory", "1", "validate").code == 2
+    told = lading("--buffer-memory", "1", "validate")
+    assert (told.code, told.err) == (2, "error: --buffer-memory: must be at least 16000000\n")
 
 
 def test_a_name_that_is_mistyped_is_answered_with_the_nearest(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lading.documents import Duration, Findings, Name, Size, expand, nearest, parse, unknown, validate
+from lading.documents import Duration, Findings, Name, Size, expand, nearest, parse, unknown, validate, worded
 from lading.errors import InvalidProject
 
 
@@ -79,7 +80,7 @@ def problems(text: str, environ: dict[str, str] | None = None) -> list[str]:
         ("name: a\nwindow: {column: c, every: soon}\n", [
             "2: window.every must be a duration, such as 60s, 15m, 24h, 7d or PT1H"]),
         ("name: a\nsize: 12 parsecs\n", ["2: size must be a size, such as 256MB or 64MiB"]),
-        ("name: a\ncount: 0\n", ["2: count must be greater than or equal to 1"]),
+        ("name: a\ncount: 0\n", ["2: count must be at least 1"]),
         ("name: a\ncount: x\n", ["2: count must be a whole number"]),
         ("name: A b\n", ['1: name: "A b" cannot be a name: use 1 to 63 lower-case letters, digits, "-" and "_", '
                          "and begin with a letter or digit"]),
@@ -130,6 +131,46 @@ def test_an_unknown_name_is_told_with_the_nearest_or_with_those_there_are(
     name: str, known: list[str], expected: str
 ) -> None:
     assert unknown("store", name, known) == expected
+
+
+class Limits(BaseModel):
+    least: Annotated[int, Field(ge=1)] = 1
+    more: Annotated[int, Field(gt=1)] = 2
+    most: Annotated[int, Field(le=1)] = 1
+    less: Annotated[int, Field(lt=1)] = 0
+    some: Annotated[list[int], Field(min_length=1, max_length=2)] = [1]
+    text: Annotated[str, Field(min_length=2, max_length=3)] = "ab"
+    when: datetime = datetime(2024, 1, 1)
+    even: Annotated[int, AfterValidator(lambda number: _even(number))] = 0
+
+
+def _even(number: int) -> int:
+    if number % 2:
+        raise ValueError("is odd")
+    return number
+
+
+# M10
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"least": 0}, "must be at least 1"),
+        ({"more": 1}, "must be more than 1"),
+        ({"most": 2}, "must be at most 1"),
+        ({"less": 1}, "must be less than 1"),
+        ({"some": []}, "must have at least 1 item"),
+        ({"some": [1, 2, 3]}, "must have at most 2 items"),
+        ({"text": "a"}, "must have at least 2 characters"),
+        ({"text": "abcd"}, "must have at most 3 characters"),
+        ({"when": "x"}, "must be a valid datetime or date, input is too short"),
+        ({"even": 1}, "is odd"),
+    ],
+)
+def test_limits_are_told_in_plain_words(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Limits.model_validate(given)
+    (error,) = caught.value.errors()
+    assert worded(error) == told
 
 
 @given(st.lists(st.text(min_size=1), min_size=1))

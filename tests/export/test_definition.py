@@ -152,7 +152,7 @@ def test_every_mode_reads_with_what_it_needs() -> None:
         ("mode: full_refresh\nlayout:\n  preset: lake\n  name: '{file}'\n",
          ["7: layout takes a preset, or a path and a name, not both"]),
         ("mode: full_refresh\nlayout: {partition_by: [a, {column: b, shards: 1}]}\n",
-         ["6: layout.partition_by[1].shards must be greater than or equal to 2"]),
+         ["6: layout.partition_by[1].shards must be at least 2"]),
         ("mode: full_refresh\nlayout: {preset: lakes}\n",
          ['6: layout.preset must be one of lake, dated, svc002, not "lakes" – did you mean "lake"?']),
         ("mode: full_refresh\nlayout: {partition_by: origin}\n",

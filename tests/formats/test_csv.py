@@ -171,7 +171,7 @@ def test_pandas_reads_marked_nulls() -> None:
 def test_without_quotes_what_needs_them_is_refused() -> None:
     assert encoded(text_columns("a", None, 'q"'), quote="") == 'n,t\n0,a\n1,\n2,q"\n'
     for value in ("", "a,b", "a\nb"):
-        with pytest.raises(DataRefused, match="column 't': at least 1 values need quotes"):
+        with pytest.raises(DataRefused, match="column 't': at least 1 value needs quotes"):
             encoded(text_columns("ok", value), quote="")
 
 
@@ -281,7 +281,7 @@ def test_a_first_text_that_begins_with_a_byte_order_mark_keeps_it(bom: bool) -> 
         found = list(csv.reader(io.StringIO(text, newline="")))
         assert found[-3:][0][0] == batch.column(0)[0].as_py()
         assert data.decode().startswith('\ufeff"\ufeff' if bom else '"\ufeff')
-    with pytest.raises(DataRefused, match="need quotes"):
+    with pytest.raises(DataRefused, match="1 value needs quotes"):
         encoded({"t": pa.array(["\ufeffx"]), "n": pa.array([1])}, header=False, quote="")
 
 

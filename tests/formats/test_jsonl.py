@@ -160,14 +160,14 @@ def test_times_are_rfc_3339() -> None:
         ),
         (
             pa.array([2**62], pa.int64()).view(pa.timestamp("us")),
-            "'c': at least 1 values are timestamps outside",
+            "'c': at least 1 value is timestamps outside",
         ),
         (
             pa.array([86_400_000_000], pa.int64()).view(pa.time64("us")),
-            "'c': at least 1 values are from 24:00 on",
+            "'c': at least 1 value is from 24:00 on",
         ),
         (pa.array([1.0, float("nan"), float("-inf"), None]), "'c': at least 2 values are NaN or infinite"),
-        (pa.array([[1.0, float("nan")]]), r"'c\[\]': at least 1 values are NaN or infinite"),
+        (pa.array([[1.0, float("nan")]]), r"'c\[\]': at least 1 value is NaN or infinite"),
     ],
 )
 def test_values_that_json_has_no_form_for_refuse_the_file(column: Any, message: str) -> None:

@@ -73,7 +73,7 @@ def test_a_null_tenant_fails_the_sweep_and_delivers_nothing():
     w = World(orders([(1, "a", at, at), (2, None, at, at)]))
     results = run(w.job())
     assert statuses(r for r in results if r.interval.start == JANUARY) == {"failed"}
-    assert "1 rows have no tenant" in (results[0].error or "")
+    assert "1 row has no tenant" in (results[0].error or "")
     assert results[0].exit_code == 5
     assert 1 not in ids(w.lake)
 

@@ -84,7 +84,7 @@ def test_a_wrong_override_is_named(root: Path, environ: dict[str, str], expected
     [
         ("lease:", "leese:", 'lading.yaml:10: unknown key "leese" – did you mean "lease"?'),
         ("OPS_DATABASE_URL", "NOT_SET", "lading.yaml:4: the environment variable NOT_SET is not set"),
-        ("256MB", "1MB", "lading.yaml:11: buffer_memory must be greater than or equal to 16000000"),
+        ("256MB", "1MB", "lading.yaml:11: buffer_memory must be at least 16000000"),
         ("  lake: ", "  ops: ",
          'lading.yaml:6: "ops" is in connections already; all three sections share one namespace'),
         ("type: postgres, ", "", "lading.yaml:4: connections.ops.type is missing"),

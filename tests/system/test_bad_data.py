@@ -108,7 +108,7 @@ def test_a_tenant_named_no_in_a_file_is_a_text(shop: Any):
 
 def test_a_row_without_a_tenant_fails_all(shop: Any):
     sell(shop, ["a", None, "b"])
-    assert_failed(shop, "orders_drop", DataRefused, "Column customer", "1 rows have no tenant (NULL)")
+    assert_failed(shop, "orders_drop", DataRefused, "Column customer", "1 row has no tenant (NULL)")
 
 
 def test_a_tenant_that_nobody_listed_fails_all(shop: Any):

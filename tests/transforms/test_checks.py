@@ -463,7 +463,7 @@ def test_a_verdict_never_holds_a_value(declared: dict[str, object]) -> None:
 def test_violations_fail_unless_told_to_warn() -> None:
     table = pa.table({"tail_number": pa.array([None], pa.string())})
     assert judge({"not_null": ["tail_number"]}, table) == CheckResult(
-        "not_null(tail_number)", False, "fail", 1, "1 row(s) are NULL"
+        "not_null(tail_number)", False, "fail", 1, "1 row is NULL"
     )
     assert judge({"not_null": ["tail_number"], "on_violation": "warn"}, table).on_violation == "warn"
 
@@ -494,7 +494,7 @@ WRONG: list[tuple[object, str]] = [
     ({"ordered": "a"}, "takes a mapping"),
     ({"row_count": {}}, "min or max"),
     ({"row_count": {"min": 5, "max": 1}}, "max is less"),
-    ({"row_count": {"min": -1}}, "greater than"),
+    ({"row_count": {"min": -1}}, "row_count.min must be at least 0"),
     ({"freshness": {"column": "t", "max_age": "1 fortnight"}}, "no duration"),
     ({"freshness": {"column": "t", "max_age": 24}}, "no duration"),
     ({"freshness": {"column": "t", "max_age": "0s"}}, "^freshness.max_age must be longer than 0s"),

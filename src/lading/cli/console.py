@@ -142,11 +142,6 @@ def size(count: int | None) -> str:
     return f"{count} B" if units[0] == "B" else f"{amount:.1f} {units[0]}"
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """``1 delivery``, ``2,000 deliveries``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def span(interval: Mapping[str, str]) -> str:
     """An interval for people; midnights are dates: ``2013-01-01/2013-02-01``."""
     return "/".join(day(interval[side]) for side in ("start", "end"))

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lading.cli.console import counted, emit, out, say, table, value_text
+from lading.cli.console import emit, out, say, table, value_text
 from lading.cli.options import INTEGRITY, Export, Json, Tenants
+from lading.errors import counted
 
 Url = Annotated[
     str,

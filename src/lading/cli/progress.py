@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lading.cli.console import counted, day, plain, say, size
+from lading.cli.console import day, plain, say, size
+from lading.errors import counted
 from lading.events import (
     CheckWarned,
     DeliveredBefore,

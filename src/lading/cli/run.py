@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading.cli.console import counted, emit, out, say, size, span, table
+from lading.cli.console import emit, out, say, size, span, table
 from lading.cli.failures import told
 from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
-from lading.errors import LadingError, Retryable
+from lading.errors import LadingError, Retryable, counted
 
 if TYPE_CHECKING:
     from lading.project import Project

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from lading.cli.console import counted, emit, out, say
+from lading.cli.console import emit, out, say
 from lading.cli.options import INTEGRITY, Json
+from lading.errors import counted
 
 
 def init(

@@ -18,10 +18,11 @@ from lading.documents.validation import (
     unknown,
     unknown_key,
     validate,
+    worded,
 )
 
 __all__ = [
     "Document", "Loc", "load", "parse", "expand", "validate", "known_keys", "unknown_key", "explained", "nearest",
     "unknown", "Findings", "NAME", "Name", "check_name", "Size", "Duration", "parse_size", "parse_duration",
-    "show_duration",
+    "show_duration", "worded",
 ]  # fmt: skip

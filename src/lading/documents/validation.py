@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ValidationError
 
 from lading.documents.reading import Document, Loc
-from lading.errors import InvalidProject, Problem
+from lading.errors import InvalidProject, Problem, counted
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -153,11 +153,37 @@ def _finding(model_type: type[BaseModel], data: Any, error: Any, known: frozense
         return [_Found(path, "", expects=_EXPECTS[kind] + note)]
     if kind in ("literal_error", "enum"):
         return [_not_one_of(path, value, str(context["expected"]))]
-    if isinstance(cause, ValueError | AssertionError):
-        text = str(cause)
-        return [_Found(path, text if text.startswith("must ") else f": {text}")]
-    return [_Found(path, "must be " + error["msg"].removeprefix("Input should be ") if "should be" in error["msg"]
-                   else ": " + error["msg"][:1].lower() + error["msg"][1:])]  # fmt: skip
+    text = worded(error)
+    return [_Found(path, text if text.startswith("must ") else f": {text}")]
+
+
+def worded(error: Any) -> str:
+    """One of Pydantic's errors without its place: ``must be at least 1``, or the words of our own validators."""
+    kind, context = error["type"], error.get("ctx", {})
+    if isinstance(cause := context.get("error"), ValueError | AssertionError):
+        return str(cause)
+    if kind in _LIMITS:
+        words, limit = _LIMITS[kind]
+        return f"must be {words} {context[limit]}"
+    if kind in _LENGTHS:
+        words, limit, what = _LENGTHS[kind]
+        return f"must have {words} {counted(context[limit], what)}"
+    message: str = error["msg"].removeprefix("Value error, ")
+    for begin in ("Input should be ", "Input should "):
+        if message.startswith(begin):
+            return "must " + ("be " if begin.endswith("be ") else "") + message.removeprefix(begin)
+    return message[:1].lower() + message[1:]
+
+
+_LIMITS = {
+    "greater_than_equal": ("at least", "ge"), "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"), "less_than": ("less than", "lt"),
+}  # fmt: skip
+_LENGTHS = {
+    "too_short": ("at least", "min_length", "item"), "too_long": ("at most", "max_length", "item"),
+    "string_too_short": ("at least", "min_length", "character"),
+    "string_too_long": ("at most", "max_length", "character"),
+}  # fmt: skip
 
 
 _EXPECTS = {

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from lading.errors import DataRefused, IntegrityError, SchemaMismatch
+from lading.errors import DataRefused, IntegrityError, SchemaMismatch, counted
 from lading.formats import text
 from lading.formats.compression import SUFFIXES, Compression, decompressed
 from lading.formats.json_text import Rules, encode, unified, written_type
@@ -245,7 +245,8 @@ class CsvFormat:
         quote, escape = self._options.quote, self._options.escape
         if not quote:
             raise DataRefused(
-                f"{where}: at least {int(mask.sum())} values need quotes, and the format's `quote` is empty",
+                f"{where}: at least {counted(int(mask.sum()), 'value needs', 'values need')} quotes, and the format's "
+                "`quote` is empty",
                 hint="set `quote`, or another `delimiter` or `null_marker`",
             )
         chosen = pa.array(mask)

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused
+from lading.errors import DataRefused, counted
 from lading.formats import text
 from lading.formats.written import elements, is_binary, is_list, is_uuid, logical, plain, plain_type
 from lading.ports import Types
@@ -159,7 +159,8 @@ def _floats(array: Any, rules: Rules, name: str) -> Any:
         return values
     if rules.nan == "refuse":
         raise DataRefused(
-            f"column {name!r}: at least {count} values are NaN or infinite, which JSON has no number for",
+            f"column {name!r}: at least {counted(count, 'value is', 'values are')} NaN or infinite, which JSON has "
+            "no number for",
             hint='set `nan: "null"` or `nan: string` in the format, or deliver the column as Parquet',
         )
     if rules.nan == "null":

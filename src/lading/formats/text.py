@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused
+from lading.errors import DataRefused, counted
 
 _FIRST_DAY, _LAST_DAY = -719162, 2932896  # 0001-01-01 and 9999-12-31, in days since 1970-01-01
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -176,7 +176,8 @@ def _within(array: Any, low: int, high: int, name: str, what: str) -> None:
         return
     outside = pc.sum(pc.or_(pc.less(numbers, low), pc.greater(numbers, high))).as_py()
     raise DataRefused(
-        f"column {name!r}: at least {outside} values are {what}, which text has no form for (RFC 3339)",
+        f"column {name!r}: at least {counted(outside, 'value is', 'values are')} {what}, which text has no form "
+        "for (RFC 3339)",
         hint="deliver the column as Parquet, or declare it a string in the contract",
     )
 

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused, SchemaMismatch
+from lading.errors import DataRefused, SchemaMismatch, counted
 from lading.formats import text
 from lading.ports import LOGICAL, REFUSED, Types
 
@@ -69,7 +69,8 @@ def accept(batch: Any, schema: Any) -> None:
     for field, column in zip(schema, batch.columns, strict=True):
         if not field.nullable and column.null_count:
             raise DataRefused(
-                f"column {field.name!r}: at least {column.null_count} NULLs, where not_null({field.name}) allows none.",
+                f"column {field.name!r}: at least {counted(column.null_count, 'NULL')}, where "
+                f"not_null({field.name}) allows none.",
                 hint="Mend them in the source, or require no value in the contract.",
             )
 

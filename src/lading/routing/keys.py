@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import DataRefused, InvalidProject
+from lading.errors import DataRefused, InvalidProject, counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ class Cutter:
             tenants = texts(batch.column(self.tenant_column))
             if tenants.null_count:
                 raise DataRefused(
-                    f"Column {self.tenant_column}: {tenants.null_count} rows have no tenant (NULL).",
+                    f"Column {self.tenant_column}: {counted(tenants.null_count, 'row has', 'rows have')} no tenant "
+                    "(NULL).",
                     hint="Every row must belong to a tenant: mend the rows, or leave them out in a reviewed query.",
                 )
             columns.append(tenants)

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.engine.threads import ahead, gather
-from lading.errors import DataRefused
+from lading.errors import DataRefused, counted
 from lading.events import PartRead, RowsRead
 from lading.journal.log import Claim
 from lading.plan import DEFAULT_TENANT
@@ -140,7 +140,8 @@ class Lanes:
             self._count(int(before["rows"]))
         elif (rows := self._feed(part, check, None, rest)) != before["rows"]:
             raise DataRefused(
-                f"Part {part.index} of a source that had not changed gave {before['rows']:,} rows, and now {rows:,}."
+                f"Part {part.index} of a source that had not changed gave {counted(before['rows'], 'row')}, and "
+                f"now {rows:,}."
             )
 
     def _feed(

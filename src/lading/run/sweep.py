@@ -17,7 +17,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import DataRefused, Fenced, IntegrityError, LadingError, Refused, SchemaMismatch, Shrunk
+from lading.errors import (
+    DataRefused,
+    Fenced,
+    IntegrityError,
+    LadingError,
+    Refused,
+    SchemaMismatch,
+    Shrunk,
+    counted,
+)
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
 from lading.export.interval import midnight
@@ -349,7 +358,7 @@ class Attempt:
         rows = survey.rows or 0
         for before in {int(part["counted"]) for part in self._counted_before()} - {rows}:
             raise (Shrunk if rows < before else DataRefused)(
-                f"An earlier attempt found {before:,} rows in this interval, and now there are {rows:,}: "
+                f"An earlier attempt found {counted(before, 'row')} in this interval, and now there are {rows:,}: "
                 "rows changed that the export declares immutable.",
                 hint="If that is right, say so: run it again with --revise --reason.",
             )
@@ -364,7 +373,8 @@ class Attempt:
             before = sum(part["rows"] for part in parts.values() if asked.items() <= part.items())
             if rows < before:
                 raise Shrunk(
-                    f"An earlier attempt read {before:,} rows here, and now there are {rows:,}: rows went missing.",
+                    f"An earlier attempt read {counted(before, 'row')} here, and now there are {rows:,}: rows went "
+                    "missing.",
                     hint="If that is right, say so: run it again with --revise --reason.",
                 )
 
@@ -376,7 +386,7 @@ class Attempt:
                 )
         broken = [r for r in results if not r.ok and r.on_violation == "fail"]
         if broken:
-            told = "; ".join(f"{r.name}: {r.detail or f'{r.violations} violations'}" for r in broken)
+            told = "; ".join(f"{r.name}: {r.detail or counted(r.violations, 'violation')}" for r in broken)
             raise DataRefused(f"Checks failed, nothing was delivered: {told}.")
         for tenant in self._plan.doubtful:
             if not self._served[tenant].tally.read:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lading.errors import DataRefused
+from lading.errors import DataRefused, counted
 from lading.transforms.columns import plain
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def truncate_last_octet(array: pa.Array, column: str) -> pa.Array:
         strangers = truncated.null_count()
         if strangers:
             raise DataRefused(
-                f"truncate_last_octet: column {column!r} holds {strangers} value(s) that are no IP address",
+                f"truncate_last_octet: column {column!r} holds "
+                f"{counted(strangers, 'value that is', 'values that are')} no IP address",
                 hint="Mask the column with another action, or exclude it.",
             )
         done = done.scatter(six, truncated)

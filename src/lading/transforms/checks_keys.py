@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, counted
 from lading.ports import CheckResult
 from lading.transforms.checks_rows import OnViolation
 from lading.transforms.columns import is_number, is_text, literal, plain, position, value_type
@@ -53,8 +53,8 @@ class KeyCheck:
     def key_names(self) -> list[str]:
         return [f"k{i}" for i in range(len(self.key))]
 
-    def verdict(self, violations: int, broken: str, proof: str = "") -> CheckResult:
-        detail = f"{violations} {broken}" if violations else proof
+    def verdict(self, violations: int, one: str = "", many: str = "", *, proof: str = "") -> CheckResult:
+        detail = counted(violations, one, many) if violations else proof
         return CheckResult(self.name, violations == 0, self.on_violation, violations, detail)
 
 
@@ -94,13 +94,13 @@ class Unique(KeyCheck):
     def result(self) -> CheckResult:
         try:
             if self.proven:
-                return self.verdict(0, "", "proven by the source's constraint")
+                return self.verdict(0, proof="proven by the source's constraint")
             repeated = self._spill.ask(
                 "SELECT coalesce(sum(n - 1), 0) FROM "
                 f"(SELECT count(*) AS n FROM spilled GROUP BY {', '.join(self.key_names)} HAVING n > 1)",
                 self.key_names,
             )
-            return self.verdict(repeated, "row(s) repeat a key")
+            return self.verdict(repeated, "row repeats a key", "rows repeat a key")
         finally:
             self.close()
 
@@ -165,7 +165,7 @@ class Ordered(KeyCheck):
                 f"FROM spilled) WHERE before {comparison} first",
                 self.key_names,
             )
-            return self.verdict(self._violations + between, "row(s) are out of order")
+            return self.verdict(self._violations + between, "row is out of order", "rows are out of order")
         finally:
             self.close()
 
@@ -239,6 +239,6 @@ class Balance(KeyCheck):
                 f"HAVING coalesce(total, 0) <> {self._target:f})",
                 self.key_names,
             )
-            return self.verdict(unbalanced, "sum(s) differ")
+            return self.verdict(unbalanced, "sum differs", "sums differ")
         finally:
             self.close()

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, counted
 from lading.ports import CheckResult
 from lading.transforms.columns import Side, is_number, is_text, literal, plain, position, value_type
 
@@ -22,7 +22,7 @@ class RowCheck(ABC):
     """Counts the rows of one column that break a promise."""
 
     kind: ClassVar[str]
-    broken: ClassVar[str]  # what the counted rows are
+    broken: ClassVar[tuple[str, str]]  # what the one counted row is, and what several are
 
     def __init__(self, column: str, on_violation: OnViolation) -> None:
         self.column, self.on_violation = column, on_violation
@@ -61,7 +61,8 @@ class RowCheck(ABC):
 
     def result(self) -> CheckResult:
         count = self.found()
-        detail = f"{count} row(s) {self.broken}" if count else ""
+        one, many = self.broken
+        detail = counted(count, f"row {one}", f"rows {many}") if count else ""
         return CheckResult(self.name, count == 0, self.on_violation, count, detail)
 
     def close(self) -> None:
@@ -79,7 +80,7 @@ class RowCheck(ABC):
 
 class NotNull(RowCheck):
     kind = "not_null"
-    broken = "are NULL"
+    broken = ("is NULL", "are NULL")
 
     def prepare(self, type_: pa.DataType) -> None:
         """Every type can be NULL."""
@@ -92,7 +93,7 @@ class InRange(RowCheck):
     """Both ends are part of the range; None leaves an end open. NaN lies in no range."""
 
     kind = "range"
-    broken = "lie outside of the range"
+    broken = ("lies outside of the range", "lie outside of the range")
 
     def __init__(self, column: str, low: Any, high: Any, on_violation: OnViolation) -> None:
         super().__init__(column, on_violation)
@@ -121,7 +122,7 @@ class Matches(RowCheck):
     """The pattern (RE2) is searched for, as PostgreSQL's ``~`` does; ``^`` and ``$`` tie it to the ends."""
 
     kind = "regex"
-    broken = "do not match the pattern"
+    broken = ("does not match the pattern", "do not match the pattern")
 
     def __init__(self, column: str, pattern: str, on_violation: OnViolation) -> None:
         super().__init__(column, on_violation)
@@ -144,7 +145,7 @@ class Matches(RowCheck):
 
 class OneOf(RowCheck):
     kind = "in"
-    broken = "hold a value that is not listed"
+    broken = ("holds a value that is not listed", "hold a value that is not listed")
 
     def __init__(self, column: str, values: Sequence[Any], on_violation: OnViolation) -> None:
         super().__init__(column, on_violation)

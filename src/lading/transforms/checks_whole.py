@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, counted
 from lading.ports import CheckResult
 from lading.transforms.checks_rows import OnViolation
 from lading.transforms.columns import is_number, literal, plain, position, value_type
@@ -101,7 +101,7 @@ class RowCount:
     def result(self) -> CheckResult:
         ends = (self.options.min, self.options.max)
         ok = inside(self._rows, ends)
-        detail = "" if ok else f"{self._rows} row(s), expected {spoken(ends)}"
+        detail = "" if ok else f"{counted(self._rows, 'row')}, expected {spoken(ends)}"
         return CheckResult(self.name, ok, self.on_violation, int(not ok), detail)
 
     def close(self) -> None:
@@ -274,7 +274,7 @@ class Distribution:
         if options.distinct:
             distinct = self._spill.ask("SELECT count(*) FROM (SELECT DISTINCT value FROM spilled)", ["value"])
             if not inside(distinct, options.distinct):
-                missed.append(f"{distinct} different values, expected {spoken(options.distinct)}")
+                missed.append(f"{counted(distinct, 'different value')}, expected {spoken(options.distinct)}")
         return missed
 
 
