@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from lading.contract.types import fit
 from lading.documents import Document, Loc, nearest
 from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
 from lading.export.definition import Export
+from lading.formats.written import becomes_text
 from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source, Transform
 from lading.routing.keys import PartitionColumn, texts
@@ -81,7 +82,7 @@ class Binder:
             recipient=[_column(f, fields) for f in recipient],
             policy=self._policy(transforms, excluded),
             transforms=(*transforms, *last),
-            notices=self._notices(output, described),
+            notices=(*_written_as_text(output, recipient, fields, as_text), *self._notices(described)),
             open_columns=frozenset(name for name, d in fields.items() if d.open),
             by_day=by_day,
         )
@@ -293,13 +294,8 @@ class Binder:
             actions.extend({"column": a.column, "action": a.action} for a in transform.policy())
         return actions
 
-    def _notices(self, output: pa.Schema, described: pa.Schema) -> tuple[str, ...]:
+    def _notices(self, described: pa.Schema) -> tuple[str, ...]:
         told: list[str] = []
-        for field in output:
-            metadata = field.metadata or {}
-            logical = metadata.get(LOGICAL, b"").decode()
-            if logical in _TEXT_KINDS and pa.types.is_string(field.type):
-                told.append(f"{field.name}: {metadata.get(NATIVE, b'').decode()} is delivered as text")
         columns = {f.column for f in self.contract.fields}
         unknown = sorted(set(described.names) - columns)
         if unknown:
@@ -333,6 +329,23 @@ class _Delivered:
     @property
     def open(self) -> bool:
         return not self.masked and (self.field.classification or "").lower() in OPEN_CLASSIFICATIONS
+
+
+def _written_as_text(
+    output: pa.Schema, recipient: pa.Schema, delivered: Mapping[str, _Delivered], as_text: frozenset[str]
+) -> Iterator[str]:
+    """Which columns are text for recipients alone. Of what a mask makes the policy tells."""
+    for field in output:
+        metadata = field.metadata or {}
+        native = metadata.get(NATIVE, b"").decode() or str(field.type)
+        logical, known = metadata.get(LOGICAL, b"").decode(), delivered[field.name]
+        if known.source in as_text and not known.masked:
+            yield f"{field.name}: {native} is delivered as text, since the contract declares a string"
+        elif logical in _TEXT_KINDS and pa.types.is_string(field.type):
+            yield f"{field.name}: {native} is delivered as text"
+        elif becomes_text(field.type, recipient.field(field.name).type):
+            inside = " in part" if pa.types.is_nested(recipient.field(field.name).type) else ""
+            yield f"{field.name}: {native} is delivered as text{inside}"
 
 
 def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, Any]:

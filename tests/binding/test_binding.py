@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pyarrow as pa
 import pytest
 
@@ -60,6 +62,55 @@ def test_recipients_get_the_contract_s_names_in_its_order_and_nothing_else():
     assert binding.output.names == ["id", "contact", "city"]
     assert binding.columns == ("id", "email", "city")
     assert "not in the contract and not delivered: note" in binding.notices
+
+
+AMOUNTS = pa.table(
+    {
+        "id": pa.array([2**60], pa.int64()),
+        "email": pa.array([7], pa.int32()),
+        "city": pa.array([[Decimal("20.003")]], pa.list_(pa.decimal128(8, 3))),
+        "temp": pa.array([Decimal("20.003")], pa.decimal128(8, 3)),
+        "raw": pa.array([b"x"]),
+        "took": pa.array([1], pa.duration("s")),
+        "at": pa.array([0], pa.timestamp("us", "UTC")),
+    }
+)
+OF_AMOUNTS = (
+    CONTRACT.replace("{name: city, logicalType: string", "{name: city, logicalType: array")
+    + """
+      - {name: temp, logicalType: number}
+      - {name: raw, physicalType: bytea}
+      - {name: took, physicalType: interval}
+      - {name: at, logicalType: timestamp}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("format", "types", "told"),
+    [
+        ("{type: jsonl}", "portable", {"city": " in part", "temp": "", "raw": "", "took": ""}),
+        ("{type: jsonl}", "exact", {"raw": "", "took": ""}),
+        ("{type: csv}", "portable", {"city": "", "raw": "", "took": ""}),
+        ("{type: parquet}", "portable", {"took": ""}),
+        ("{type: arrow}", "exact", {}),
+    ],
+)
+def test_recipients_are_told_of_every_column_that_is_text_for_them_alone(format, types, told):
+    natives = {name: str(AMOUNTS.schema.field(name).type) for name in told}
+    expected = {f"{name}: {natives[name]} is delivered as text{part}" for name, part in told.items()}
+    expected.add("contact: int32 is delivered as text, since the contract declares a string")
+    binding = bind(f"format: {format}\ntypes: {types}\n", contract=OF_AMOUNTS, table=AMOUNTS)
+    assert {notice for notice in binding.notices if "as text" in notice} == expected
+
+
+def test_of_what_a_mask_makes_the_policy_tells_alone():
+    masked = bind(
+        "transforms:\n  - mask: {email: hash_sha256, temp: hash_sha256}\nformat: {type: parquet}\n",
+        contract=OF_AMOUNTS.replace("{name: temp, logicalType: number}", "{name: temp, logicalType: string}"),
+        table=AMOUNTS,
+    )
+    assert not any(notice.startswith(("contact", "temp")) for notice in masked.notices)
 
 
 def test_statistics_are_told_of_public_columns_alone():

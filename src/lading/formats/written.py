@@ -106,6 +106,15 @@ def plain(array: Any) -> Any:
     return array if target == kind else array.cast(target)
 
 
+def becomes_text(kind: Any, written: Any) -> bool:
+    """Whether values of one type, or some inside of them, are written as the text of another."""
+    kind, written = plain_type(kind), plain_type(written)
+    if pa.types.is_nested(kind) and pa.types.is_nested(written):
+        pairs = ((kind.field(i).type, written.field(i).type) for i in range(kind.num_fields))
+        return any(becomes_text(*pair) for pair in pairs)
+    return bool(pa.types.is_string(written) and not pa.types.is_string(kind))
+
+
 def is_list(kind: Any) -> bool:
     """Any of Arrow's list types, maps aside."""
     return bool(
