@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-CALL = "from lading.cli import main; raise SystemExit(main())"
+CALL = "from lading.__main__ import run; run()"
 LOST = "error: The output could not be written to stdout: "
 
 

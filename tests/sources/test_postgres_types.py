@@ -132,7 +132,7 @@ def test_what_arrow_has_no_type_for_is_text_and_says_what_it_is(
     [
         ("text", ["", "é\U0001f600", "a\nb\t\\\"'", None]),
         ("varchar(3)", ["ab ", "é"]),
-        ("char(5)", ["ab", "a b"]),
+        ("char(5)", ["ab", "a b", "", "é", "日本\t"]),
         ("name", ["x"]),
         ('"char"', ["q"]),
     ],
@@ -233,6 +233,7 @@ def test_nan_beside_true_zeros_is_seen(url: str) -> None:
         ("float8[]", pa.float64(), ["{1.5,-Infinity}"], [[1.5, float("-inf")]]),
         ("text[]", pa.string(), ['{a,null,"NULL","b\\"c,{}"}'], [["a", None, "NULL", 'b"c,{}']]),
         ("varchar(3)[]", pa.string(), ["{abc}"], [["abc"]]),
+        ("char(3)[]", pa.string(), ["{a,NULL,é}"], [["a", None, "é"]]),
         ("numeric(10,2)[]", pa.decimal128(10, 2), ["{1.50,null}"], [[Decimal("1.50"), None]]),
         ("numeric[]", pa.string(), ["{1.500,NaN}"], [["1.500", "NaN"]]),
         (

@@ -21,7 +21,7 @@ from pyarrow import fs
 
 ROWS = 40
 RUNS = 4  # two customers in two months
-LADING = [sys.executable, "-c", "import sys; from lading.cli import main; sys.exit(main())"]
+LADING = [sys.executable, "-c", "from lading.__main__ import run; run()"]
 
 
 @dataclass

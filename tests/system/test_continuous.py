@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-CALL = "from lading.cli import main; raise SystemExit(main())"
+CALL = "from lading.__main__ import run; run()"
 WINDOW = {"column": "changed_at", "clock": "transaction", "start": "2024-01-01"}
 
 

@@ -17,10 +17,11 @@ ROWS = 300_000  # of about 260 bytes: more than the buffer takes
 # What a process holds at most, in bytes (VmHWM, proc(5)): of the command line, and of one that has but imported it all.
 RUN = """
 import re, sys
-from lading.cli import main
-code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
-sys.exit(code)
+from lading.__main__ import run
+try:
+    run()
+finally:
+    print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
 """
 IMPORT = """
 import re, sys, lading.project, lading.sources.postgres_duckdb, lading.channels.drop, lading.formats.parquet

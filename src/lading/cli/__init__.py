@@ -5,7 +5,6 @@ What is imported here is imported by ``lading --help`` too, so commands import w
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -17,9 +16,6 @@ from lading.cli.stopping import stopped_as_by_a_terminal
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carries one command line out and says how it ended: an exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Arrow reads it once, when it is loaded. Batches are made in one thread and freed in another; of its allocators,
-    # jemalloc gives what was freed back soonest, so that what a process holds does not grow with what it has read.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system" if sys.platform == "win32" else "jemalloc")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

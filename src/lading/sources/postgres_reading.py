@@ -158,7 +158,7 @@ class PostgresReading:
         """The text that others will see of the column."""
         native = self._described.column(name).native
         carried = carry(native, self._query.types, as_text=name in self._query.as_text)
-        text = carried.sql if carried.wire == pa.string() else "({c})::text"
+        text = carried.sql if carried.wire == pa.string() and not carried.padded else "({c})::text"
         return text.replace("{c}", sql.column(name))
 
     def _export(self) -> tuple[str, str]:

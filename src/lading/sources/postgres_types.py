@@ -58,7 +58,7 @@ _PLAIN = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": _UTC,
 }
-_STRINGS = frozenset({"text", "varchar", "bpchar", "name", "char", "unknown", "citext"})
+_STRINGS = frozenset({"text", "varchar", "name", "char", "unknown", "citext"})
 _REFUSED = {
     "date": (
         "{c} < date '0001-01-01' or {c} > date '9999-12-31'",
@@ -101,6 +101,7 @@ class Carried:
     guarded: bool = (
         False  # True: only PostgreSQL sees such values, so the condition is read along with each row
     )
+    padded: bool = False  # read with its padding: taking it off costs PostgreSQL much more than Arrow
 
 
 def carry(native: Native, types: Types, *, as_text: bool = False) -> Carried:
@@ -137,6 +138,8 @@ def arrive(array: pa.Array, carried: Carried) -> pa.Array:
     """What DuckDB handed over, in the type that was promised. Raises pa.ArrowException when it was something else."""
     if not _is_wire(array.type, carried.wire):
         raise pa.ArrowTypeError(f"expected {carried.wire}, got {array.type}")
+    if carried.padded:
+        return pc.ascii_rtrim(array, " ")
     return array if array.type == carried.type else array.cast(carried.type)
 
 
@@ -149,6 +152,8 @@ def _scalar(native: Native, types: Types) -> Carried:
     if base in _PLAIN:
         refuses, why = _REFUSED.get(base, ("", ""))
         return Carried("{c}", _PLAIN[base], _PLAIN[base], "", refuses, why)
+    if base == "bpchar":
+        return Carried("{c}", pa.string(), pa.string(), padded=True)
     if base in _STRINGS or base.endswith(".citext"):
         return _text()
     if base == "oid":
@@ -190,6 +195,8 @@ def _array(native: Native, types: Types) -> Carried:
     """Lists of what the element is, and text where DuckDB cannot hand over such a list."""
     assert native.element is not None
     element = _scalar(native.element, types)
+    if element.padded:
+        element = _text()
     if element.wire == pa.binary() or pa.types.is_interval(element.wire):
         element = _scalar(native.element, "portable")
     if element.wire == pa.binary() or native.element.element:
