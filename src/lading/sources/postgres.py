@@ -33,6 +33,7 @@ from lading.sources.postgres_catalog import Connection
 from lading.sources.postgres_errors import failed_statement, refused_connection
 from lading.sources.postgres_parts import Order
 from lading.sources.postgres_reading import PostgresReading
+from lading.sources.postgres_standing import Standing
 from lading.sources.postgres_types import carry, field
 
 # Transactions read exact, comparable text whatever the server, the database or the role prefer.
@@ -158,13 +159,16 @@ class PostgresSource:
         return f"PostgreSQL {version}, database {database}, role {user}{standby}"
 
     def _read(self, query: Query, holder: Connection, control: Connection) -> PostgresReading:
-        catalog.lock(holder, catalog.describe(holder, query.dataset))
+        described = catalog.describe(holder, query.dataset)
+        catalog.lock(holder, described)
+        standing = Standing(holder, described.what)
         described = catalog.describe(holder, query.dataset)
         unique = catalog.unique_keys(holder, described)
         # The snapshot is taken here. ATTACH PARTITION does not wait for the lock on the table.
         unlocked = control.execute(sql.UNLOCKED, {"oid": described.oid, "holder": _pid(holder)}).fetchone()
         if unlocked:
-            raise SourceUnavailable(f"{described.what} got a partition {unlocked[0]} while it was opened.")
+            what = "became" if unlocked[0] == described.oid else "got a partition or child"
+            raise SourceUnavailable(f"{described.what} {what} {unlocked[1]} while it was opened.")
         pinned = {"host": control.info.host, "port": control.info.port}
         conninfo = make_conninfo(**{**self._parameters, **(pinned if self._many_hosts else {})})
         return PostgresReading(
@@ -173,7 +177,7 @@ class PostgresSource:
             control,
             self._connect,
             conninfo,
-            holder=holder,
+            standing=standing,
             begin=self._begin(control),
             unique=unique,
             part_bytes=self._options.part_size,

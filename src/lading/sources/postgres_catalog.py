@@ -105,7 +105,7 @@ def _relation(connection: Connection, table: str) -> Described:
     columns = {
         row[0]: Column(native, not (row[3] and proven)) for row, native in zip(rows, natives, strict=True)
     }
-    target = sql.Target.relation(schema, name)
+    target = sql.Target.relation(schema, name, only=kind == "r" and not unproven)
     return Described(table, target, columns, oid, kind, kind == "r" and method == "heap", unproven)
 
 

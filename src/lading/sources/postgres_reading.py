@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -21,6 +21,7 @@ from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
 from lading.sources.postgres_errors import failed_statement, in_another_language, is_passing, server_said
 from lading.sources.postgres_parts import Order, Point, Span, spans
+from lading.sources.postgres_standing import Standing
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
@@ -42,6 +43,7 @@ class Cut:
     start: int = 0
     end: int | None = None
     pages: int = 0  # of the heap, where it can be cut; else 0
+    relation: int = 0  # oid, where it is read alone; 0: all that the query reads
     order: Order | None = None
     span: Span | None = None
 
@@ -69,7 +71,7 @@ class PostgresReading:
     """Reads ``query`` of what was ``described``, in the snapshot that ``control``'s transaction exported.
 
     ``connect`` gives a new connection; ``conninfo`` is libpq's connection string for DuckDB, whose transactions start
-    with ``begin``. ``holder`` keeps the locks.
+    with ``begin``. ``standing`` keeps the locks.
     """
 
     def __init__(
@@ -80,19 +82,21 @@ class PostgresReading:
         connect: Callable[..., Connection],
         conninfo: str,
         *,
-        holder: Connection,
+        standing: Standing,
         begin: str,
         unique: frozenset[frozenset[str]],
         part_bytes: int,
     ) -> None:
         self._query, self._described, self._batch_bytes = query, described, query.batch_bytes
         self._control, self._connect, self._conninfo = control, connect, conninfo
-        self._holder, self._begin = holder, begin
+        self._standing, self._begin = standing, begin
         self._lock = threading.Lock()
         self._idle: list[Lane] = []
         self._lanes: set[Lane] = set()
         self._closed = False
         self._superseded: Counter[str] = Counter()
+        alone = described.kind == "r" and not described.unproven
+        self._whole = Cut(described.target, relation=described.oid if alone else 0)
         natives = {name: described.column(name).native for name in query.columns}
         self._carried = [carry(natives[n], query.types, as_text=n in query.as_text) for n in query.columns]
         self._schema = pa.schema(
@@ -169,11 +173,11 @@ class PostgresReading:
     def _look(self, part_bytes: int) -> tuple[Survey, list[Cut]]:
         """Estimates, and parts: pages of each heap, or all in one."""
         plan = self._control.execute(
-            f"explain (format json) {self._statement(Cut(self._described.target))}", binary=True
+            f"explain (format json) {self._statement(self._whole)}", binary=True
         ).fetchone()
         assert plan is not None
         rows, width = int(plan[0][0]["Plan"]["Plan Rows"]), int(plan[0][0]["Plan"]["Plan Width"])
-        stored, heap, live, cuts = rows * width, 0, 0, [Cut(self._described.target)]
+        stored, heap, live, cuts = rows * width, 0, 0, [self._whole]
         self._lines = block = 1
         if self._described.kind in ("r", "p"):
             block = int(self._scalar("select current_setting('block_size')"))
@@ -196,12 +200,12 @@ class PostgresReading:
 
     def _look_in_order(self, order: Order, stored: int, step: int) -> tuple[Survey, list[Cut]]:
         """Parts of equally many rows, in the order that every reading of the same rows has."""
-        target, step = self._described.target, self._query.step or step
+        target, step = self._whole.target, self._query.step or step
         found = self._control.execute(order.starts(target, self._where, step)).fetchall()
         starts: list[tuple[int, Point]] = [(n, tuple(place)) for n, *place in found]
         if any(text is None for _, place in starts for text in place):
-            raise self._refuse(Cut(target))
-        cuts = [Cut(target, order=order, span=span) for span in spans(starts, step)]
+            raise self._refuse(self._whole)
+        cuts = [replace(self._whole, order=order, span=span) for span in spans(starts, step)]
         parts = tuple(
             Part(i, {"relation": target.text, "from": i * step, "rows": cut.span.rows}, cut.span.rows)
             for i, cut in enumerate(cuts)
@@ -223,15 +227,16 @@ class PostgresReading:
     def _cut(self, leaves: list[tuple[Any, ...]], block: int, part_bytes: int) -> Iterator[Cut]:
         if self._query.whole_parts:
             if self._described.kind == "r":
-                yield Cut(self._described.target, 0, None, max(1, leaves[0][2] // block))
+                pages = max(1, *(leaf[2] // block for leaf in leaves))
+                yield replace(self._whole, pages=pages)
             return
         step = max(1, part_bytes // block)
-        for schema, name, size, *_ in leaves:
-            target = sql.Target.relation(schema, name)
+        for schema, name, size, *_, oid, only in leaves:
+            target = sql.Target.relation(schema, name, only=only)
             pages = max(1, size // block)
             for start in range(0, pages, step):
                 end = start + step if start + step < pages else None
-                yield Cut(target, start, end, pages)
+                yield Cut(target, start, end, pages, oid)
 
     def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int, analysed: bool) -> int:
         """Batch size by row width, which is returned. Where values live beside the heap (TOAST), small slices of it are
@@ -267,26 +272,18 @@ class PostgresReading:
                         self._slice_rows + max(1, self._batch_bytes * rows // max(size, 1))
                     ) // 2
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
+            self._standing.confirm(cut.relation)
             if cut.span is not None and read != cut.span.rows:
                 raise IntegrityError(
                     f"{self._described.what}: a part of {cut.span.rows:,} rows gave {read:,}.",
                     hint="An index may be damaged (amcheck tells), or this is a fault of Lading. "
                     "Leave immutable_rows out to read the table page by page.",
                 )
-            self._confirm_locks()
             done = True
         except FAILURES as error:
             raise self._explain(str(error), lane.pid, cut) from None
         finally:
             self._give_back(lane, done)
-
-    def _confirm_locks(self) -> None:
-        """Raises SourceUnavailable where the locks have gone: what was truncated since then has read as empty."""
-        try:
-            self._holder.execute("select 1")
-        except psycopg.Error:
-            what = self._described.what
-            raise SourceUnavailable(f"PostgreSQL ended the session that kept {what} from changing.") from None
 
     def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
         guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.guarded]
@@ -368,6 +365,7 @@ class PostgresReading:
 
     def _refuse(self, cut: Cut) -> LadingError:
         """Counts, in the same snapshot, what may not be there."""
+        self._standing.confirm(cut.relation)
         found = self._count_refused(cut)
         if isinstance(found, LadingError):
             return found
@@ -396,6 +394,7 @@ class PostgresReading:
                 alive = connection.execute("select 1 from pg_stat_activity where pid = %s", (pid,)).fetchone()
                 if pid and alive is None:
                     return SourceUnavailable(f"PostgreSQL ended the session that read {what}.")
+                self._standing.confirm(cut.relation)
                 connection.execute(f"explain {self._statement(cut)}", binary=True)
         except psycopg.Error as error:
             return failed_statement(error, what)

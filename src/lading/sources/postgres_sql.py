@@ -61,13 +61,12 @@ where i.indrelid = %s and i.indisunique and i.indisvalid and i.indislive and i.i
 group by i.indexrelid
 """
 
-# A table and the partitions that it has in the snapshot: pg_partition_tree knows them as they are now.
+# A table and the partitions or children that it has in the snapshot: pg_partition_tree knows them as they are now.
 _TREE = """
 with recursive tree as (
   select %(oid)s::oid as relid
-  union all
+  union
   select i.inhrelid from tree t
-  join pg_class c on c.oid = t.relid and c.relkind = 'p'
   join pg_inherits i on i.inhparent = t.relid and not i.inhdetachpending
 )
 """
@@ -76,12 +75,13 @@ FOREIGN_PARTITION = f"""{_TREE}
 select exists (select from tree t join pg_class c on c.oid = t.relid where c.relkind = 'f')
 """
 
-# Leaves of a partitioned table, or the table itself; the fifth column: it can be read, alone and by ctid.
+# Leaves of a partitioned table, or the table itself and its children; the fifth column: it can be read, alone and by
+# ctid. A partition has no children.
 LEAVES = f"""{_TREE}
 select n.nspname, c.relname, pg_relation_size(c.oid), pg_table_size(c.oid),
        c.relkind = 'r' and coalesce(am.amname, '') = 'heap' and has_table_privilege(c.oid, 'select')
-         and (not c.relrowsecurity or c.oid = %(oid)s),
-       greatest(c.reltuples, 0)::int8
+         and has_schema_privilege(n.oid, 'usage') and (not c.relrowsecurity or c.oid = %(oid)s),
+       greatest(c.reltuples, 0)::int8, c.oid::int8, not c.relispartition
 from tree l
 join pg_class c on c.oid = l.relid and c.relkind <> 'p'
 join pg_namespace n on n.oid = c.relnamespace
@@ -89,10 +89,58 @@ left join pg_am am on am.oid = c.relam
 order by c.oid
 """
 
-# Partitions on which a session has no lock.
+# Partitions and children on which a session has no lock.
 UNLOCKED = f"""{_TREE}
-select relid::regclass::text from tree
+select relid::int8, relid::regclass::text from tree
 where relid <> 0 and relid not in (select relation from pg_locks where pid = %(holder)s and locktype = 'relation')
+"""
+
+# Relations, not of the system, that a session has locked.
+LOCKED = """
+select distinct c.oid::int8
+from pg_locks l join pg_class c on c.oid = l.relation
+where l.pid = pg_backend_pid() and l.locktype = 'relation' and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and l.database = (select oid from pg_database where datname = current_database())
+  and c.relnamespace <> 'pg_catalog'::regnamespace
+order by 1
+"""
+
+# Labels of the enums, and the composite types, of which the relations' columns are made.
+USED_TYPES = """
+with recursive used as (
+  select a.atttypid as type
+  from pg_attribute a join pg_class c on c.oid = a.attrelid
+  where a.attrelid = any(%s::oid[]) and not c.relispartition and a.attnum > 0 and not a.attisdropped
+  union
+  select p.part from used u join pg_type t on t.oid = u.type
+  cross join lateral (
+    select t.typelem union all select t.typbasetype
+    union all select r.rngsubtype from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
+    union all select a.atttypid from pg_attribute a
+              where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+  ) p (part)
+  where p.part <> 0
+)
+select array(select e.oid::int8 from pg_enum e join used u on u.type = e.enumtypid),
+       array(select t.typrelid::int8 from pg_type t join used u on u.type = t.oid where t.typrelid <> 0)
+"""
+
+_NAME = "hashtextextended(quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.oid::int8)"
+
+NAMES = f"""
+select c.oid::int8, {_NAME}
+from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any(%s::oid[])
+"""
+
+STANDING = f"""
+select (select coalesce(sum({_NAME}), 0)
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = any(%(relations)s::oid[])),
+       (select coalesce(sum(hashtextextended(concat_ws(' ', inhparent, inhrelid, inhdetachpending), 0)), 0)
+        from pg_inherits where inhparent = any(%(parents)s::oid[])),
+       (select coalesce(sum(hashtextextended(enumlabel::text, oid::int8)), 0)
+        from pg_enum where oid = any(%(labels)s::oid[]))
+     + (select coalesce(sum(hashtextextended(concat_ws(' ', attnum, atttypid, attname), attrelid::int8)), 0)
+        from pg_attribute where attrelid = any(%(composites)s::oid[]) and attnum > 0 and not attisdropped)
 """
 
 # What a session has locked whose rows come from elsewhere: they may show later than their own moment says.
@@ -146,8 +194,9 @@ class Target:
     text: str
 
     @classmethod
-    def relation(cls, schema: str, name: str) -> Target:
-        return cls(f"{quoted(schema)}.{quoted(name)}")
+    def relation(cls, schema: str, name: str, *, only: bool = False) -> Target:
+        """``only``: without the rows of its children."""
+        return cls(f"{'only ' if only else ''}{quoted(schema)}.{quoted(name)}")
 
     @classmethod
     def query(cls, sql: str) -> Target:
