@@ -37,7 +37,9 @@ def write(
     fields = contract or {
         name: (LOGICAL.get(kind.split("(")[0], "string"), kind) for name, kind in columns(table)
     }
-    properties = [_property(name, *types, KEYS.get(table, [])) for name, types in fields.items()]
+    # A database proves its keys; of files, uniqueness would have to be checked, which no peer does.
+    key = [] if "store" in connection else KEYS.get(table, [])
+    properties = [_property(name, *types, key) for name, types in fields.items()]
     stores = {"lake": lake or {"url": "file://./lake"}, "journal": {"url": "file://./journal"}}
     sources = {"source": connection}
     if "store" in connection:

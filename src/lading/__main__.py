@@ -22,6 +22,7 @@ def run() -> NoReturn:
     # jemalloc gives what was freed back soonest, so that what a process holds does not grow with what it has read.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system" if sys.platform == "win32" else "jemalloc")
     sys.meta_path.insert(0, _WithoutPandas())
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy brings it, nobody computes with it
     # Loading makes some hundred thousand objects that stay: looking through them again and again finds nothing.
     gc.set_threshold(100_000, 20, 20)
 

@@ -132,6 +132,15 @@ def test_a_dictionary_larger_than_its_slice_gives_the_same_hashes() -> None:
     assert mask(array, "hmac_sha256").to_pylist() == [expected(v) for v in values[7:10]]
 
 
+@pytest.mark.parametrize("type_", [pa.string(), pa.string_view(), pa.binary()], ids=str)
+def test_values_that_repeat_have_the_hashes_of_those_that_do_not(type_: pa.DataType) -> None:
+    few = [None if i % 7 == 0 else f"value {i % 5}" for i in range(6000)]
+    many = [f"value {i}" for i in range(6000)]
+    for values in (few, many, few[:3000] + many[:3000], many[:3000] + few[:3000]):
+        masked = mask(pa.array(values, pa.string()).cast(type_), "hmac_sha256")
+        assert masked.to_pylist() == [expected(value) for value in values]
+
+
 def test_bare_hash_warns_that_it_can_be_guessed() -> None:
     declared = Mask.parse({"email": "hash_sha256", "phone": "hmac_sha256"})
     assert [warning.split(":")[1] for warning in declared.warnings()] == [" email"]

@@ -169,9 +169,18 @@ def digest(array: pa.Array, key: str | None, uuid: bool = False) -> pa.Array:
     import polars as pl
     import polars_hash  # noqa: F401  (registers the expressions)
 
-    values = pl.from_arrow(canonical(array, uuid))
+    texts = canonical(array, uuid)
+    if _repeats(texts):
+        return digest(texts.dictionary_encode(), key)
+    values = pl.from_arrow(texts)
     assert isinstance(values, pl.Series)
     hashes: Any = pl.col("value").chash  # type: ignore[attr-defined]
     hashed = hashes.sha2_256() if key is None else hashes.hmac_sha256(key=key)
-    texts = values.alias("value").to_frame().select(hashed).to_series()
-    return texts.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+    digests = values.alias("value").to_frame().select(hashed).to_series()
+    return digests.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+
+
+def _repeats(texts: pa.Array) -> bool:
+    """Whether it pays to hash each value once: finding it again costs a fifth of hashing it."""
+    first = texts.slice(0, 1024)
+    return len(texts) > 2048 and pc.count_distinct(first).as_py() <= len(first) // 4
