@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from lading.assemble import format_of, open_url
 from lading.errors import Failed, IntegrityError, counted
+from lading.formats.duckdb_sql import query
 from lading.formats.statistics import Statistics
 from lading.formats.type_names import parse_type
 from lading.manifest import canonical
@@ -68,13 +69,28 @@ def files(url: str) -> list[str]:
 
     Raises IntegrityError where a marker or a pointer is not what was published.
     """
-    store = open_url(url)
+    return sorted(name for name, _ in _listed(url))
+
+
+def duckdb_query(url: str) -> str:
+    """A statement that reads these files in DuckDB, in the types of their manifests; nothing where there are none.
+
+    Raises ValueError where DuckDB cannot read them or would change a value, and IntegrityError as `files` does.
+    """
+    alike: dict[bytes, tuple[Mapping[str, Any], list[str]]] = {}
+    for name, manifest in sorted(_listed(url), key=lambda pair: pair[0]):
+        shape = canonical([manifest["format"], manifest["schema"]])
+        alike.setdefault(shape, (manifest, []))[1].append(name)
+    selects = [query(format_of(m["format"]), schema_of(m), names) for m, names in alike.values()]
+    return " UNION ALL BY NAME ".join(selects) + ";" if selects else ""
+
+
+def _listed(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each data file's URL, and the manifest that lists it."""
     base = url.rstrip("/")
-    return sorted(
-        posixpath.join(base, delivery.folder, file["name"])
-        for delivery in current(store)
-        for file in delivery.manifest["files"]
-    )
+    for delivery in current(open_url(url)):
+        for file in delivery.manifest["files"]:
+            yield posixpath.join(base, delivery.folder, file["name"]), delivery.manifest
 
 
 def schema_of(manifest: Mapping[str, Any]) -> pa.Schema:

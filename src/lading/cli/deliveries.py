@@ -52,7 +52,10 @@ def files(
     url: Url,
     format: Annotated[
         Listing,
-        typer.Option("--format", help="paths: one a line. duckdb: a statement that reads them."),
+        typer.Option(
+            "--format",
+            help="paths: one a line. duckdb: a statement that reads them in the types of their manifests.",
+        ),
     ] = Listing.paths,
     as_json: Json = False,
 ) -> int:
@@ -60,15 +63,20 @@ def files(
 
     Those of complete deliveries under a folder or prefix that no other delivery supersedes.
     """
+    from lading.recipient import duckdb_query
     from lading.recipient import files as current
 
-    found = current(url)
+    if format is Listing.duckdb and not as_json:
+        try:
+            found = list(filter(None, [duckdb_query(url)]))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--format'") from error
+    else:
+        found = current(url)
     if as_json or format is Listing.json:
         emit(found)
     elif not found:
         say("no complete delivery found")
-    elif format is Listing.duckdb:
-        out(duckdb(found))
     else:
         out(*found)
     return 0
@@ -111,30 +119,3 @@ def verify(
         out(f"{verdict}: {', '.join(found)} ({signed})")
         say(*(f"note: {note}" for note in report.notes))
     return 0 if report.ok else INTEGRITY
-
-
-# Folders such as tenant=UA are names, not columns, and no type is guessed from text.
-_READERS = {
-    "parquet": ("read_parquet", "hive_partitioning = false"),
-    "csv": ("read_csv", "hive_partitioning = false, all_varchar = true, allow_quoted_nulls = false"),
-    "jsonl": ("read_json", "hive_partitioning = false, format = 'newline_delimited'"),
-}
-
-
-def duckdb(found: list[str]) -> str:
-    """A statement that reads files of one format. Raises a usage error where DuckDB cannot."""
-    kinds = {_kind(name) for name in found}
-    if len(kinds) != 1 or not kinds <= _READERS.keys():
-        raise typer.BadParameter(
-            f"DuckDB reads files of one of {', '.join(_READERS)}; here are {', '.join(sorted(kinds))}",
-            param_hint="'--format'",
-        )
-    reader, options = _READERS[kinds.pop()]
-    names = ", ".join("'" + name.replace("'", "''") + "'" for name in found)
-    return f"SELECT * FROM {reader}([{names}], {options});"
-
-
-def _kind(name: str) -> str:
-    """By the ending, or in preset `dated` the one before the codec: ``flights_001.parquet.snappy``."""
-    endings = name.rpartition("/")[2].split(".")[-2:]
-    return next((ending for ending in reversed(endings) if ending in _READERS), endings[-1])

@@ -106,13 +106,13 @@ class CsvFormat:
     name = "csv"
 
     def __init__(self, options: CsvOptions | None = None) -> None:
-        self._options = options or CsvOptions()
-        self.codec = SUFFIXES[self._options.compression]
+        self.options = options or CsvOptions()
+        self.codec = SUFFIXES[self.options.compression]
         self.suffix = f"csv.{self.codec}" if self.codec else "csv"
 
     def schema(self, schema: Any, types: Types) -> Any:
         check(schema)
-        if len(schema) == 1 and schema[0].nullable and not self._options.null_marker:
+        if len(schema) == 1 and schema[0].nullable and not self.options.null_marker:
             raise SchemaMismatch(
                 f"column {schema[0].name!r} stands alone: a NULL would be an empty line, which readers skip",
                 hint="give the format a null_marker, such as \\N",
@@ -121,7 +121,7 @@ class CsvFormat:
 
     def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
         written = self.schema(schema, types)
-        options = self._options
+        options = self.options
         end = "\r\n" if options.line_ending == "crlf" else "\n"
         head = _MARK.decode() if options.bom else ""
         if options.header:
@@ -140,7 +140,7 @@ class CsvFormat:
         return LineWriter(sink, schema, options.compression, memory, lines, written, head.encode(), limit)
 
     def notices(self) -> tuple[str, ...]:
-        if not self._options.formula_guard:
+        if not self.options.formula_guard:
             return ()
         return (
             "text that begins with = + - @, a tab or a carriage return has ' put before it (formula guard)",
@@ -148,7 +148,7 @@ class CsvFormat:
 
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for what is not CSV of these columns and types. A row must fit into 64 MiB."""
-        options = self._options
+        options = self.options
         texts = dict.fromkeys(schema.names, pa.string())
         source = io.BufferedReader(decompressed(file, options.compression), 1 << 16)
         if options.bom and source.read(len(_MARK)) != _MARK:
@@ -205,10 +205,10 @@ class CsvFormat:
             values = self._text(values, f"column {field.name!r}", begins_file=begins_file)
         elif is_binary(kind):
             values = self._quoted(values, self._clashes(values), f"column {field.name!r}")
-        return pc.fill_null(values, self._options.null_marker) if values.null_count else values
+        return pc.fill_null(values, self.options.null_marker) if values.null_count else values
 
     def _text(self, values: Any, where: str, *, begins_file: bool) -> Any:
-        options = self._options
+        options = self.options
         if options.formula_guard:
             begins = pc.match_substring_regex(values, _FORMULA)
             values = pc.if_else(begins, pc.binary_join_element_wise("'", values, ""), values)
@@ -231,8 +231,8 @@ class CsvFormat:
 
     def _clashes(self, values: Any) -> np.ndarray | None:
         """Which texts would be taken for NULL."""
-        if self._options.null_marker:
-            equal = pc.equal(values, self._options.null_marker)
+        if self.options.null_marker:
+            equal = pc.equal(values, self.options.null_marker)
         else:
             equal = pc.equal(pc.binary_length(values), 0)
         if not pc.any(equal).as_py():
@@ -242,7 +242,7 @@ class CsvFormat:
     def _quoted(self, values: Any, mask: np.ndarray | None, where: str) -> Any:
         if mask is None:
             return values
-        quote, escape = self._options.quote, self._options.escape
+        quote, escape = self.options.quote, self.options.escape
         if not quote:
             raise DataRefused(
                 f"{where}: at least {counted(int(mask.sum()), 'value needs', 'values need')} quotes, and the format's "

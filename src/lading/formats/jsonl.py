@@ -53,7 +53,8 @@ class JsonlFormat:
 
     def __init__(self, options: JsonlOptions | None = None) -> None:
         self._options = options or JsonlOptions()
-        self.codec = SUFFIXES[self._options.compression]
+        self.compression = self._options.compression
+        self.codec = SUFFIXES[self.compression]
         self.suffix = f"jsonl.{self.codec}" if self.codec else "jsonl"
 
     def schema(self, schema: Any, types: Types) -> Any:
