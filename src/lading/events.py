@@ -17,6 +17,13 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepsDue(Event):
+    """So many sweeps are due; more may follow, for late rows."""
+
+    sweeps: int
+
+
+@dataclass(frozen=True, slots=True)
 class SweepStarted(Event):
     start: datetime
     end: datetime

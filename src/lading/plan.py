@@ -184,24 +184,28 @@ def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None
         raise InvalidProject(
             f"The interval {instant(asked.start)} to {instant(asked.end)} is empty: its start must lie before its end."
         )
-    known = known_tenants(standing, history)
-    unknown = sorted(set(asked.tenants or ()) - set(known))
-    if unknown and not standing.discover:
-        near = nearest(unknown[0], known) or "."
-        raise InvalidProject(
-            f"Unknown tenant {unknown[0]!r}{near}", hint="List it in tenants/, or discover tenants."
-        )
+    refuse_tenants(standing, asked.tenants or ())
     _refuse_other_tenants(standing, history)
-    inactive = set(asked.tenants or ()) & standing.inactive
-    if inactive:
-        raise InvalidProject(
-            f"Tenant {sorted(inactive)[0]!r} is inactive.", hint="Set active: true in its file of tenants/."
-        )
     if standing.mode == "append":
         return _append(standing, history, clock, asked)
     if standing.mode == "full_refresh":
         return _full_refresh(standing, history, clock, asked)
     return _incremental(standing, history, clock, asked)
+
+
+def refuse_tenants(standing: Standing, asked: Iterable[str]) -> None:
+    """Raises InvalidProject for a tenant that can have no run."""
+    unknown = sorted(set(asked) - set(standing.listed) - standing.inactive)
+    if unknown and not standing.discover:
+        near = nearest(unknown[0], standing.listed) or "."
+        raise InvalidProject(
+            f"Unknown tenant {unknown[0]!r}{near}", hint="List it in tenants/, or discover tenants."
+        )
+    inactive = set(asked) & standing.inactive
+    if inactive:
+        raise InvalidProject(
+            f"Tenant {sorted(inactive)[0]!r} is inactive.", hint="Set active: true in its file of tenants/."
+        )
 
 
 def _wanted(standing: Standing, history: History, asked: Asked) -> tuple[tuple[str, ...], bool]:

@@ -160,7 +160,7 @@ class Project:
 
     def preview(self, export: str, limit: int = 10, tenants: Sequence[str] | None = None) -> pa.Table:
         """The first rows as the recipient would see them, masks applied."""
-        return preview(self.job(export), limit, tuple(tenants) if tenants else None)
+        return preview(self.job(export), limit, self._asked(export, tenants).tenants)
 
     def validate(self) -> list[str]:
         """Opens every adapter's settings; returns what is allowed and still worth a warning.

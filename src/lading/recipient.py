@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def verify(url: str, *, deep: bool = False) -> Report:
     """
     store = open_url(url)
     report = prove(store, deep=_deep if deep else None)
+    # The place as a whole goes by the name that it was asked for.
+    report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
         _check_hidden(store, Path(store.url.removeprefix("file://")), report)
     return report

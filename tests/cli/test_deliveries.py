@@ -40,7 +40,8 @@ def test_verify_exits_with_6_and_names_the_changed_object(lading: Any, project: 
 def test_verify_does_not_call_nothing_proven(lading: Any, tmp_path: Path) -> None:
     told = lading("verify", str(tmp_path))
     assert told.code == 6
-    assert told.out.startswith(".: no delivery found here")
+    assert told.out.startswith(f"{tmp_path}: no delivery found here")
+    assert lading("verify", str(tmp_path), "--json").json["problems"][0]["object"] == str(tmp_path)
     assert lading("verify", str(tmp_path / "absent")).code == 2
 
 
@@ -87,7 +88,34 @@ def test_duckdb_refuses_what_it_cannot_read(lading: Any, project: Path, replace:
 
 def test_files_of_nothing_are_none(lading: Any, tmp_path: Path) -> None:
     told = lading("files", str(tmp_path), "--format", "duckdb")
-    assert (told.code, told.out, told.err) == (0, "", "no complete delivery found\n")
+    assert (told.code, told.out, told.err) == (0, "", f"{tmp_path}: no complete delivery found here\n")
+
+
+def test_preview_refuses_a_tenant_that_nobody_knows_as_a_run_does(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    told = lading("preview", "orders_drop", "--tenant", "nobody")
+    assert (told.code, told.out) == (5, "")
+    assert "Tenant 'nobody' has no rows here and is not known from anywhere else." in told.err
+    assert lading("run", "orders_drop", "--tenant", "nobody").code == 5
+    assert lading("preview", "orders_drop", "--tenant", "nobody", "--tenant", "lisbon").code == 5
+    replace("exports/orders_drop.yaml", "tenants: {column: shop, discover: true}", "tenants: {column: shop}")
+    (project / "tenants").mkdir()
+    (project / "tenants/lisbon.yaml").write_text("tenant: lisbon\n")
+    told = lading("preview", "orders_drop", "--tenant", "lisbn")
+    assert told.code == 2
+    assert "Unknown tenant 'lisbn' – did you mean \"lisbon\"?" in told.err
+    replace("exports/orders_drop.yaml", "tenants: {column: shop}\n", "")
+    assert "has no tenants" in lading("preview", "orders_drop", "--tenant", "lisbon").err
+
+
+def test_preview_takes_a_tenant_without_rows_that_is_known_from_elsewhere(lading: Any, project: Path) -> None:
+    delivered(lading)
+    for month in ("01", "02", "03"):
+        file = project / f"incoming/orders/2024-{month}.csv"
+        kept = [line for line in file.read_text().splitlines() if "lisbon" not in line]
+        file.write_text("\n".join([*kept, ""]))
+    assert lading("preview", "orders_drop", "--tenant", "lisbon", "--json").json["rows"] == []
 
 
 def test_preview_shows_masked_rows_and_delivers_nothing(lading: Any, project: Path) -> None:

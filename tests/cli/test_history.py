@@ -39,6 +39,8 @@ def test_runs_and_show_tell_the_history(lading: Any, project: Path) -> None:
     assert shown["document"]["rows"]["written"] == done[0]["rows"]
     assert f"run_id     {done[0]['run_id']}" in lading("show", done[0]["run_id"]).out
     assert lading("show", "nonsense").code == 2
+    nothing = lading("show", "")
+    assert (nothing.code, nothing.err.splitlines()[0]) == (2, "error: An empty id names no run.")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,14 @@ def test_a_wrong_flag_is_named_and_exits_with_2(
     assert expected in with_json.json["error"]["message"]
 
 
+@pytest.mark.parametrize("words", [(), ("--environment", "dev")])
+def test_without_a_command_there_is_help_and_exit_code_2(lading: Any, words: tuple[str, ...]) -> None:
+    told = lading(*words)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("Usage: lading [OPTIONS] COMMAND [ARGS]...")
+    assert "error" not in told.err
+
+
 def test_a_global_option_in_the_wrong_place_is_explained(lading: Any) -> None:
     told = lading("validate", "--project", "x")
     assert told.code == 2

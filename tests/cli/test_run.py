@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from lading.cli.progress import Watch
 from lading.cli.run import exit_code
 from lading.errors import InvalidProject
-from lading.events import CheckWarned, FileWritten, Resting, RowsRead, SweepStarted, Waiting
+from lading.events import (
+    CheckWarned,
+    FileWritten,
+    Resting,
+    RowsRead,
+    SweepDone,
+    SweepsDue,
+    SweepStarted,
+    Waiting,
+)
 from lading.export.interval import Interval
 from lading.journal.log import Attempt, Claim
 from lading.project import Project
@@ -230,6 +239,74 @@ def test_plan_writes_nothing_and_tells_by_its_exit_code(lading: Any, project: Pa
     assert lading("plan", "orders_drop", "--detailed-exitcode").code == 0
 
 
+# --- what is said of many
+
+
+def test_a_failure_is_said_once_with_its_tenants_counted(lading: Any, project: Path) -> None:
+    shops = ["aa", "bb", "cc", "dd", "ee", "ff"]
+    lines = [f"{20 + n},{shop},,1.00,2024-02-07T00:00:00Z" for n, shop in enumerate(shops)]
+    with (project / "incoming/orders/2024-01.csv").open("a") as orders:
+        orders.write("\n".join(line.replace("2024-02", "2024-01") for line in lines) + "\n")
+    words = [word for shop in shops for word in ("--tenant", shop)]
+    january = ("--start", "2024-01-01", "--end", "2024-02-01")
+    assert lading("run", "orders_drop", *january, *words).code == 0
+    with (project / "incoming/orders/2024-02.csv").open("a") as orders:
+        orders.write("\n".join([*lines, "30,aa,,20000,2024-02-07T00:00:00Z", ""]))
+    february = ("--start", "2024-02-01", "--end", "2024-03-01")
+    told = lading("run", "orders_drop", *february, *words)
+    (line,) = told.err.splitlines()
+    assert line.startswith("error: 2024-02-01/2024-03-01 aa, bb, cc and 3 other tenants: Checks failed")
+    assert len(lading("run", "orders_drop", *february, *words, "--json").json) == len(shops)
+
+
+def test_intervals_that_are_not_due_are_one_line(lading: Any, project: Path, replace: Any) -> None:
+    replace(
+        "exports/orders_drop.yaml", "  end: 2024-04-01                # without it, the grid goes on\n", ""
+    )
+    lading("run", "orders_drop")
+    told = lading("backfill", "orders_drop", "--start", "2024-01-01", "--end", "2100-01-01")
+    assert told.code == 4
+    (line,) = told.err.splitlines()
+    assert re.match(r"not due: [0-9]{3} intervals from 20[0-9]{2}-[0-9]{2}-01 to 2100-01-01: ", line)
+    assert "not_due" not in told.out
+    assert re.search(r"[0-9]{3} not due", told.out.splitlines()[-1])
+    planned = lading("plan", "orders_drop", "--start", "2024-01-01", "--end", "2100-01-01").out
+    assert planned.count("not due yet: ") == 1
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    watch = Watch(lines=True, clock=lambda: now)
+    silent = Watch(clock=lambda: now)
+
+    def tell(event: Any, at: float) -> list[str]:
+        nonlocal now
+        now = at
+        watch(event)
+        silent(event)
+        return capsys.readouterr().err.splitlines()
+
+    assert tell(SweepsDue("orders_drop", 1055), 0) == []
+    assert tell(SweepStarted("orders_drop", JANUARY, FEBRUARY, 1, 2, 10), 1) == []
+    assert tell(RowsRead("orders_drop", 1, 10), 59.9) == []
+    assert tell(RowsRead("orders_drop", 1500, 10), 60) == [
+        "progress: orders_drop 2024-01-01 (interval 1 of 1,055), 1,501 rows read"
+    ]
+    assert tell(SweepDone("orders_drop", JANUARY, FEBRUARY, 2, 10), 61) == []
+    assert tell(RowsRead("orders_drop", 1, 10), 119) == []
+    assert tell(SweepStarted("orders_drop", FEBRUARY, FEBRUARY, 1, 2, 10), 300) == [
+        "progress: orders_drop 2024-02-01 (interval 2 of 1,055), 1,502 rows read"
+    ]
+
+
+def test_late_rows_beyond_what_was_due_have_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(lines=True, clock=iter([0.0, 1.0, 2.0, 99.0, 99.0]).__next__)
+    watch(SweepsDue("orders_drop", 1))
+    watch(SweepDone("orders_drop", JANUARY, FEBRUARY, 2, 10))
+    watch(SweepStarted("orders_drop", JANUARY, FEBRUARY, 1, 2, 10))
+    assert capsys.readouterr().err == "progress: orders_drop 2024-01-01 (1 done), 0 rows read\n"
+
+
 # --- exit codes
 
 
@@ -369,6 +446,6 @@ def test_on_a_terminal_bars_are_drawn_and_stdout_stays_clean(project: Path) -> N
         assert running.stdout is not None
         assert running.stdout.read().startswith("[{")
     os.close(here)
-    assert b"orders_drop 2024-0" in drawn
+    assert b"orders_drop 2024-02-01 (interval 2 of 3)" in drawn
     assert b"rows" in drawn
     assert not re.search(rb"\x1b\[[0-9;]*(3[0-8]|9[0-7])[;m]", drawn)  # NO_COLOR

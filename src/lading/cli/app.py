@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lading.cli import deliveries, history, probes, run, start
-from lading.cli.console import out
+from lading.cli.console import out, say
 
 if TYPE_CHECKING:
     from lading.project import Project
@@ -20,9 +20,11 @@ app = typer.Typer(
     # Rich's markup would cost every --help 0.1 s; its tracebacks would show values of the data.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+USAGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
     project: Annotated[Path, typer.Option(metavar="DIR", help="The project's folder.")] = Path(),
@@ -64,6 +66,9 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version and exit.")
     ] = False,
 ) -> None:
+    if context.invoked_subcommand is None:
+        say(*context.get_help().splitlines())
+        raise typer.Exit(USAGE)
     context.obj = Place(project, {"environment": environment, "lease": lease, "buffer_memory": buffer_memory})
 
 

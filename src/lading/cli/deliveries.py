@@ -61,7 +61,8 @@ def files(
 ) -> int:
     """List the data files that a reader should open.
 
-    Those of complete deliveries under a folder or prefix that no other delivery supersedes.
+    Those of complete deliveries under a folder or prefix that no other delivery supersedes. Where there is none, that
+    is said on stderr and is no failure; `verify` ends with exit code 6 then.
     """
     from lading.recipient import duckdb_query
     from lading.recipient import files as current
@@ -76,7 +77,7 @@ def files(
     if as_json or format is Listing.json:
         emit(found)
     elif not found:
-        say("no complete delivery found")
+        say(f"{url}: no complete delivery found here")
     else:
         out(*found)
     return 0

@@ -21,7 +21,8 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
     """Show how fresh and complete each export is.
 
     The last run, the watermark, its age against the contract's SLA, failures that no later run has mended, and
-    intervals that are missing.
+    intervals that are missing. What failed before it could claim an interval, since the source was out of reach or its
+    columns no longer fit the contract, leaves nothing in the journal: its own exit code and stderr tell of it.
     """
     project = context.obj.project()
     records = project.status(export)
@@ -52,7 +53,8 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
 def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
     """List the runs that the journal knows, newest last.
 
-    Those that failed, and those of exports that are no longer in the project, among them.
+    Those that failed, and those of exports that are no longer in the project, among them. A call that was refused
+    before it could claim an interval is not: its own exit code and stderr tell of it.
     """
     project = context.obj.project()
     records = project.runs(export)

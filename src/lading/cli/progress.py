@@ -1,10 +1,11 @@
-"""Progress of a run on stderr: bars where it is a terminal, and warnings as lines in any case."""
+"""Progress of a run on stderr: bars where it is a terminal, else a line a minute; and warnings in any case."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from lading.events import (
     Resting,
     RowsRead,
     SweepDone,
+    SweepFailed,
+    SweepsDue,
     SweepStarted,
     Waiting,
 )
@@ -26,11 +29,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+EVERY = 60.0
+"""Seconds from one line of progress to the next."""
+
+
 @contextmanager
-def watching() -> Iterator[Watch]:
-    """What a run is given as ``on_event``."""
+def watching(*, as_json: bool) -> Iterator[Watch]:
+    """What a run is given as ``on_event``. Who wants JSON gets no lines of progress."""
     if not sys.stderr.isatty():
-        yield Watch()
+        yield Watch(lines=not as_json)
         return
     with _bars() as bars:
         yield Watch(bars)
@@ -39,10 +46,18 @@ def watching() -> Iterator[Watch]:
 class Watch:
     """Takes events from any thread. One bar: sweeps come one after another, their rows from many threads."""
 
-    def __init__(self, bars: Progress | None = None) -> None:
-        self._bars = bars
+    def __init__(
+        self,
+        bars: Progress | None = None,
+        *,
+        lines: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bars, self._lines, self._clock = bars, lines, clock
         self._lock = threading.Lock()
-        self._done = 0
+        self._told = clock()
+        self._due = self._ended = self._rows = 0
+        self._sweep = ""  # the one under way, for people
         self.failing = False
         """Whether the last pass of a continuous export failed."""
         self.before = 0
@@ -59,8 +74,31 @@ class Watch:
             self.before = event.runs
         elif isinstance(event, Resting):
             self._rest(event)
-        elif self._bars is not None:
-            self._draw(self._bars, event)
+        else:
+            with self._lock:
+                self._count(event)
+                if self._bars is not None:
+                    self._draw(self._bars, event)
+                elif self._lines and self._clock() - self._told >= EVERY:
+                    self._told = self._clock()
+                    rows = counted(self._rows, "row")
+                    self._line(
+                        f"progress: {self._sweep}, {rows} read" if self._sweep else f"progress: {rows} read"
+                    )
+
+    def _count(self, event: Event) -> None:
+        if isinstance(event, SweepsDue):
+            self._due, self._ended, self._rows = event.sweeps, 0, 0
+        elif isinstance(event, SweepStarted):
+            number = self._ended + 1
+            place = (
+                f"interval {number:,} of {self._due:,}" if number <= self._due else f"{self._ended:,} done"
+            )
+            self._sweep = f"{event.export} {day(instant(event.start))} ({place})"
+        elif isinstance(event, RowsRead):
+            self._rows += event.rows
+        elif isinstance(event, SweepDone | SweepFailed):
+            self._ended += 1
 
     def _rest(self, event: Resting) -> None:
         self.failing = event.error is not None
@@ -77,18 +115,14 @@ class Watch:
             self._bars.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
     def _draw(self, bars: Progress, event: Event) -> None:
-        with self._lock:
-            if isinstance(event, SweepStarted):
-                _clear(bars)
-                name = plain(f"{event.export} {day(instant(event.start))}")
-                bars.add_task(f"{name} ({self._done} done)", total=event.rows, bytes=0)
-            elif isinstance(event, RowsRead) and bars.tasks:
-                task = bars.tasks[-1]
-                rows = task.completed + event.rows
-                total = None if task.total is None else max(task.total, rows)  # it was an estimate
-                bars.update(task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes)
-            elif isinstance(event, SweepDone):
-                self._done += 1
+        if isinstance(event, SweepStarted):
+            _clear(bars)
+            bars.add_task(plain(self._sweep), total=event.rows, bytes=0)
+        elif isinstance(event, RowsRead) and bars.tasks:
+            task = bars.tasks[-1]
+            rows = task.completed + event.rows
+            total = None if task.total is None else max(task.total, rows)  # it was an estimate
+            bars.update(task.id, completed=rows, total=total, bytes=task.fields["bytes"] + event.bytes)
 
 
 def _clear(bars: Progress) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading.cli.console import emit, out, say, size, span, table
+from lading.cli.console import day, emit, out, say, size, span, table
 from lading.cli.failures import told
 from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
 from lading.errors import LadingError, Retryable, counted
@@ -93,7 +93,7 @@ def run(
         )
     if continuous and not (once or revise or as_of or start or end):
         return _follow(project, export, tenant, wait=not no_wait, as_json=as_json)
-    with watching() as on_event:
+    with watching(as_json=as_json) as on_event:
         results = project.run(
             export,
             tenants=tenant,
@@ -127,7 +127,7 @@ def backfill(
     from lading.cli.progress import watching
 
     project = context.obj.project()
-    with watching() as on_event:
+    with watching(as_json=as_json) as on_event:
         results = project.backfill(export, start, end, tenants=tenant, wait=not no_wait, on_event=on_event)
     return _report(results, as_json, before=on_event.before)
 
@@ -155,7 +155,7 @@ def _follow(
 
     delivered: list[Result] = []
     last: list[Result] = []
-    with stopped_between_passes() as stop, watching() as watch:
+    with stopped_between_passes() as stop, watching(as_json=as_json) as watch:
         say(f"following {export}: Ctrl-C or SIGTERM ends it")
         try:
             for last in project.follow(export, tenants=tenants, wait=wait, pause=stop.pause, on_event=watch):
@@ -195,20 +195,43 @@ def _show(results: Sequence[Result], before: int = 0) -> None:
     rows = [
         (span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"], r["files"],
          size(r["bytes"]), r["manifest"])
-        for r in records
+        for r in records if r["status"] != "not_due"
     ]  # fmt: skip
     counts = Counter(r["status"].replace("_", " ") for r in records)
-    told = [f"{count} {status}" for status, count in counts.items()]
+    told = [f"{count:,} {status}" for status, count in counts.items()]
     if before:
         told.append(f"{before:,} more delivered before")
     out(*table(headers, rows), ", ".join(told))
 
 
+NAMED = 3
+"""Tenants of one failure that are named; the others are counted."""
+
+
 def _say_errors(results: Sequence[Result]) -> None:
-    for record in (result.record() for result in results):
-        if record["error"]:
-            kind = "error" if record["status"] == "failed" else record["status"].replace("_", " ")
-            say(f"{kind}: {span(record['interval'])} {record['tenant']}: {record['error']}")
+    """Each failure once, with the intervals and tenants that it befell."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.error:
+            groups.setdefault((result.status, result.error), []).append(result)
+    for (status, error), befallen in groups.items():
+        kind = "error" if status == "failed" else status.replace("_", " ")
+        say(f"{kind}: {_befallen(befallen)}: {error}")
+
+
+def _befallen(results: Sequence[Result]) -> str:
+    """``2024-01-01/2024-02-01 berlin``; ``3 intervals from 2024-01-01 to 2024-04-01, berlin``. Who is not known by name
+    yet (``*``) is not named."""
+    records = [result.record()["interval"] for result in sorted(results, key=lambda r: r.interval)]
+    count = len({record["start"] for record in records})
+    tenants = sorted({result.tenant for result in results} - {"*"})
+    told = ", ".join(tenants)
+    if len(tenants) > NAMED + 1:
+        told = f"{', '.join(tenants[:NAMED])} and {counted(len(tenants) - NAMED, 'other tenant')}"
+    if count == 1:
+        return f"{span(records[0])} {told}".rstrip()
+    where = f"{count:,} intervals from {day(records[0]['start'])} to {day(records[-1]['end'])}"
+    return f"{where}, {told}" if told else where
 
 
 def _show_plan(found: Outlook) -> None:
@@ -229,8 +252,10 @@ def _show_plan(found: Outlook) -> None:
         f"{found.unpublished} to publish first; rows have arrived up to {found.bound}"
     )
     out(*table(("interval", "tenants", "parts", "rows (estimated)", "size", "folder"), rows))
-    for interval in record["not_due"]:
-        out(f"not due yet: {span(interval)}")
+    if waiting := record["not_due"]:
+        first, last = waiting[0], waiting[-1]
+        many = f" ({len(waiting):,} intervals)" if len(waiting) > 1 else ""
+        out(f"not due yet: {span({'start': first['start'], 'end': last['end']})}{many}")
     if found.late:
         out("Late rows of delivered intervals will be looked for.")
     columns = [(c["name"], c["type"], c["nullable"], c["classification"] or "–") for c in found.schema]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from lading.errors import IntegrityError, ObjectNotFound
+from lading.errors import IntegrityError, ObjectNotFound, counted
 from lading.manifest import canonical, marker
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
@@ -202,7 +202,7 @@ def _check_strangers(
             folders[folder] = folders.get(folder, 0) + 1
     for folder, count in sorted(folders.items()):
         report.notes.append(
-            f"{folder or '.'}: {count} objects without a manifest; they are not part of a delivery"
+            f"{folder or '.'}: {counted(count, 'object')} without a manifest; no part of a delivery"
         )
     return pointed
 

@@ -7,23 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from lading.plan import DEFAULT_TENANT
+from lading.plan import DEFAULT_TENANT, Clock, Standing, known_tenants, refuse_tenants
 from lading.ports import Member, Query, Reading
 from lading.routing.keys import Cutter
 from lading.run.job import Job
+from lading.run.sweep import unknown_anywhere
 
 
 def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.Table:
-    """At most ``limit`` rows of the source, whatever their interval, transformed as a delivery would be."""
+    """At most ``limit`` rows of the source, whatever their interval, transformed as a delivery would be.
+
+    Raises what a run would raise for a tenant that nobody knows.
+    """
+    now = datetime.now(UTC)
+    standing = job.standing(Clock(now, now, now), None)
+    refuse_tenants(standing, tenants or ())
     binding = job.binding()
     member = Member(job.tenant_column, tenants) if job.tenant_column and tenants else None
     query = Query(job.dataset, binding.columns, binding.as_text, job.types, member=member, whole_parts=True)
     cutter = Cutter(job.tenant_column, (), DEFAULT_TENANT)
     found: list[pa.RecordBatch] = []
-    missing = limit
+    missing, met = limit, set[str]()
     with job.source.open(query) as reading, closing(_batches(reading)) as batches:
         for batch in batches:
             for key, rows in cutter.cut(batch.slice(0, missing)):
@@ -32,9 +40,21 @@ def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.
                 # A NULL that a delivery would refuse is shown.
                 found.append(pa.RecordBatch.from_arrays(rows.columns, schema=binding.output))
                 missing -= rows.num_rows
+                met.add(key.tenant)
             if missing <= 0:
                 break
+        else:
+            _refuse_unmet(job, standing, set(tenants or ()) - met)
     return pa.Table.from_batches(found, binding.output)
+
+
+def _refuse_unmet(job: Job, standing: Standing, unmet: set[str]) -> None:
+    """Tenants asked for by name that have no row at all: one that is known from nowhere else is misspelt."""
+    doubtful = unmet - set(standing.listed)
+    if doubtful:
+        history = job.journal.history(job.export, job.journal.seen(job.export))
+        for tenant in sorted(doubtful - set(known_tenants(standing, history))):
+            raise unknown_anywhere(tenant)
 
 
 def _batches(reading: Reading) -> Generator[pa.RecordBatch, None, None]:

@@ -104,6 +104,11 @@ def manifest_of(journal: Journal, recorded: Recorded) -> dict[str, Any] | None:
 
 def find(journal: Journal, run_id: str) -> Recorded:
     """The run of that id, or of the only id that begins so: as it was sealed, or else as its last attempt ended."""
+    if not run_id:
+        raise InvalidProject(
+            "An empty id names no run.",
+            hint="Give a run's id, or the beginning of it: `lading runs` lists them.",
+        )
     known = runs(journal)
     matches = [recorded for recorded in known if recorded.run["run_id"].startswith(run_id)]
     distinct = {recorded.run["run_id"] for recorded in matches}

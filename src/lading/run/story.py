@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
-from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, Waiting
+from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, SweepsDue, Waiting
 from lading.export.identity import instant
 from lading.export.interval import Interval, midnight
 from lading.journal.log import Attempt as AttemptRef
@@ -91,6 +91,7 @@ class Story:
         standing = job.standing(clock, self.asked.end)
         due = plan(standing, self.history, clock, self.asked)
         self._report_not_due(due)
+        job.on_event(SweepsDue(job.export, len(due.sweeps)))
         skipped = due.skipped
         while sweep := self._next(due):
             done = self._sweep(sweep)

@@ -86,6 +86,14 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
     )
 
 
+def unknown_anywhere(tenant: str) -> DataRefused:
+    """Of a tenant that was asked for by name."""
+    return DataRefused(
+        f"Tenant {tenant!r} has no rows here and is not known from anywhere else.",
+        hint="If it is spelt right, list it in tenants/ to have it delivered empty.",
+    )
+
+
 class Attempt:
     """Carries one claimed attempt from the reading to its seal."""
 
@@ -390,10 +398,7 @@ class Attempt:
             raise DataRefused(f"Checks failed, nothing was delivered: {told}.")
         for tenant in self._plan.doubtful:
             if not self._served[tenant].tally.read:
-                raise DataRefused(
-                    f"Tenant {tenant!r} has no rows here and is not known from anywhere else.",
-                    hint="If it is spelt right, list it in tenants/ to have it delivered empty.",
-                )
+                raise unknown_anywhere(tenant)
 
 
 def _kind(error: BaseException) -> str:
