@@ -263,7 +263,12 @@ class Export(Section):
     schedule: ScheduleSection | None = None
     layout: LayoutSection = LayoutSection()
     format: dict[str, Any] = Field(default_factory=lambda: {"type": "parquet"})
-    types: Literal["portable", "exact"] = "portable"
+    types: Literal["portable", "exact"] = Field(
+        default="portable",
+        description="What becomes of values that common readers have no type for. portable: uuid, json, intervals and "
+        "decimals beyond 38 digits are text, in JSON lines every decimal. exact: types of their own; Parquet has none "
+        "for intervals and refuses them. The table is in docs/manifest-format.md.",
+    )
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     transforms: tuple[dict[str, Any], ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
