@@ -28,7 +28,9 @@ def run() -> NoReturn:
 
     from lading.cli import main
 
-    sys.exit(main())
+    code = main()
+    gc.freeze()  # the interpreter's last collection would go through everything once more
+    sys.exit(code)
 
 
 if __name__ == "__main__":
