@@ -73,9 +73,10 @@ class ParquetFiles:
         spark = [name for name in names if any(_physical(footer, leaf) == "INT96" for leaf in leaves[name])]
         kinds = [str(column.type) for column in wanted.columns]
         shared = any("dictionary<" in kind or "_view" in kind for kind in kinds)  # larger than they look
+        near = min(_AT_ONCE, 8 * wanted.batch_bytes)
         for index in groups:
             group = footer.metadata.row_group(index)
-            at_once = sum(group.column(leaf).total_compressed_size for leaf in projected) <= _AT_ONCE
+            at_once = sum(group.column(leaf).total_compressed_size for leaf in projected) <= near
             rows = max(1, min(BATCH_ROWS, int(wanted.batch_bytes / _width(file, footer, index, projected))))
             if spark:
                 _refuse_nanoseconds(file, footer.metadata, index, spark, rows, tally)
