@@ -9,6 +9,7 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -18,7 +19,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
-from lading import errors
+import lading
+from lading import contract, errors, events
 from lading.assemble import FORMATS, SOURCES, TRANSFORMS, Adapter
 from lading.cli.app import app
 from lading.cli.failures import EXIT_CODES
@@ -74,6 +76,8 @@ def page() -> str:
         "## Tenants",
         "One file of `tenants/` for each tenant.",
         *_models(Tenant, "tenants"),
+        "## Contracts",
+        _markdown((inspect.getdoc(contract) or "").partition("\n")[2]),
         "## Exports",
         "One file of `exports/` for each.",
         *_models(Export, "exports"),
@@ -83,6 +87,7 @@ def page() -> str:
         *_formats(),
         *_transforms(),
         *_checks(),
+        *_python(),
     ]
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
@@ -222,7 +227,11 @@ def _sources() -> Iterator[str]:
     for name, adapter in SOURCES.items():
         yield f"### type: {name}"
         yield from _adapter(
-            adapter, name, f"Needs the extra `{adapter.extra}`: `pip install '.[{adapter.extra}]'` in the checkout." if adapter.extra else ""
+            adapter,
+            name,
+            f"Needs the extra `{adapter.extra}`: `pip install '.[{adapter.extra}]'` in the checkout."
+            if adapter.extra
+            else "",
         )
         if name == "files":
             yield "`store`, required, names the store of lading.yaml that holds the files."
@@ -289,6 +298,52 @@ def _checks() -> Iterator[str]:
         options = getattr(sys.modules[described.__module__], f"{described.__name__}Options", None)
         if options is not None:
             yield from _models(options, name)
+
+
+def _python() -> Iterator[str]:
+    yield "## Python"
+    yield (
+        "`import lading`; each error above is `lading.<name>` where programs tell it apart. Each command is a call of "
+        "these."
+    )
+    for name in ("Project", "Result", "verify", "files", "Report"):
+        thing = getattr(lading, name)
+        yield f"### lading.{name}"
+        if not isinstance(thing, type):
+            yield f"`{name}{_signature(thing)}`"
+        yield _markdown(inspect.getdoc(thing) or "")
+        if is_dataclass(thing):
+            yield "Fields: " + ", ".join(f"`{n.name}`" for n in fields(thing) if n.name[0] != "_") + "."
+        rows = [
+            (f"`{member}{_signature(value)}`", _first(value))
+            for member, value in vars(thing).items()
+            if not member.startswith("_") and callable(getattr(thing, member)) and inspect.getdoc(value)
+        ]
+        if isinstance(thing, type) and rows:
+            yield _table(("method", ""), rows)
+    yield "### lading.events"
+    yield inspect.getdoc(events) or ""
+    yield _table(
+        ("event", ""),
+        [
+            (f"`{name}({', '.join(inspect.signature(thing).parameters)})`", _first(thing))
+            for name, thing in vars(events).items()
+            if isinstance(thing, type) and thing.__module__ == events.__name__ and thing is not events.Event
+        ],
+    )
+
+
+def _first(thing: Any) -> str:
+    """The first paragraph of its docstring, unless `dataclass` wrote that."""
+    said = inspect.getdoc(thing) or ""
+    return "" if said.startswith(f"{thing.__name__}(") else said.split("\n\n")[0].replace("``", "`")
+
+
+def _signature(thing: Any) -> str:
+    """Its parameters by name; what may be left out in brackets."""
+    found = inspect.signature(getattr(thing, "__func__", thing)).parameters.values()
+    names = [each.name if each.default is each.empty else f"[{each.name}]" for each in found]
+    return f"({', '.join(name for name in names if name not in ('self', 'cls'))})"
 
 
 def _layouts() -> Iterator[str]:

@@ -1,4 +1,32 @@
-"""Contracts: what a dataset promises, and what follows from it for its source and its data."""
+"""Contracts: what a dataset promises, and what follows from it for its source and its data.
+
+A document of the Open Data Contract Standard, v3.1 or v3.2, with one schema. It is checked against the standard as a
+whole; what follows from it:
+
+``name`` and ``version``
+    Exports call it ``name@1``, by its major version.
+``properties``: ``name`` and ``physicalName``
+    What recipients get the column as, and what the source calls it.
+``logicalType`` and ``physicalType``
+    The source's type must carry it without loss, or the run is refused. What is promised as a string is read as the
+    source's own text.
+``required``, ``primaryKey``, ``unique``
+    The checks ``not_null`` and ``unique``; columns of delivered files allow no NULL where the contract does not.
+``logicalTypeOptions``
+    ``minimum`` and ``maximum``, for integers also ``exclusiveMinimum`` and ``exclusiveMaximum``: the check ``range``.
+    ``pattern``, ``minLength`` and ``maxLength``: the check ``regex``.
+``enum``
+    The check ``in``.
+``quality`` of type ``library``
+    ``nullValues``, ``missingValues``, ``duplicateValues`` and ``invalidValues`` of which there may be none, and
+    ``rowCount`` of full refreshes. With ``severity: warning`` they only warn.
+``classification``
+    Whose statistics may be told; without one a column counts as restricted.
+``slaProperties``: ``freshness``
+    What ``lading status`` holds the last delivery against.
+
+Any other promise is listed in the manifest as promised and not checked.
+"""
 
 from lading.contract.checks import contract_checks, unmapped_quality
 from lading.contract.model import Contract, ContractField, LogicalType, QualityRule, Sla, SlaProperty
