@@ -226,7 +226,9 @@ def test_the_quickstart_runs_from_top_to_bottom(tmp_path: Path, postgres: Any) -
 
     url = postgres.database()
     with psycopg.connect(url) as connection:
-        connection.execute(next(b.text for b in blocks(ROOT / "docs" / "quickstart.md") if b.language == "sql"))
+        connection.execute(
+            next(b.text for b in blocks(ROOT / "docs" / "quickstart.md") if b.language == "sql")
+        )
     told = run_blocks(ROOT / "docs" / "quickstart.md", tmp_path, OPS_DATABASE_URL=url)
     assert "ok: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)" in told
     assert "orders_20240101_000000_2d32fa6a_001.parquet: OK" in told
