@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ import pytest
 from lading.errors import DataRefused, InvalidProject, SchemaMismatch
 from lading.ports import NATIVE, Dataset, Member, Newest, Query, Range, Reading, Source
 from lading.sources.postgres import PostgresOptions, PostgresSource
+from lading.sources.postgres_duckdb import Lane
 from lading.testing.source import EPOCH, SourceSuite, collect
 
 Q = Query
@@ -505,6 +508,80 @@ def test_wide_rows_are_read_in_small_slices(url: str) -> None:
                 seen += batch.column("i").to_pylist()
                 assert batch.column("x")[0].as_py()[:32] == batch.column("x")[0].as_py()[-32:]
     assert sorted(seen) == [i for i in range(1, 301) if i % 7]
+
+
+# Peak of a process that reads all parts of a query, less what it had before, in MiB (VmHWM, proc(5)).
+PEAK = """
+import re, sys
+from datetime import UTC, datetime
+from lading.ports import Dataset, Query, Range
+from lading.sources.postgres import PostgresOptions, PostgresSource
+
+def most():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10
+
+source = PostgresSource(PostgresOptions(url=sys.argv[1]))
+dataset = Dataset(sql="select * from t") if sys.argv[2] == "query" else Dataset(table="t")
+since = (Range("at", datetime(2024, 1, 1, tzinfo=UTC)),)
+immutable = sys.argv[2] == "immutable"
+query = Query(dataset, ("i", "x"), ranges=since if immutable else (), batch_bytes=1 << 21, immutable=immutable)
+rows, before = 0, most()
+with source.open(query) as reading:
+    for part in reading.survey().parts:
+        rows += sum(batch.num_rows for batch in reading.read(part))
+print(rows, most() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["table", "query", "immutable"])
+def test_values_that_compress_well_take_no_more_memory_than_others(url: str, what: str) -> None:
+    """800 MB of text that lie on 12 MB of disk: neither catalogues nor the planner know of more."""
+    run(
+        url,
+        "create table t (i int primary key, x text, at timestamptz not null default '2024-01-02')",
+        "insert into t select i, repeat(md5(i::text), 600) from generate_series(1, 40000) i",
+        "vacuum analyze t",
+    )
+    done = subprocess.run([sys.executable, "-c", PEAK, url, what], check=True, capture_output=True, text=True)
+    rows, grown = map(int, done.stdout.split())
+    assert rows == 40000
+    assert grown < 256
+
+
+def test_rows_that_turn_wide_in_later_pages_are_read_in_slices_from_then_on(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(
+        url,
+        "create table t (i int, x text)",
+        "insert into t select i, 'narrow' from generate_series(1, 60000) i",
+        "insert into t select i, repeat(md5(i::text), 600) from generate_series(60001, 68000) i",
+        "analyze t",
+    )
+    sizes: list[int] = []
+    read = Lane.read
+
+    def watched(self: Lane, text: str, rows: int) -> Iterator[pa.RecordBatch]:
+        batches = list(read(self, text, rows))
+        sizes.append(sum(batch.nbytes for batch in batches))
+        yield from batches
+
+    monkeypatch.setattr(Lane, "read", watched)
+    with reading(url, Q(T, ("i", "x"), batch_bytes=2**20), part_size=2**20) as opened:
+        assert len(opened.survey().parts) > 3
+        assert sorted(collect(opened).column("i").to_pylist()) == list(range(1, 68001))
+    assert max(sizes) < 40 * 2**20  # the part in which it shows, of 150 MB in three
+    assert len(sizes) < 200
+
+
+def test_small_batches_are_put_together(url: str) -> None:
+    run(url, "create table t as select i from generate_series(1, 100000) i")
+    for dataset in (T, Dataset(sql="select * from t")):
+        with reading(url, Q(dataset, ("i",))) as opened:
+            sizes = [b.num_rows for part in opened.survey().parts for b in opened.read(part)]
+        assert sum(sizes) == 100000
+        assert len(sizes) == 2
 
 
 @pytest.mark.slow

@@ -42,6 +42,8 @@ class Lane:
         self._duckdb = duckdb.connect(config=_SETTINGS)
         # It would be drawn on standard output, which belongs to whoever called. As a setting of connect it is refused.
         self._duckdb.execute("set enable_progress_bar = false")
+        # Text counts for nothing in what DuckDB reads ahead, and is most of it: so it shall hold one vector.
+        self._duckdb.execute("set streaming_buffer_size = '1KB'")
         self._duckdb.execute(f"load {literal(str(_extension()))}")
         self._duckdb.execute(f"attach {literal(conninfo)} as source (type postgres, read_only)")
 

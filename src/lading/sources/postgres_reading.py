@@ -25,9 +25,13 @@ from lading.sources.postgres_standing import Standing
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
 BATCH_ROWS = 65_536
-UNKNOWN_ROWS = 8192  # of a batch where nothing is known of their width
+NARROW_ROWS = 8192  # of a batch of rows that were seen to be narrow
 VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch size
-FIRST_SLICE_BYTES = 4 * 1024 * 1024  # stored values may be compressed, so the first guess is a small one
+UNCUT_ROWS = 256  # of a batch of what cannot be read in slices: smaller ones take longer
+SLICE_BYTES = 4 * 1024 * 1024  # a statement for less takes longer than its rows
+MOST_ROWS = 1 << 20  # of a slice, also where nothing comes of any
+SAMPLE_ROWS = 256
+SAMPLED_PAGES = 512  # a smaller part is not worth a sample of its own
 
 _WINDOWS = ("date", "timestamp", "timestamptz")
 _NO_INTERVAL = "Such a row lies in no interval. Fill the column, or read a query that decides about it."
@@ -188,8 +192,12 @@ class PostgresReading:
             self._lines = block // 28 + 1  # line pointer and tuple header: no page holds more rows
             if all(leaf[4] for leaf in leaves) and not self._keep:
                 cuts = list(self._cut(leaves, block, part_bytes)) or cuts
-        analysed = live > 0 or self._described.kind not in ("r", "p")
-        width = self._measure(live or rows, width, stored, heap, heap // block, analysed)
+        width = max(width, stored // max(live or rows, 1), 1)  # as stored: compressed, if it can be
+        self._slice_bytes = max(self._batch_bytes, SLICE_BYTES)
+        self._slice_rows = self._sample_rows = max(8, min(SAMPLE_ROWS, SLICE_BYTES // width))
+        self._dense = max(1, (live or rows) // max(1, heap // block))
+        self._wide: bool | None = None  # None: no rows have been seen
+        self._rows = VECTOR_ROWS
         if self._order is not None:
             return self._look_in_order(self._order, stored, max(1, part_bytes // width))
         parts = tuple(
@@ -238,17 +246,6 @@ class PostgresReading:
                 end = start + step if start + step < pages else None
                 yield Cut(target, start, end, pages, oid)
 
-    def _measure(self, rows: int, width: int, stored: int, heap: int, pages: int, analysed: bool) -> int:
-        """Batch size by row width, which is returned. Where values live beside the heap (TOAST), small slices of it are
-        read."""
-        width = max(width, stored // max(rows, 1), 1)
-        most = BATCH_ROWS if analysed else UNKNOWN_ROWS
-        self._rows = max(1, min(most, self._batch_bytes // width))
-        self._wide = stored > 2 * heap + self._batch_bytes and width * VECTOR_ROWS > self._batch_bytes
-        self._slice_rows = max(1, FIRST_SLICE_BYTES // width)
-        self._dense = max(1, rows // max(1, pages))
-        return width
-
     def _scalar(self, statement: str, *values: object) -> Any:
         row = self._control.execute(statement, values or None).fetchone()
         assert row is not None
@@ -261,16 +258,17 @@ class PostgresReading:
         lane, done, read = self._take(), False, 0
         try:
             lane.begin(self._snapshot, self._begin)
-            for statement in self._statements(cut):
-                rows = size = 0
-                for batch in lane.read(statement, self._rows):
-                    rows, size = rows + batch.num_rows, size + batch.nbytes
+            self._sample(lane, cut)
+            for statement, asked in self._statements(cut):
+                size = 0
+                rows = self._rows if cut.pages or cut.span else UNCUT_ROWS
+                for batch in self._gather(lane.read(statement, rows)):
+                    size += batch.nbytes
                     read += batch.num_rows
                     yield from self._arrive(batch, cut)
-                if rows:
-                    self._slice_rows = (
-                        self._slice_rows + max(1, self._batch_bytes * rows // max(size, 1))
-                    ) // 2
+                if asked:  # more by and by, less at once
+                    fitting = asked * self._slice_bytes // max(size, 1)
+                    self._slice_rows = max(1, min(asked * 4, fitting, MOST_ROWS))
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
             self._standing.confirm(cut.relation)
             if cut.span is not None and read != cut.span.rows:
@@ -285,28 +283,66 @@ class PostgresReading:
         finally:
             self._give_back(lane, done)
 
+    def _shown(self) -> list[str]:
+        return [
+            carried.sql.replace("{c}", sql.column(name))
+            for name, carried in zip(self._query.columns, self._carried, strict=True)
+        ]
+
     def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
         guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.guarded]
         return sql.select(
             cut.target,
-            [
-                carried.sql.replace("{c}", sql.column(name))
-                for name, carried in zip(self._query.columns, self._carried, strict=True)
-            ],
+            self._shown(),
             [*(cut.where if extra is None else extra), *self._where],
             guard=f"({' or '.join(guards)})" if guards else "",
             keep=self._keep,
             by=self._by,
         )
 
-    def _statements(self, cut: Cut) -> Iterator[str]:
-        """One statement, or, where rows are wide, many that each give about a batch: of pages, of lines in one, or of
-        rows in their order."""
-        if self._wide and cut.order is not None and cut.span is not None:
+    def _sample(self, lane: Lane, cut: Cut) -> None:
+        """Looks at a few rows all over the part. How wide they are shows neither in what is stored, which may be
+        compressed, nor in the planner's estimate."""
+        last = cut.pages if cut.end is None else cut.end
+        if self._wide or last == cut.start or (self._wide is False and last - cut.start < SAMPLED_PAGES):
+            return
+        pages = range(cut.start, last, max(1, (last - cut.start) * 4 // self._sample_rows))
+        places = ",".join(f'"({page},{line})"' for page in pages for line in range(1, 5))
+        sample = sql.select(cut.target, self._shown(), [f"q.ctid = any('{{{places}}}'::tid[])", *self._where])
+        for batch in lane.read(sample, VECTOR_ROWS):
+            self._weigh(batch, batch.nbytes)
+
+    def _weigh(self, batch: pa.RecordBatch, size: int) -> None:
+        """A few rows tell little, unless they are large."""
+        if batch.num_rows >= 8 or size > self._slice_bytes // 4:
+            fitting = self._slice_bytes * batch.num_rows // max(size, 1)
+            self._wide = bool(self._wide) or fitting < VECTOR_ROWS
+            self._rows = NARROW_ROWS if fitting >= NARROW_ROWS and not self._wide else VECTOR_ROWS
+
+    def _gather(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches put together, as far as they are small: nobody knows how wide the next rows are."""
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
+        for batch in batches:
+            more = batch.nbytes
+            self._weigh(batch, more)
+            if waiting and (rows + batch.num_rows > BATCH_ROWS or size + more > self._batch_bytes):
+                yield _joined(waiting)
+                rows = size = 0
+            waiting.append(batch)
+            rows, size = rows + batch.num_rows, size + more
+            del batch
+        if waiting:
+            yield _joined(waiting)
+
+    def _statements(self, cut: Cut) -> Iterator[tuple[str, int]]:
+        """One statement, or, where rows are wide, many, each for about so many bytes: of pages, of lines in one, or of
+        rows in their order. With each, how many rows it asks for; 0: all that are left."""
+        if self._wide is not False and cut.order is not None and cut.span is not None:
             yield from self._slices(cut, cut.order, cut.span)
             return
         if not (self._wide and cut.pages):
-            yield self._statement(cut)
+            yield self._statement(cut), 0
             return
         page, line = cut.start, 0
         last = cut.pages if cut.end is None else cut.end
@@ -317,23 +353,26 @@ class PostgresReading:
             else:
                 after = (page, line + step) if line + step < self._lines else (page + 1, 0)
             after = min(after, (last, 0))
-            yield self._statement(cut, (sql.pages((page, line), after),))
+            yield self._statement(cut, (sql.pages((page, line), after),)), step
             page, line = after
         if cut.end is None:
-            yield self._statement(cut, (sql.pages((last, 0), None),))
+            yield self._statement(cut, (sql.pages((last, 0), None),)), 0
 
-    def _slices(self, cut: Cut, order: Order, span: Span) -> Iterator[str]:
+    def _slices(self, cut: Cut, order: Order, span: Span) -> Iterator[tuple[str, int]]:
         low = span.low
         while True:
-            rest = [*order.between(low, span.high), *self._where]
+            step, rest = self._slice_rows, [*order.between(low, span.high), *self._where]
             try:
-                high = self._control.execute(order.after(cut.target, rest, self._slice_rows)).fetchone()
+                high = self._control.execute(order.after(cut.target, rest, step)).fetchone()
             except psycopg.Error as error:
                 raise failed_statement(error, self._described.what) from None
-            yield self._statement(cut, tuple(order.between(low, high or span.high)))
+            yield self._statement(cut, tuple(order.between(low, high or span.high))), step
             if high is None:
                 return
             low = high
+            if not self._wide:
+                yield self._statement(cut, tuple(order.between(low, span.high))), 0
+                return
 
     def _arrive(self, batch: pa.RecordBatch, cut: Cut) -> Iterator[pa.RecordBatch]:
         arrays = [arrive(batch.column(i), carried) for i, carried in enumerate(self._carried)]
@@ -479,3 +518,10 @@ class PostgresReading:
             self._control.execute("select pg_cancel_backend(%s)", (lane.pid,))
         except psycopg.Error:  # the server has gone, and with it what was to be cancelled
             return
+
+
+def _joined(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of them all. The list is emptied, so that nobody holds the rows twice."""
+    batch = waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
+    waiting.clear()
+    return batch
