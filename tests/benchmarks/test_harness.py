@@ -61,7 +61,7 @@ def test_every_case_runs_to_its_end_and_is_reported(tmp_path: Path, postgres: An
         "--scale",
         "0.01",
         "--rounds",
-        "1",
+        "0",
         "--home",
         str(tmp_path),
         "--report",

@@ -68,7 +68,7 @@ def line(place: Any, name: str, text: str) -> int:
         ({"type": "postgrs", "url": "${DB}"}, "type", 'no kind of connection "postgrs" – did you mean "postgres"?'),
         ({"type": "postgres"}, "ops", "connections.ops.url is missing"),
         ({"type": "postgres", "url": "${DB}", "lock_timout": 3}, "lock_timout", 'did you mean "lock_timeout"?'),
-        ({"type": "postgres", "url": "${DB}", "lock_timeout": 0}, "lock_timeout", "must be greater than 0"),
+        ({"type": "postgres", "url": "${DB}", "lock_timeout": 0}, "lock_timeout", "must be more than 0"),
         ({"type": "postgres", "url": "${DB}", "protected": True}, "protected", 'unknown key "protected"'),
         ({"type": "postgres", "url": "mysql://x"}, "ops", "neither a postgresql:// URL nor"),
         ({"type": "files"}, "ops", "connections.ops.store is missing"),

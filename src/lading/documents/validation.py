@@ -164,7 +164,8 @@ def worded(error: Any) -> str:
         return str(cause)
     if kind in _LIMITS:
         words, limit = _LIMITS[kind]
-        return f"must be {words} {context[limit]}"
+        bound = context[limit]
+        return f"must be {words} {f'{bound:g}' if isinstance(bound, float) else bound}"
     if kind in _LENGTHS:
         words, limit, what = _LENGTHS[kind]
         return f"must have {words} {counted(context[limit], what)}"
