@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from servers import DEBIAN, Postgres, embedded, found, started
+
+# How long an example takes is the machine's business: the first one also loads what it uses.
+settings.register_profile("lading", deadline=None)
+settings.load_profile("lading")
 
 
 @pytest.fixture(scope="session")
