@@ -2,6 +2,7 @@
 
     python tests/protocol/model.py             every model, every invariant (a minute)
     python tests/protocol/model.py --small     the models of two processes only (seconds)
+    python tests/protocol/model.py --large     the others only
     python tests/protocol/model.py --mutants   simplifications of the protocol, each of which must be caught
     python tests/protocol/model.py --mutants --trace   and the interleavings that catch them
 
@@ -90,7 +91,9 @@ def main(arguments: list[str]) -> int:
             if "--trace" in arguments:
                 print(*steps_of(found.trace), sep="\n")
         return int(failed)
-    for model in small() if "--small" in arguments else [*small(), *large()]:
+    chosen = [] if "--large" in arguments else small()
+    chosen += [] if "--small" in arguments else large()
+    for model in chosen:
         began = time.monotonic()
         found = check(model)
         failed |= found.fault is not None

@@ -24,3 +24,9 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
         return
     with started(_FOUND[request.param], request.param) as server:
         yield server
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """Of a new, empty database."""
+    return postgres.database()

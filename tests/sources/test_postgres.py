@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from servers import run
 
 from lading.errors import DataRefused, InvalidProject, SchemaMismatch
 from lading.ports import NATIVE, Dataset, Member, Newest, Query, Range, Reading, Source
@@ -62,17 +63,6 @@ class TestPartitioned(TestPostgres):
             if unique:
                 connection.execute("create unique index on parted (tenant, id)")
         return source, Dataset(table="parted")
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def source(url: str, **options: Any) -> PostgresSource:

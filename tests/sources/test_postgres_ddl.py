@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from servers import run
 
 from lading.errors import SourceUnavailable
 from lading.ports import Dataset, Query
@@ -45,17 +46,6 @@ WAITING = {
         "vacuum full p2",
     ),
 }
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def source(url: str, **options: Any) -> PostgresSource:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from servers import DEBIAN, Postgres, found, started
+from servers import DEBIAN, Postgres, found, run, started
 
 from lading.errors import DataRefused, LadingError, SchemaMismatch, SourceDenied, SourceUnavailable
 from lading.ports import Dataset, Query, Range
@@ -25,17 +25,6 @@ TABLE = (
     " '2024-01-02 03:04:05.678901+05', '03:04:05+05', '\\x00ff', 1.5, array['\\xdead'::bytea],"
     " '(0.1,0.30000000000000004)', 'a\\b''c')",
 )
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def rows(url: str) -> tuple[Any, Any]:

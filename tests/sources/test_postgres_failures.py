@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import run
 
 from lading.errors import (
     DataRefused,
@@ -29,17 +30,6 @@ from lading.sources.postgres_errors import redacted
 from lading.testing.source import collect
 
 T = Dataset(table="t")
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def source(url: str, **options: Any) -> PostgresSource:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers import run
 
 from lading.errors import DataRefused, IntegrityError, SchemaMismatch
 from lading.ports import Dataset, Query, Range, Ranger, Reading, Survey
@@ -24,17 +25,6 @@ FEBRUARY = datetime(2024, 2, 1, tzinfo=UTC)
 T = Dataset(table="t")
 HOURS = "timestamptz '2024-01-01 00:00Z' + i * interval '1 hour'"
 NOON = "timestamptz '2024-01-15 12:00Z'"
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def query(*columns: str, window: str = "at", **more: Any) -> Query:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from servers import EMBEDDED, PGBOUNCER, Postgres, found, pooler, started
+from servers import EMBEDDED, PGBOUNCER, Postgres, found, pooler, run, started
 
 from lading.errors import SchemaMismatch, SourceDenied
 from lading.ports import Dataset, Query
@@ -33,12 +33,6 @@ def server() -> Iterator[Postgres]:
 def pooled(request: pytest.FixtureRequest, server: Postgres) -> Iterator[Postgres]:
     with pooler(server, request.param, "ignore_startup_parameters = options") as running:
         yield running
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def through(pooled: Postgres, url: str) -> str:

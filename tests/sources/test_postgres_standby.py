@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from servers import DEBIAN, Postgres, found, standby, started
+from servers import DEBIAN, Postgres, found, run, standby, started
 
 from lading import Project
 from lading.errors import InvalidProject, SourceUnavailable
@@ -42,12 +42,6 @@ def urls(pair: tuple[Postgres, Postgres]) -> tuple[str, str]:
     theirs = pair[1].of(url.rpartition("?")[0].rpartition("/")[2])
     assert catch_up(url, theirs)
     return url, theirs
-
-
-def run(url: str, *statements: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def catch_up(url: str, theirs: str, seconds: float = 120) -> bool:

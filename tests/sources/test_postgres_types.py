@@ -22,11 +22,6 @@ T = Dataset(table="t")
 US = pa.timestamp("us")
 
 
-@pytest.fixture
-def url(postgres: Any) -> str:
-    return str(postgres.database())
-
-
 def arrow(
     url: str, kind: str, values: list[str | None], types: Types = "portable", *, text: bool = False
 ) -> pa.Table:

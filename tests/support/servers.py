@@ -31,6 +31,15 @@ FOLDER = Path(os.environ.get("LADING_TEST_SERVERS") or _CACHE / "lading-tests")
 _QUICK = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"
 
 
+def run(url: str, *statements: str) -> None:
+    """Each statement in a transaction of its own."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
 @dataclass
 class Postgres:
     """A server of our own. ``url`` is a superuser's; ``pg_ctl`` is the command line that rules it."""

@@ -20,18 +20,12 @@ from lading.sources import postgres_sql as sql
 from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
 from lading.sources.postgres_errors import failed_statement, in_another_language, is_passing, server_said
+from lading.sources.postgres_pace import VECTOR_ROWS, Pace
 from lading.sources.postgres_parts import Order, Point, Span, spans
 from lading.sources.postgres_standing import Standing
 from lading.sources.postgres_types import arrive, carry, field, unfit
 
-BATCH_ROWS = 65_536
-NARROW_ROWS = 8192  # of a batch of rows that were seen to be narrow
-VECTOR_ROWS = 2048  # DuckDB holds that many rows at a time, whatever the batch size
 UNCUT_ROWS = 256  # of a batch of what cannot be read in slices: smaller ones take longer
-SLICE_BYTES = 4 * 1024 * 1024  # a statement for less takes longer than its rows
-MOST_ROWS = 1 << 20  # of a slice, also where nothing comes of any
-SAMPLE_ROWS = 256
-SAMPLED_PAGES = 512  # a smaller part is not worth a sample of its own
 
 _WINDOWS = ("date", "timestamp", "timestamptz")
 _NO_INTERVAL = "Such a row lies in no interval. Fill the column, or read a query that decides about it."
@@ -50,6 +44,11 @@ class Cut:
     relation: int = 0  # oid, where it is read alone; 0: all that the query reads
     order: Order | None = None
     span: Span | None = None
+
+    @property
+    def last(self) -> int:
+        """The page after the last."""
+        return self.pages if self.end is None else self.end
 
     @property
     def where(self) -> list[str]:
@@ -182,22 +181,19 @@ class PostgresReading:
         assert plan is not None
         rows, width = int(plan[0][0]["Plan"]["Plan Rows"]), int(plan[0][0]["Plan"]["Plan Width"])
         stored, heap, live, cuts = rows * width, 0, 0, [self._whole]
-        self._lines = block = 1
+        lines = block = 1
         if self._described.kind in ("r", "p"):
             block = int(self._scalar("select current_setting('block_size')"))
             leaves = self._control.execute(sql.LEAVES, {"oid": self._described.oid}).fetchall()
             stored = sum(leaf[3] for leaf in leaves)
             heap = sum(leaf[2] for leaf in leaves)
             live = sum(leaf[5] for leaf in leaves)  # 0 where it was never analysed
-            self._lines = block // 28 + 1  # line pointer and tuple header: no page holds more rows
+            lines = block // 28 + 1  # line pointer and tuple header: no page holds more rows
             if all(leaf[4] for leaf in leaves) and not self._keep:
                 cuts = list(self._cut(leaves, block, part_bytes)) or cuts
         width = max(width, stored // max(live or rows, 1), 1)  # as stored: compressed, if it can be
-        self._slice_bytes = max(self._batch_bytes, SLICE_BYTES)
-        self._slice_rows = self._sample_rows = max(8, min(SAMPLE_ROWS, SLICE_BYTES // width))
-        self._dense = max(1, (live or rows) // max(1, heap // block))
-        self._wide: bool | None = None  # None: no rows have been seen
-        self._rows = VECTOR_ROWS
+        dense = max(1, (live or rows) // max(1, heap // block))
+        self._pace = Pace(self._batch_bytes, width=width, dense=dense, lines=lines)
         if self._order is not None:
             return self._look_in_order(self._order, stored, max(1, part_bytes // width))
         parts = tuple(
@@ -261,14 +257,13 @@ class PostgresReading:
             self._sample(lane, cut)
             for statement, asked in self._statements(cut):
                 size = 0
-                rows = self._rows if cut.pages or cut.span else UNCUT_ROWS
-                for batch in self._gather(lane.read(statement, rows)):
+                rows = self._pace.rows if cut.pages or cut.span else UNCUT_ROWS
+                for batch in self._pace.gather(lane.read(statement, rows)):
                     size += batch.nbytes
                     read += batch.num_rows
                     yield from self._arrive(batch, cut)
-                if asked:  # more by and by, less at once
-                    fitting = asked * self._slice_bytes // max(size, 1)
-                    self._slice_rows = max(1, min(asked * 4, fitting, MOST_ROWS))
+                if asked:
+                    self._pace.took(asked, size)
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
             self._standing.confirm(cut.relation)
             if cut.span is not None and read != cut.span.rows:
@@ -303,65 +298,31 @@ class PostgresReading:
     def _sample(self, lane: Lane, cut: Cut) -> None:
         """Looks at a few rows all over the part. How wide they are shows neither in what is stored, which may be
         compressed, nor in the planner's estimate."""
-        last = cut.pages if cut.end is None else cut.end
-        if self._wide or last == cut.start or (self._wide is False and last - cut.start < SAMPLED_PAGES):
+        places = ",".join(f'"({page},{line})"' for page, line in self._pace.sample(cut.start, cut.last))
+        if not places:
             return
-        pages = range(cut.start, last, max(1, (last - cut.start) * 4 // self._sample_rows))
-        places = ",".join(f'"({page},{line})"' for page in pages for line in range(1, 5))
         sample = sql.select(cut.target, self._shown(), [f"q.ctid = any('{{{places}}}'::tid[])", *self._where])
         for batch in lane.read(sample, VECTOR_ROWS):
-            self._weigh(batch, batch.nbytes)
-
-    def _weigh(self, batch: pa.RecordBatch, size: int) -> None:
-        """A few rows tell little, unless they are large."""
-        if batch.num_rows >= 8 or size > self._slice_bytes // 4:
-            fitting = self._slice_bytes * batch.num_rows // max(size, 1)
-            self._wide = bool(self._wide) or fitting < VECTOR_ROWS
-            self._rows = NARROW_ROWS if fitting >= NARROW_ROWS and not self._wide else VECTOR_ROWS
-
-    def _gather(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Batches put together, as far as they are small: nobody knows how wide the next rows are."""
-        waiting: list[pa.RecordBatch] = []
-        rows = size = 0
-        for batch in batches:
-            more = batch.nbytes
-            self._weigh(batch, more)
-            if waiting and (rows + batch.num_rows > BATCH_ROWS or size + more > self._batch_bytes):
-                yield _joined(waiting)
-                rows = size = 0
-            waiting.append(batch)
-            rows, size = rows + batch.num_rows, size + more
-            del batch
-        if waiting:
-            yield _joined(waiting)
+            self._pace.weigh(batch)
 
     def _statements(self, cut: Cut) -> Iterator[tuple[str, int]]:
         """One statement, or, where rows are wide, many, each for about so many bytes: of pages, of lines in one, or of
         rows in their order. With each, how many rows it asks for; 0: all that are left."""
-        if self._wide is not False and cut.order is not None and cut.span is not None:
+        if self._pace.wide is not False and cut.order is not None and cut.span is not None:
             yield from self._slices(cut, cut.order, cut.span)
             return
-        if not (self._wide and cut.pages):
+        if not (self._pace.wide and cut.pages):
             yield self._statement(cut), 0
             return
-        page, line = cut.start, 0
-        last = cut.pages if cut.end is None else cut.end
-        while page < last:
-            step = max(1, self._slice_rows)
-            if step >= self._dense:
-                after = (page + step // self._dense, 0)
-            else:
-                after = (page, line + step) if line + step < self._lines else (page + 1, 0)
-            after = min(after, (last, 0))
-            yield self._statement(cut, (sql.pages((page, line), after),)), step
-            page, line = after
+        for start, end, asked in self._pace.slices(cut.start, cut.last):
+            yield self._statement(cut, (sql.pages(start, end),)), asked
         if cut.end is None:
-            yield self._statement(cut, (sql.pages((last, 0), None),)), 0
+            yield self._statement(cut, (sql.pages((cut.last, 0), None),)), 0
 
     def _slices(self, cut: Cut, order: Order, span: Span) -> Iterator[tuple[str, int]]:
         low = span.low
         while True:
-            step, rest = self._slice_rows, [*order.between(low, span.high), *self._where]
+            step, rest = self._pace.slice_rows, [*order.between(low, span.high), *self._where]
             try:
                 high = self._control.execute(order.after(cut.target, rest, step)).fetchone()
             except psycopg.Error as error:
@@ -370,7 +331,7 @@ class PostgresReading:
             if high is None:
                 return
             low = high
-            if not self._wide:
+            if not self._pace.wide:
                 yield self._statement(cut, tuple(order.between(low, span.high))), 0
                 return
 
@@ -518,10 +479,3 @@ class PostgresReading:
             self._control.execute("select pg_cancel_backend(%s)", (lane.pid,))
         except psycopg.Error:  # the server has gone, and with it what was to be cancelled
             return
-
-
-def _joined(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
-    """One batch of them all. The list is emptied, so that nobody holds the rows twice."""
-    batch = waiting[0] if len(waiting) == 1 else pa.concat_batches(waiting)
-    waiting.clear()
-    return batch
