@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.parquet import ParquetFormat, ParquetOptions
+from lading.formats.statistics import Statistics
+from lading.ports import ColumnStats
 from lading.testing.format import (
     MEMORY,
     SCHEMA,
@@ -238,3 +241,34 @@ def test_a_writer_that_is_let_go_of_writes_no_footer() -> None:
     writer.append(sample(5))
     writer.abort()
     assert not sink.data.endswith(b"PAR1") or sink.data == b"PAR1"
+
+
+texts = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=70)
+amounts = st.none() | st.decimals(-(10**12), 10**12, allow_nan=False, places=2)
+
+
+# D10: what Arrow's writer found is what a look at each value finds
+@given(
+    groups=st.lists(st.lists(st.tuples(texts, amounts), min_size=1, max_size=9), max_size=3),
+    options=st.sampled_from([{}, {"dictionary": False}, {"encodings": {"text": "DELTA_BYTE_ARRAY"}}]),
+)
+def test_extremes_told_by_the_file_are_those_of_its_values(
+    groups: list[list[tuple[str | None, Decimal | None]]], options: dict[str, Any]
+) -> None:
+    schema = pa.schema({"text": pa.string(), "amount": pa.decimal128(15, 2), "small": pa.decimal128(18, 4)})
+    batches = [
+        pa.record_batch([[t for t, _ in rows], *[[a for _, a in rows]] * 2], schema=schema) for rows in groups
+    ]
+    looked = Statistics(schema)
+    for batch in batches:
+        looked.observe(batch)
+    format_ = ParquetFormat(ParquetOptions.model_validate({"row_group_rows": 4, **options}))
+    nothing = pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)
+    _, stats = write(format_, [nothing, *batches])
+    assert stats.columns == looked.result()
+
+
+def test_extremes_that_the_file_does_not_tell_are_not_guessed() -> None:
+    data = pa.record_batch({"text": ["b", "a" * 5000, None]})
+    _, stats = write(ParquetFormat(), [pa.record_batch({"text": ["c"]}), data])
+    assert stats.columns["text"] == ColumnStats(None, None, 1)

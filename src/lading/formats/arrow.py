@@ -107,6 +107,9 @@ class _Encoder:
     def close(self) -> None:
         self._encoder.close()
 
+    def tell(self, statistics: Statistics) -> None:
+        """An Arrow file holds no statistics."""
+
     def empty(self) -> int:
         out = pa.MockOutputStream()
         self._begun(out).close()

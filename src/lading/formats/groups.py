@@ -48,6 +48,10 @@ class Encoder(Protocol):
 
     def close(self) -> None: ...
 
+    def tell(self, statistics: Statistics) -> None:
+        """Passes on what a whole file knows of the columns that were left to it."""
+        ...
+
     def empty(self) -> int:
         """Bytes of a file without rows."""
         ...
@@ -109,6 +113,7 @@ class GroupWriter:
     def finish(self) -> FileStats:
         self._flush()
         self._encoder.close()
+        self._encoder.tell(self._statistics)
         return FileStats(self._rows, self._statistics.result())
 
     def abort(self) -> None:

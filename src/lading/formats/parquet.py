@@ -7,6 +7,7 @@ as UTC microseconds. The file says nothing of where it came from: no Arrow schem
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from lading.documents import Size
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.compression import Counted, arrow_file
 from lading.formats.groups import Extent, GroupWriter, merged
-from lading.formats.statistics import Statistics
+from lading.formats.statistics import Statistics, is_ordered_text
 from lading.formats.written import check, columnar, convert, is_list
 from lading.ports import Download, Sink, Types, Writer
 
@@ -117,12 +118,13 @@ class ParquetFormat:
             return [*converted, pa.repeat(version, batch.num_rows)] if version else converted
 
         out = Counted(sink)
+        told = [f.name for f in found if is_ordered_text(f) or _is_short_decimal(f.type)]
         return GroupWriter(
             out,
             schema,
             written,
-            Statistics(found),
-            _Encoder(out, written, self._options),
+            Statistics(found, told=told),
+            _Encoder(out, written, self._options, told),
             columns,
             rows=self._options.row_group_rows,
             memory=memory,
@@ -148,10 +150,10 @@ class ParquetFormat:
 
 
 class _Encoder:
-    """Arrow's writer, a row group at a time."""
+    """Arrow's writer, a row group at a time. ``told``: the columns of which the footer tells the extremes."""
 
-    def __init__(self, out: Counted, written: Any, options: ParquetOptions) -> None:
-        self._out, self._written, self._options = out, written, options
+    def __init__(self, out: Counted, written: Any, options: ParquetOptions, told: Sequence[str]) -> None:
+        self._out, self._written, self._options, self._told = out, written, options, told
         self._leaves = [
             (len(path.encode()), _PAGE + (_PADDING if name in options.encodings else 0))
             for path, name in _leaves(written)
@@ -192,8 +194,19 @@ class _Encoder:
         self._encoder.write_table(rows, row_group_size=rows.num_rows)
 
     def close(self) -> None:
-        encoder = self._encoder or self._begun(pa.PythonFile(self._out, mode="w"))
-        encoder.close()
+        self._encoder = self._encoder or self._begun(pa.PythonFile(self._out, mode="w"))
+        self._encoder.close()
+
+    def tell(self, statistics: Statistics) -> None:
+        footer = self._encoder.writer.metadata
+        paths = [path for path, _ in _leaves(self._written)]
+        for name in self._told:
+            leaf, kind = paths.index(name), self._written.field(name).type
+            for group in range(footer.num_row_groups):
+                found = footer.row_group(group).column(leaf).statistics
+                statistics.tell(name, found.null_count, _span(kind, found))
+                if found.num_values and not found.has_min_max:
+                    statistics.conceal(name)
 
     def empty(self) -> int:
         out = pa.MockOutputStream()
@@ -229,6 +242,20 @@ def _dictionaries(
     else:
         wanted = set(options.dictionary)
     return [path for path, name in leaves if name in wanted and name not in options.encodings]
+
+
+def _span(kind: Any, found: Any) -> tuple[Any, Any] | None:
+    """The least and greatest value of a column chunk, from its statistics."""
+    if not found.has_min_max:
+        return None
+    if pa.types.is_decimal(kind):
+        return Decimal(found.min_raw).scaleb(-kind.scale), Decimal(found.max_raw).scaleb(-kind.scale)
+    return found.min_raw.decode(), found.max_raw.decode()
+
+
+def _is_short_decimal(kind: Any) -> bool:
+    """Whether it is stored as an integer."""
+    return bool(pa.types.is_decimal128(kind) and kind.precision <= 18)
 
 
 def _flat(kind: Any) -> bool:

@@ -9,7 +9,8 @@ float                        a number; infinities as the text ``Infinity``. NaN 
 decimal                      text: plain digits
 date, timestamp, time        text: RFC 3339
 text, enum, uuid             the least and greatest in the order of their UTF-8 bytes, each None where it is longer
-                             than 64 bytes: a cut value would be a false one
+                             than 64 bytes: a cut value would be a false one. In Parquet both None where one of them
+                             is longer than 4,096 in a row group, of which Arrow then tells none
 everything else              None: binary, nested, and text whose own order is not that of its letters (json, decimals
                              and intervals as text, base64)
 ===========================  =====================================================================================
@@ -20,7 +21,7 @@ None says nothing: it is not to be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pyarrow as pa
@@ -37,24 +38,39 @@ _UNORDERED = ("json", "decimal", "interval", "base64", "xml")
 
 
 class Statistics:
-    """Statistics of one file. ``schema`` is that of the batches, ``written`` that of the file; not thread-safe."""
+    """Statistics of one file. ``schema`` is that of the batches, ``written`` that of the file; ``told``: columns whose
+    batches need no look, since the encoder knows what is in them (`tell`). Not thread-safe."""
 
-    def __init__(self, schema: Any, written: Any = None) -> None:
+    def __init__(self, schema: Any, written: Any = None, told: Collection[str] = ()) -> None:
         self._names: list[str] = schema.names
         # Batches are compared before they become text, unless the text has an order of its own.
         self._columns = [
             _Column(there if logical(there) in _UNORDERED else here)
             for here, there in zip(schema, written or schema, strict=True)
         ]
+        self._observed = [index for index, name in enumerate(self._names) if name not in told]
 
     def observe(self, batch: Any) -> None:
         """Takes a batch in; its columns in the schema's order."""
-        for column, array in zip(self._columns, batch.columns, strict=True):
-            column.observe(array)
+        for index in self._observed:
+            self._columns[index].observe(batch.column(index))
+
+    def tell(self, name: str, nulls: int, span: tuple[Any, Any] | None) -> None:
+        """Takes in what an encoder knows of some rows: how many are NULL, and the least and greatest of the others."""
+        self._columns[self._names.index(name)].tell(nulls, span)
+
+    def conceal(self, name: str) -> None:
+        """The extremes of a column are not known."""
+        self._columns[self._names.index(name)].known = False
 
     def result(self) -> dict[str, ColumnStats]:
         """By column name, in the schema's order."""
         return {name: column.result() for name, column in zip(self._names, self._columns, strict=True)}
+
+
+def is_ordered_text(field: Any) -> bool:
+    """Whether a column's extremes are those of its UTF-8 bytes."""
+    return bool(pa.types.is_string(field.type) and logical(field) not in _UNORDERED)
 
 
 class _Column:
@@ -62,6 +78,7 @@ class _Column:
         self._nulls = 0
         self._low: Any = None
         self._high: Any = None
+        self.known = True
         self._kind = plain_type(field.type)
         self._comparable, self._spell = _ways(self._kind, logical(field))
 
@@ -73,11 +90,19 @@ class _Column:
         low, high = span["min"].as_py(), span["max"].as_py()
         if low is None or low != low:  # all NULL, or all NaN
             return
+        self._widen(low, high)
+
+    def tell(self, nulls: int, span: tuple[Any, Any] | None) -> None:
+        self._nulls += nulls
+        if span is not None:
+            self._widen(*span)
+
+    def _widen(self, low: Any, high: Any) -> None:
         self._low = low if self._low is None else min(self._low, low)
         self._high = high if self._high is None else max(self._high, high)
 
     def result(self) -> ColumnStats:
-        if self._low is None or self._spell is None:
+        if self._low is None or self._spell is None or not self.known:
             return ColumnStats(None, None, self._nulls)
         return ColumnStats(self._spell(self._low), self._spell(self._high), self._nulls)
 
