@@ -101,6 +101,8 @@ class Query:
     whole_parts: bool = False  # True: one part only, for what cannot be cut
     # About how large a batch may be. It changes no row, so it is no part of what a query is.
     batch_bytes: int = field(default=16 << 20, repr=False, compare=False)
+    # How many parts are read side by side: they are to end together. It changes no row either.
+    lanes: int = field(default=1, repr=False, compare=False)
     immutable: bool = (
         False  # the export says that these rows never change: a `Ranger` cuts parts for another reading
     )

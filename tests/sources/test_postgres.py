@@ -93,6 +93,20 @@ def test_all_parts_read_the_snapshot_of_the_opening_whatever_is_written_meanwhil
     assert opened.survey().snapshot
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
+def test_parts_are_of_one_size_and_as_many_for_each_lane(url: str, lanes: int) -> None:
+    run(url, "create table t as select i from generate_series(1, 60000) i")  # some 270 pages
+    for pages in (30, 50, 70, 100):
+        with reading(url, Q(T, ("i",), lanes=lanes), part_size=pages * 8192) as opened:
+            specs = [part.spec for part in opened.survey().parts]
+        assert len(specs) % lanes == 0
+        sizes = {int(str(spec["end"])) - int(str(spec["start"])) for spec in specs[:-1]}
+        assert len(sizes) == 1
+        assert sizes.pop() in range(pages // 2, pages + 1)
+    with reading(url, Q(T, ("i",), lanes=lanes)) as opened:
+        assert len(opened.survey().parts) == 1
+
+
 def test_parts_are_cut_by_pages_of_each_partition_and_the_last_is_open_ended(url: str) -> None:
     run(
         url,
@@ -107,10 +121,10 @@ def test_parts_are_cut_by_pages_of_each_partition_and_the_last_is_open_ended(url
         ]
         assert sorted(collect(opened).column("i").to_pylist()) == list(range(6000))
     assert specs == [
-        ('"public"."t1"', 0, 8),
-        ('"public"."t1"', 8, None),
-        ('"public"."t2"', 0, 8),
-        ('"public"."t2"', 8, None),
+        ('"public"."t1"', 0, 7),
+        ('"public"."t1"', 7, None),
+        ('"public"."t2"', 0, 7),
+        ('"public"."t2"', 7, None),
     ]
 
 

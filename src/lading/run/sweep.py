@@ -82,6 +82,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         newest=job.newest,
         whole_parts=job.newest is not None or job.in_order,
         batch_bytes=min(16 << 20, job.buffer_memory // 32),
+        lanes=job.workers if apart(job) else 1,
         immutable=immutable,
     )
 

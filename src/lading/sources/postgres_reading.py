@@ -234,10 +234,10 @@ class PostgresReading:
                 pages = max(1, *(leaf[2] // block for leaf in leaves))
                 yield replace(self._whole, pages=pages)
             return
-        step = max(1, part_bytes // block)
         for schema, name, size, *_, oid, only in leaves:
             target = sql.Target.relation(schema, name, only=only)
             pages = max(1, size // block)
+            step = _even(pages, max(1, part_bytes // block), self._query.lanes)
             for start in range(0, pages, step):
                 end = start + step if start + step < pages else None
                 yield Cut(target, start, end, pages, oid)
@@ -479,3 +479,9 @@ class PostgresReading:
             self._control.execute("select pg_cancel_backend(%s)", (lane.pid,))
         except psycopg.Error:  # the server has gone, and with it what was to be cancelled
             return
+
+
+def _even(pages: int, most: int, lanes: int) -> int:
+    """Pages of each part, at most ``most``: where there are several parts, as many for each lane."""
+    parts = -(-pages // most)
+    return -(-pages // (parts if parts == 1 else -(-parts // lanes) * lanes))
