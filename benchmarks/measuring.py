@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parents[1]
+# A shell may ask Python not to keep what it compiles: then each start would compile it all anew, for every tool.
+_ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 CORES = 2
 LOOK = 0.04  # seconds between two looks at memory
 CENSUS = 0.5  # seconds between two looks for new processes
@@ -55,7 +57,7 @@ def measure(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Sa
     """Runs the command; what it prints goes to ``log``. Raises Broken with the last line of it."""
     with log.open("wb") as sink:
         started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environ}, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command, cwd=ROOT, env={**_ENVIRON, **environ}, stdin=subprocess.DEVNULL,
                                    stdout=sink, stderr=sink, start_new_session=True)  # fmt: skip
         watch = _Watch(process.pid)
         watch.start()

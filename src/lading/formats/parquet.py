@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -274,7 +273,7 @@ def _repeats(column: Any) -> bool:
     if pa.types.is_nested(kind):
         return True
     count = len(column)
-    sample = column if count <= _SAMPLE else column.take(pa.array(np.arange(0, count, -(-count // _SAMPLE))))
+    sample = column if count <= _SAMPLE else column.take(pa.array(range(0, count, -(-count // _SAMPLE))))
     seen = pc.value_counts(sample.cast(kind).drop_null()).field("counts")
     once = pc.sum(pc.equal(seen, 1)).as_py() or 0
     return bool((count / max(1, len(sample))) ** 0.5 * once + len(seen) - once <= count / 5)
