@@ -548,8 +548,9 @@ class Channel(Protocol):
         """Whether a pointer still names this run's delivery: it may not go then."""
         ...
 
-    def standing(self, folders: Mapping[str, str]) -> str | None:
-        """The URL of one of these folders that holds something; None where all are empty or cannot be listed."""
+    def standing(self, names: Names) -> str | None:
+        """The URL of a folder of this run that holds something, whichever attempt's it is; None where all are empty or
+        cannot be listed."""
         ...
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:

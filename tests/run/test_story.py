@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 import pytest
 from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 
@@ -294,8 +295,14 @@ def test_a_lost_keyring_stops_the_run_instead_of_changing_every_masked_value(): 
     assert ids(w.lake) == every_id(w)
 
 
-def test_a_lost_journal_stops_the_run_before_it_replaces_what_stands():
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_lost_journal_stops_the_run_before_it_delivers_again_what_stands(failures: int):
     w = World(some_orders())
+    whole, at = w.table, JANUARY + timedelta(hours=1)
+    for _ in range(failures):  # so that January's delivery is that of a later attempt
+        w.table = pa.concat_tables([whole, orders([(10**6, None, at, at)])])
+        assert "failed" in statuses(run(w.job()))
+    w.table = whole
     run(w.job())
     before = snapshot(w.lake)
     w.journal = MemoryStore("memory://new")

@@ -293,12 +293,13 @@ class DropChannel:
                     return True
         return False
 
-    def standing(self, folders: Mapping[str, str]) -> str | None:
-        for name, folder in folders.items():
-            destination = self._known[name]
+    def standing(self, names: Names) -> str | None:
+        begin, attempt = self._layout.attempts(names)
+        for destination in self._of(names):
             with contextlib.suppress(StoreDenied):
-                if next(iter(destination.store.list(folder)), None) is not None:
-                    return destination.url(folder)
+                for info in destination.store.list(begin):
+                    if found := attempt.match(info.name):
+                        return destination.url(found[0])
         return None
 
     def check_writable(self, folders: Mapping[str, str]) -> None:

@@ -168,10 +168,11 @@ class MemoryChannel:
         with self._shelf.lock:
             return any(manifest["run_id"] == commit["run_id"] for manifest in self._shelf.pointers.values())
 
-    def standing(self, folders: Mapping[str, str]) -> str | None:
+    def standing(self, names: Names) -> str | None:
+        begin = _run(names)
         with self._shelf.lock:
             kept = {*self._shelf.staged, *self._shelf.published, *self._shelf.failures}
-        return next((f"{self._shelf.url}/{folder}" for folder in folders.values() if folder in kept), None)
+        return next((f"{self._shelf.url}/{folder}" for folder in kept if folder.startswith(begin)), None)
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         removed, left = 0, []
@@ -183,9 +184,13 @@ class MemoryChannel:
         return Emptied(removed, tuple(left))
 
 
-def _folder(names: Names) -> str:
+def _run(names: Names) -> str:
     start = f"{names.start:%Y%m%dT%H%M%S}"
-    return f"{segment(names.entity)}/{segment(names.tenant)}/{start}/{names.run_id}-a{names.attempt}/"
+    return f"{segment(names.entity)}/{segment(names.tenant)}/{start}/{names.run_id}-a"
+
+
+def _folder(names: Names) -> str:
+    return f"{_run(names)}{names.attempt}/"
 
 
 def _place(manifest: Mapping[str, Any]) -> tuple[datetime, int]:

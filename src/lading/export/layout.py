@@ -188,6 +188,12 @@ class Layout:
         """The attempt's folder, with its trailing slash: everything of the attempt lies in it and nothing else does."""
         return _fill(self._folder, names.variables()) + "/"
 
+    def attempts(self, names: Names) -> tuple[str, re.Pattern[str]]:
+        """How the folders of all attempts of this run begin, and what they match."""
+        before, _, after = self._folder.partition("{attempt}")
+        begin, end = _fill(before, names.variables()), _fill(after, names.variables())
+        return begin, re.compile(rf"{re.escape(begin)}(\d+){re.escape(end)}/")
+
     def partition_folder(self, values: Sequence[object]) -> str:
         """``origin=EWR/shard=07/`` inside the run's folder; "" without partitions. Of a column with shards, the value
         is the shard's number. Raises TypeError or ValueError for a value that cannot make a folder."""

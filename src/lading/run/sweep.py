@@ -304,7 +304,7 @@ class Attempt:
         ]
         folders = [self._job.channel.folders(each.names) for each in served]
         if self._fresh:
-            self._refuse_occupied(folders)
+            self._refuse_occupied(served)
         if served:
             self._claim.announce(
                 {"tenant": each.run.tenant, "folders": dict(where)}
@@ -327,12 +327,12 @@ class Attempt:
                 channel.check_writable(new)
             self._writable |= new.keys()
 
-    def _refuse_occupied(self, folders: Sequence[Mapping[str, str]]) -> None:
-        for each in folders:
-            url = self._job.channel.standing(each)
+    def _refuse_occupied(self, served: Sequence[Served]) -> None:
+        for each in served:
+            url = self._job.channel.standing(each.names)
             if url is not None:
                 raise IntegrityError(
-                    f"{url} holds a delivery of which the journal knows nothing: writing there would replace it.",
+                    f"{url} holds a delivery of which the journal knows nothing: its rows would be delivered twice.",
                     hint="Restore the journal from its backup, or deliver to another place.",
                 )
 

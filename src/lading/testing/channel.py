@@ -194,18 +194,19 @@ class ChannelSuite:
                     assert first.endswith("/")
         assert channel.folders(run.names) == place.channel().folders(run.names)
 
-    def test_a_folder_that_holds_anything_is_told(self, place: Place) -> None:
-        channel, run = place.channel(), Delivery()
-        folders, others = channel.folders(run.names), channel.folders(replace(run, attempt=2).names)
-        assert channel.standing(folders) is None
+    def test_a_folder_that_holds_anything_is_told_to_any_attempt_of_its_run(self, place: Place) -> None:
+        channel, run = place.channel(), Delivery(attempt=12)
+        folders = channel.folders(run.names)
+        assert channel.standing(run.names) is None
         run.write(channel)
-        told = place.channel().standing(folders)
-        assert told is not None
-        assert "://" in told
-        assert any(folder.rstrip("/") in told for folder in folders.values())
-        assert channel.standing(others) is None
+        for attempt in (12, 1, 2, 121):
+            told = place.channel().standing(replace(run, attempt=attempt).names)
+            assert told is not None
+            assert "://" in told
+            assert any(folder.rstrip("/") in told for folder in folders.values())
+        assert channel.standing(replace(run, tenant="b", run="b" * 16).names) is None
         channel.discard(folders)
-        assert channel.standing(folders) is None
+        assert channel.standing(run.names) is None
 
     def test_a_discard_takes_one_attempt_and_nothing_else(self, place: Place) -> None:
         channel, run = place.channel(), Delivery()
