@@ -198,7 +198,7 @@ name: {export}
 contract: {entity}@1
 source: {{connection: ops, table: {table}}}
 destination: lake
-mode: full_refresh               # the whole table, as of the last midnight (UTC)
+mode: full_refresh               # the whole table as it stands when it is read, once a day (UTC)
 keep: 3                          # deliveries that stay
 # A table that grows is better delivered interval by interval, each row once:
 # mode: append
@@ -213,7 +213,8 @@ format: {{type: parquet, compression: snappy}}
 def described(name: str, url: str, table: str) -> Scaffold:
     """A project for a live PostgreSQL table. Connects, reads its catalogue and no row; the URL is written nowhere.
 
-    Raises SourceUnavailable, SourceDenied or SchemaMismatch where the table cannot be described.
+    Raises InvalidProject for a URL that is none, and SourceUnavailable, SourceDenied or SchemaMismatch where the table
+    cannot be described.
     """
     try:
         from lading.sources.postgres import PostgresOptions, PostgresSource
@@ -224,6 +225,11 @@ def described(name: str, url: str, table: str) -> Scaffold:
         ) from error
     from lading.ports import Dataset
 
+    if not url.strip():
+        raise InvalidProject(
+            "The connection's URL is empty, so it names no database.",
+            hint=f"Give --connection URL, or set {VARIABLE}: postgresql://user@host/database.",
+        )
     source, dataset = PostgresSource(PostgresOptions.model_validate({"url": url})), Dataset(table=table)
     schema = source.describe(dataset, "portable")
     entity = _name(table.replace('"', "").rpartition(".")[2])

@@ -50,6 +50,7 @@ def test_init_says_what_it_made(lading: Any, tmp_path: Path) -> None:
         (["--name", "Not A Name"], "--name: "),
         (["--connection", "postgresql://h/d"], "'--connection': needs --table"),
         (["--table", "public.flights"], "OPS_DATABASE_URL in the environment"),
+        (["--table", "public.flights", "--connection", " "], "URL is empty, so it names no database"),
     ],
 )
 def test_init_refuses_what_it_cannot_use(
@@ -59,6 +60,16 @@ def test_init_refuses_what_it_cannot_use(
     told = lading("init", str(tmp_path / "new"), *words)
     assert told.code == 2
     assert expected in told.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_takes_no_empty_variable_for_a_database(
+    lading: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_DATABASE_URL", "")
+    told = lading("init", str(tmp_path / "new"), "--table", "public.flights")
+    assert told.code == 2
+    assert "URL is empty, so it names no database" in told.err
     assert not (tmp_path / "new").exists()
 
 

@@ -71,6 +71,8 @@ def line(place: Any, name: str, text: str) -> int:
         ({"type": "postgres", "url": "${DB}", "lock_timeout": 0}, "lock_timeout", "must be more than 0"),
         ({"type": "postgres", "url": "${DB}", "protected": True}, "protected", 'unknown key "protected"'),
         ({"type": "postgres", "url": "mysql://x"}, "ops", "neither a postgresql:// URL nor"),
+        ({"type": "postgres", "url": ""}, '"url": ""', "connections.ops.url must name a database, and is empty"),
+        ({"type": "postgres", "url": "  "}, '"url": "  "', "connections.ops.url must name a database, and is empty"),
         ({"type": "files"}, "ops", "connections.ops.store is missing"),
         ({"type": "files", "store": "lak"}, "lak", 'there is no store "lak" – did you mean "lake"?'),
         ({"type": "files", "store": "lake", "delimiter": ";;"}, "delimiter", "delimiter"),

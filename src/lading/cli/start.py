@@ -40,7 +40,7 @@ def init(
 
     if connection is not None and table is None:
         raise typer.BadParameter("needs --table schema.name", param_hint="'--connection'")
-    url = connection or os.environ.get(scaffold.VARIABLE)
+    url = connection if connection is not None else os.environ.get(scaffold.VARIABLE)
     if table is not None and url is None:
         raise typer.BadParameter(
             f"needs --connection URL, or {scaffold.VARIABLE} in the environment", param_hint="'--table'"

@@ -23,7 +23,7 @@ import psycopg
 import pyarrow as pa
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from lading.errors import InvalidProject, SourceUnavailable
 from lading.ports import Bound, Dataset, Query, Types
@@ -73,6 +73,14 @@ class PostgresOptions(BaseModel):
         ge=8192,
         description="Bytes of a table that make one part, the unit of reading and retry.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _named(cls, url: SecretStr) -> SecretStr:
+        """libpq would fill an empty one from its defaults, and read whatever database those name."""
+        if not url.get_secret_value().strip():
+            raise ValueError("must name a database, and is empty: does its variable hold anything?")
+        return url
 
 
 class PostgresSource:
