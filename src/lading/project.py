@@ -142,7 +142,7 @@ class Project:
         on_event: OnEvent | None = None,
     ) -> list[Result]:
         """The grid's undelivered intervals between two instants, oldest first; resumable, like every run."""
-        asked = Asked(tuple(tenants) if tenants else None, start, end, backfill=True)
+        asked = self._asked(export, tenants, start, end, backfill=True)
         return run(self.job(export, on_event=on_event), asked, wait=wait)
 
     def plan(
@@ -302,7 +302,16 @@ class Project:
         revise: bool = False,
         reason: str = "",
         as_of: datetime | None = None,
+        backfill: bool = False,
     ) -> Asked:
+        """Raises InvalidProject for arguments of types that would be taken for something else, or of no use here."""
+        for name, moment in (("start", start), ("end", end), ("as_of", as_of)):
+            _refuse_unclear(name, moment)
+        if tenants is not None and (isinstance(tenants, str) or not all(isinstance(t, str) for t in tenants)):
+            raise InvalidProject(
+                f"tenants must be a list of texts, and is {tenants!r}.",
+                hint='For example tenants=["acme"]: one name alone is a list too.',
+            )
         if revise and not reason:
             raise InvalidProject(
                 "--revise needs --reason: it is written into the manifest and makes a repeat safe."
@@ -315,7 +324,7 @@ class Project:
             )
         if tenants and definition.tenants is None:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
-        return Asked(tuple(tenants) if tenants else None, start, end, revise, reason)
+        return Asked(tuple(tenants) if tenants else None, start, end, revise, reason, backfill)
 
     def _dataset(self, export: Export) -> Dataset:
         if export.source.query is not None:
@@ -375,6 +384,17 @@ class Project:
             inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
             tenant_column=export.tenants.column if export.tenants is not None else None,
         )
+
+
+def _refuse_unclear(name: str, moment: object) -> None:
+    """Raises InvalidProject for what is no point in time: a text, a date, or a datetime that leaves its zone open."""
+    if moment is None or (isinstance(moment, datetime) and moment.utcoffset() is not None):
+        return
+    what = "one without a time zone" if isinstance(moment, datetime) else f"a {type(moment).__name__}"
+    raise InvalidProject(
+        f"{name} must be a datetime with a time zone, and is {what}: {moment!r}.",
+        hint=f"For example {name}=datetime(2026, 7, 1, tzinfo=UTC).",
+    )
 
 
 def _slept(seconds: float) -> bool:
