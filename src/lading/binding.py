@@ -22,7 +22,7 @@ from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source
 from lading.routing.keys import PartitionColumn, texts
 from lading.run import Binding
 from lading.transforms.checks import parse_check
-from lading.transforms.columns import is_number, value_type
+from lading.transforms.columns import castable, is_number, value_type
 from lading.transforms.lineage import (
     after,
     columns_of,
@@ -138,14 +138,18 @@ class Binder:
             for f in self.contract.fields:
                 if f.column in as_text:
                     verdicts[f.column] = fit(f, schema.field(f.column), as_text=True)
-        reasons = [
-            f"{f.name}: {verdicts[f.column].reason}"
+        refused = {
+            f.name: f"{f.name}: {verdicts[f.column].reason}"
             for f in self.contract.fields
             if verdicts[f.column].verdict == "refused"
             and f.column not in unread(self.export, self.transforms)
-        ]
-        if reasons:
-            raise SchemaMismatch(f"{self._where()} does not fit {self.contract.path}: {'; '.join(reasons)}.")
+        }
+        if refused:
+            hints = (castable(schema.field(f.column)) for f in self.contract.fields if f.name in refused)
+            raise SchemaMismatch(
+                f"{self._where()} does not fit {self.contract.path}: {'; '.join(refused.values())}.",
+                hint=" ".join(filter(None, hints)) or None,
+            )
         return schema, as_text, by_day
 
     def _where(self) -> str:

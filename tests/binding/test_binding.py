@@ -13,7 +13,7 @@ from lading.contract import read_contract
 from lading.documents import parse, validate
 from lading.errors import InvalidProject, Refused, SchemaMismatch
 from lading.export.definition import Export
-from lading.ports import Dataset
+from lading.ports import LOGICAL, NATIVE, Dataset
 from lading.sources.memory import MemorySource
 
 CONTRACT = """
@@ -315,3 +315,36 @@ def test_a_check_that_does_not_fit_the_source_is_refused_before_anything_is_clai
     told = refused(f"checks:\n  - row_count: {{min: 1}}\n  - {check}\n")
     assert told.startswith("exports/people.yaml:9: ")
     assert why in told
+
+
+WIDE = pa.schema(
+    [
+        pa.field("id", pa.int64()),
+        pa.field("email", pa.string()),
+        pa.field("city", pa.string()),
+        pa.field("price", pa.string(), metadata={NATIVE: b"numeric", LOGICAL: b"decimal"}),
+    ]
+).empty_table()
+
+
+@pytest.mark.parametrize(
+    ("more", "promise"),
+    [
+        ("checks: [{range: {price: [0, 1]}}]\n", "logicalType: number"),
+        ("checks: [{balance: {column: price}}]\n", "logicalType: number"),
+        ("checks: [{distribution: {column: price, mean: [0, 1]}}]\n", "logicalType: number"),
+        ("", "logicalType: number, logicalTypeOptions: {minimum: 0}"),
+        ("", "logicalType: number, physicalType: 'numeric(18,6)'"),
+    ],
+)
+def test_a_number_without_a_precision_is_refused_with_what_to_do_about_it(more: str, promise: str):
+    contract = CONTRACT + f"      - {{name: price, {promise}}}\n"
+    with pytest.raises((InvalidProject, SchemaMismatch)) as refusal:
+        bind(more, contract, WIDE)
+    told = str(refusal.value)
+    assert "price: numeric arrives as text" in told
+    assert "price::numeric(18,2)" in told
+
+
+def test_text_that_is_no_number_gets_no_such_advice():
+    assert "arrives as text" not in refused("checks: [{range: {city: [0, 1]}}]\n")

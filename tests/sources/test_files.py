@@ -393,14 +393,20 @@ def test_exact_types_keep_what_arrow_holds() -> None:
 @pytest.mark.parametrize(
     ("column", "says"),
     [
-        (pa.array([1, 1000, 1001], pa.timestamp("ns")), '"c" holds 2 values with nanoseconds'),
-        (pa.array([1, 1000, 1001], pa.time64("ns")), '"c" holds 2 values with nanoseconds'),
-        (pa.array([[1], [1, 2]], pa.list_(pa.timestamp("ns"))), '"c" holds 3 values with nanoseconds'),
-        (pa.array([-(2**62), 0], pa.timestamp("us")), '"c" holds 1 values outside the years 1 to 9999'),
-        (pa.array([3_000_000, 0], pa.date32()), '"c" holds 1 values outside the years 1 to 9999'),
+        (pa.array([1, 1000, 1001], pa.timestamp("ns")), r'"c" holds values with nanoseconds \(2 in all\)'),
+        (pa.array([1, 1000, 1001], pa.time64("ns")), r'"c" holds values with nanoseconds \(2 in all\)'),
+        (
+            pa.array([[1], [1, 2]], pa.list_(pa.timestamp("ns"))),
+            r'"c" holds values with nanoseconds \(3 in all\)',
+        ),
+        (
+            pa.array([-(2**62), 0], pa.timestamp("us")),
+            r'"c" holds values outside the years 1 to 9999 \(1 in all\)',
+        ),
+        (pa.array([3_000_000, 0], pa.date32()), r'"c" holds values outside the years 1 to 9999 \(1 in all\)'),
         (
             pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{", "NaN", "1", None])),
-            '"c" holds 2 values that are no',
+            r'"c" holds values that are no .*\(2 in all\)',
         ),
     ],
 )
@@ -418,7 +424,7 @@ def test_sparks_timestamps_are_read_in_all_years_and_nanoseconds_refuse() -> Non
     got = read(files(x__parquet=parquet(table, **spark)), "x.parquet")
     assert got.column("t").to_pylist() == [datetime(1970, 1, 1), datetime(1970, 1, 1, 0, 0, 0, 1), None]
     table = pa.table({"t": pa.array([1, 1_000, 1_999], pa.timestamp("ns"))})
-    with pytest.raises(DataRefused, match='"t" holds 2 values with nanoseconds'):
+    with pytest.raises(DataRefused, match=r'"t" holds values with nanoseconds \(2 in all\)'):
         read(files(x__parquet=parquet(table, **spark)), "x.parquet")
 
 
@@ -463,7 +469,7 @@ def test_a_string_in_the_contract_gives_exact_text() -> None:
         }
     ]
     bad = files(x__parquet=parquet(pa.table({"x": [b"\xff", b"a", b"\xfe"]})))
-    with pytest.raises(DataRefused, match='"x" holds 2 values that are not UTF-8'):
+    with pytest.raises(DataRefused, match=r'"x" holds values that are not UTF-8 \(2 in all\)'):
         read(bad, "*", as_text=frozenset("x"))
     with pytest.raises(SchemaMismatch, match="has no one text"):
         read(files(x__parquet=parquet(pa.table({"x": [[1]]}))), "*", "x", as_text=frozenset("x"))
@@ -490,7 +496,7 @@ def test_row_groups_that_cannot_match_are_not_read(kind: Any) -> None:
 def test_a_row_group_with_a_null_is_read_so_that_it_refuses() -> None:
     table = pa.table({"d": pa.array([EPOCH, None], pa.timestamp("us", "UTC"))})
     source = files(x__parquet=parquet(table))
-    with pytest.raises(DataRefused, match='"d" holds 1 NULLs'):
+    with pytest.raises(DataRefused, match=r'"d" holds NULLs \(1 in all\)'):
         read(source, "x.parquet", ranges=(Range("d", EPOCH + timedelta(days=9)),))
 
 
@@ -541,7 +547,7 @@ def test_the_newest_of_each_tenant_are_found_over_all_files_and_the_others_count
 
 def test_a_value_refused_while_keys_are_ranked_is_said_as_it_is() -> None:
     source = files({"columns": {"o": "int8"}}, x__csv=b"k,o\n1,1\n1,x\n2,300\n")
-    with pytest.raises(DataRefused, match=r'x\.csv: column "o" holds 2 values that are no int8'):
+    with pytest.raises(DataRefused, match=r'x\.csv: column "o" holds values that are no int8 \(2 in all\)'):
         read(source, "*", "k", newest=Newest(("k",), "o"))
 
 
@@ -760,7 +766,7 @@ def test_declared_types_read_exactly_what_they_should_and_count_the_rest(
     ).to_pylist() == [*values, None]
     with pytest.raises(DataRefused) as error:
         read(files(options, x__csv=b"c,d\n" + lines(good + bad)), "*", "c")
-    assert sum(map(int, re.findall(r"holds (\d+)", str(error.value)))) == len(bad)
+    assert sum(map(int, re.findall(r" \((\d+) in all\)", str(error.value)))) == len(bad)
     assert not any(f" {text} " in str(error.value) for text in bad if text)
     if kind != "json":
         json_lines = "".join(json.dumps({"c": text}) + "\n" for text in good if kind != "bool").encode()
@@ -770,7 +776,9 @@ def test_declared_types_read_exactly_what_they_should_and_count_the_rest(
 
 def test_a_whole_number_that_a_float_cannot_hold_is_refused_by_column() -> None:
     lines = b'{"c":16777216}\n{"c":null}\n{"c":16777217}\n'
-    with pytest.raises(DataRefused, match=r'column "c" holds 1 whole numbers that float cannot hold'):
+    with pytest.raises(
+        DataRefused, match=r'column "c" holds whole numbers that float cannot hold \(1 in all\)'
+    ):
         read(files({"columns": {"c": "float32"}}, x__jsonl=lines), "*")
 
 
@@ -904,7 +912,9 @@ def test_json_types_come_from_all_lines_of_the_first_file_and_stay_exact() -> No
 
 def test_later_files_must_fit_the_first() -> None:
     first = b'{"a":1}\n'
-    with pytest.raises(DataRefused, match=r'2\.jsonl: column "a" holds 2 values that are no int64'):
+    with pytest.raises(
+        DataRefused, match=r'2\.jsonl: column "a" holds values that are no int64 \(2 in all\)'
+    ):
         read(files(**{"1__jsonl": first, "2__jsonl": b'{"a":1.0}\n{"a":true}\n{"a":3}\n'}), "*")
     with pytest.raises(SchemaMismatch, match=r'2\.jsonl has a column "b"'):
         read(files(**{"1__jsonl": first, "2__jsonl": b'{"a":1,"b":2}\n'}), "*")
@@ -926,7 +936,10 @@ def test_later_files_must_fit_the_first() -> None:
 def test_lines_that_are_no_object_are_counted_and_refused(line: str) -> None:
     data = b'{"a":1}\n' + line.encode("latin-1") + b'\n{"a":3}\n'
     for options in ({}, {"columns": {"a": "int64", "b": "json"}}):
-        with pytest.raises(DataRefused, match=r"x\.jsonl.* 1 (or more )?lines that are no JSON object"):
+        with pytest.raises(
+            DataRefused,
+            match=r"x\.jsonl.*( 1 or more lines that are no JSON object|lines that are no JSON object.* \(1 in all\))",
+        ):
             read(files(options, x__jsonl=data), "*")
 
 
@@ -943,9 +956,9 @@ def test_mixtures_and_halves_of_surrogates_are_refused_unless_declared() -> None
         1,
     ]
     assert read(files(x__jsonl=mixed), "*", "a", as_text=frozenset("a")).column("a").to_pylist() == ["1", "1"]
-    with pytest.raises(DataRefused, match='"a" holds 1 values that are no string'):
+    with pytest.raises(DataRefused, match=r'"a" holds values that are no string \(1 in all\)'):
         read(files({"columns": {"a": "string"}}, x__jsonl=mixed), "*")
-    with pytest.raises(DataRefused, match='"a" holds 1 texts that are not Unicode'):
+    with pytest.raises(DataRefused, match=r'"a" holds texts that are not Unicode, .* \(1 in all\)'):
         read(files(x__jsonl=b'{"a":"\\ud800"}\n{"a":"b"}\n'), "*")
 
 

@@ -235,7 +235,7 @@ def test_rows_that_lie_in_no_interval_are_still_refused(url: str, at: str) -> No
         f"insert into t select {HOURS}, i from generate_series(0, 700) i",
         f"insert into t values ({at}, 1000)",
     )
-    with pytest.raises(DataRefused, match='column "at" holds 1'):
+    with pytest.raises(DataRefused, match=r'column "at" holds .* \(1 in all\)'):
         read(url, query("id"))
 
 

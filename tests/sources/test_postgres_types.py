@@ -204,7 +204,7 @@ def test_a_value_that_its_type_cannot_hold_refuses_with_column_and_count(
     url: str, kind: str, bad: list[str]
 ) -> None:
     for value in bad:
-        with pytest.raises(DataRefused, match=r't: column "v" holds 2 ') as error:
+        with pytest.raises(DataRefused, match=r't: column "v" holds .* \(2 in all\)') as error:
             arrow(url, kind, [value, None, value])
         assert "string in the contract" in str(error.value.hint)
     got = arrow(url, kind, [*bad, None], text=True)
@@ -214,7 +214,7 @@ def test_a_value_that_its_type_cannot_hold_refuses_with_column_and_count(
 
 def test_nan_beside_true_zeros_is_seen(url: str) -> None:
     assert values(arrow(url, "numeric(5,1)", ["0", "0.0", None])) == [Decimal("0.0"), Decimal("0.0"), None]
-    with pytest.raises(DataRefused, match='"v" holds 1 values of NaN'):
+    with pytest.raises(DataRefused, match=r'"v" holds values of NaN \(1 in all\)'):
         arrow(url, "numeric(5,1)", ["0", "NaN", "0"])
 
 
@@ -275,7 +275,7 @@ def test_enums_domains_and_composites(url: str) -> None:
     assert values(arrow(url, "tag[]", ["{a,b}"])) == [["a", "b"]]
     assert values(arrow(url, "tags", ["{1,2}"])) == [[1, 2]]
     assert arrow(url, "stamp", ["2024-01-01 00:00+00"]).schema.field("v").type == pa.timestamp("us", "UTC")
-    with pytest.raises(DataRefused, match="holds 1 infinite"):
+    with pytest.raises(DataRefused, match=r"holds infinite .*\(1 in all\)"):
         arrow(url, "stamp", ["infinity"])
     pair = arrow(url, "pair", ['(1.5,"x ""y",{1})'])
     assert values(pair) == ['{"a":1.5000000000,"B b":"x \\"y","c":[1]}']
@@ -291,7 +291,7 @@ def test_exact_types_keep_uuids_intervals_and_wide_decimals(postgres: Any, url: 
     got = arrow(url, "numeric(76,10)", [wide, "-0.0000000001", None], "exact")
     assert got.schema.field("v").type == pa.decimal256(76, 10)
     assert [v and f"{v:f}" for v in values(got)] == got.column("t").to_pylist()
-    with pytest.raises(DataRefused, match="1 values of NaN"):
+    with pytest.raises(DataRefused, match=r"holds values of NaN \(1 in all\)"):
         arrow(url, "numeric(50,10)", ["NaN"], "exact")
     one = "123e4567-e89b-12d3-a456-426614174000"
     got = arrow(url, "uuid", [one, None], "exact")
@@ -303,7 +303,7 @@ def test_exact_types_keep_uuids_intervals_and_wide_decimals(postgres: Any, url: 
     assert tuple(first) == (14, -3, 14_706_789_000_000)
     assert tuple(second) == (0, 0, -2562046 * 3600 * 10**9)
     for bad in ("3000000 hours", *(("infinity", "-infinity") if postgres.version >= 17 else ())):
-        with pytest.raises(DataRefused, match='"v" holds 1 infinite intervals'):
+        with pytest.raises(DataRefused, match=r'"v" holds infinite intervals .*\(1 in all\)'):
             arrow(url, "interval", [bad, None], "exact")
     assert logical(arrow(url, "numeric", ["1"], "exact")) == "decimal"
 

@@ -121,6 +121,8 @@ def test_a_missing_bucket_is_refused_and_says_so(endpoint: str, s3: Any) -> None
     ):
         with pytest.raises(StoreDenied, match=r"NoSuchBucket.*Create the bucket"):
             act()
+    with pytest.raises(StoreDenied, match=r"cannot list s3://nobody-has-this/x: "):
+        [*store.list()]
 
 
 @pytest.mark.slow

@@ -57,9 +57,16 @@ def test_rename_lets_columns_change_places() -> None:
     assert PolicyAction("doc", "renamed from id") in rename.policy()
 
 
-@pytest.mark.parametrize("new", ["doc", "DOC", "Doc"])
-def test_rename_that_leaves_names_equal_but_for_case_is_refused(new: str) -> None:
-    with pytest.raises(InvalidProject, match="differ in case"):
+@pytest.mark.parametrize(
+    ("new", "alike"),
+    [
+        ("doc", "two columns called 'doc'"),
+        ("DOC", "'DOC' and 'doc', that differ in case only"),
+        ("Doc", "'Doc' and 'doc', that differ in case only"),
+    ],
+)
+def test_rename_that_leaves_names_equal_but_for_case_is_refused(new: str, alike: str) -> None:
+    with pytest.raises(InvalidProject, match=alike):
         Rename.parse({"id": new}).bind(BATCH.schema)
 
 

@@ -175,7 +175,7 @@ def _texts(values: list[Any], column: Column, as_text: bool, tally: Tally) -> An
         return pa.array(texts, pa.string())
     except UnicodeEncodeError:
         lone = [text is not None and not _is_unicode(text) for text in texts]
-        tally.add(column.name, "texts that are not Unicode (half of a surrogate pair)", sum(lone))
+        tally.add(column.name, "texts that are not Unicode, with half of a surrogate pair", sum(lone))
         return pa.array([None if drop else text for drop, text in zip(lone, texts, strict=True)], pa.string())
 
 

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from lading.errors import DataRefused
+from lading.errors import DataRefused, counted
 from lading.ports import Download, Range
 from lading.sources.files_types import Column
 from lading.sources.files_values import Refuse
+from lading.sources.findings import held
 
 BATCH_ROWS = 65_536
 _BLOCK = 8 * 1024 * 1024  # bytes of text looked at together, at least a record
@@ -85,11 +86,8 @@ class Tally:
 
     def error(self) -> DataRefused:
         names = list(self.files)
-        where = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
-        said = [
-            f'column "{column}" holds {count} {what}' if column else f"there are {count} {what}"
-            for (column, what), count in self.found.items()
-        ]
+        where = names[0] if len(names) == 1 else f"{names[0]} and {counted(len(names) - 1, 'more file')}"
+        said = [held(column, what, count) for (column, what), count in self.found.items()]
         return DataRefused(f"{where}: {'; '.join(said)}.", hint=" ".join(self.hints) or None)
 
 

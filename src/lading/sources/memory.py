@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from lading.errors import DataRefused, InvalidProject, SchemaMismatch
 from lading.ports import NATIVE, Bound, Dataset, Member, Newest, Part, Query, Range, Survey, Types
+from lading.sources.findings import held
 
 
 def _now() -> Bound:
@@ -141,7 +142,7 @@ def _schema(table: pa.Table, as_text: frozenset[str]) -> pa.Schema:
 def _within(column: pa.ChunkedArray, bounds: Range) -> pa.ChunkedArray:
     if column.null_count:
         raise DataRefused(
-            f'column "{bounds.column}" holds {column.null_count} NULLs.',
+            f"{held(bounds.column, 'NULLs', column.null_count)}.",
             hint="Such a row lies in no interval.",
         )
     moments = column.cast(pa.timestamp("us"))

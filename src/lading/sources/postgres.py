@@ -127,10 +127,12 @@ class PostgresSource:
             )
             (now,) = _one(connection, sql.CLOCK)
             oldest, hidden, prepared, standby, sees, subscribed = _one(connection, sql.ACTIVITY, own)
+            (role,) = _one(connection, "select quote_ident(current_user)")
         now = now.astimezone(UTC)
         reasons = {
             "the server is a standby, which cannot see the primary's transactions": standby,
-            "the role lacks pg_read_all_stats and cannot see when others' transactions began": not sees,
+            "the role lacks pg_read_all_stats and cannot see when others' transactions began "
+            f"(GRANT pg_read_all_stats TO {role} lets it)": not sees,
             "a prepared transaction stands, and its start is not kept": prepared,
             "a session hides its activity (track_activities is off)": hidden,
             "the database has a subscription, and the publisher's transactions cannot be seen": subscribed,

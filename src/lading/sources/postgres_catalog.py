@@ -12,6 +12,7 @@ import psycopg
 from lading.errors import InvalidProject, SchemaMismatch
 from lading.ports import Dataset
 from lading.sources import postgres_sql as sql
+from lading.sources.postgres_errors import failed_statement
 from lading.sources.postgres_types import Native
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -82,7 +83,10 @@ def elsewhere(connection: Connection, described: Described) -> str:
     for kind, name in connection.execute(sql.ELSEWHERE):
         if kind == "f":
             return f"{name} is a foreign table, and the transactions of its own server cannot be seen"
-        return f"{name} is a materialized view, which has the rows of its last refresh"
+        return (
+            f"{name} is a materialized view, which has the rows of its last refresh (its safety_lag is the longest "
+            "writing transaction and, beside it, the longest time from one refresh's start to the next one's end)"
+        )
     return ""
 
 
@@ -112,7 +116,11 @@ def _relation(connection: Connection, table: str) -> Described:
 def _query(connection: Connection, text: str) -> Described:
     target = sql.Target.query(text)
     # Binary goes by the extended protocol, in which the server itself refuses a second statement.
-    cursor = connection.execute(f"select * from {target.text} as q limit 0", binary=True)
+    statement = f"select * from {target.text} as q limit 0"
+    try:
+        cursor = connection.execute(statement, binary=True)
+    except psycopg.Error as error:
+        raise failed_statement(error, f"the query{_line(error, text, statement)}") from None
     result = cursor.pgresult
     assert result is not None
     names = [column.name for column in cursor.description or ()]
@@ -124,6 +132,17 @@ def _query(connection: Connection, text: str) -> Described:
     natives = _natives(connection, [(result.ftype(i), result.fmod(i)) for i in range(len(names))])
     columns = {name: Column(native, True) for name, native in zip(names, natives, strict=True)}
     return Described("the query", target, columns)
+
+
+def _line(error: psycopg.Error, text: str, statement: str) -> str:
+    """Where in the query the server found the error: ``, line 3``; nothing where it does not say."""
+    at = error.diag.statement_position
+    if not at or not at.isdigit():
+        return ""
+    before = text[: len(text) - len(text.lstrip())].count("\n")
+    last = text.rstrip().count("\n") + 1
+    line = before + statement[: int(at) - 1].count("\n")
+    return f", line {max(1, min(line, last))}"
 
 
 def _refuse_twins(what: str, names: Iterable[str]) -> None:

@@ -99,6 +99,11 @@ def failed_statement(error: psycopg.Error, what: str, *, rows: bool = False) -> 
                 hint="A policy would hide rows from this role. Read as a role with BYPASSRLS, or as the owner.",
             )
         return SourceDenied(f"{what}: {said}.", hint="Grant SELECT to the role of the connection.")
+    if state == "42601":
+        return SchemaMismatch(
+            f"{what}: {said}.",
+            hint="A query is one SELECT: nothing that changes data, and no second statement.",
+        )
     if state.startswith(("42", "3F", "26")):
         return SchemaMismatch(f"{what}: {said}.")
     if state == "55P03":

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from lading.errors import DataRefused, IntegrityError, LadingError, SchemaMismatch, SourceUnavailable
 from lading.ports import NATIVE, Part, Query, Survey
 from lading.sources import postgres_sql as sql
+from lading.sources.findings import held
 from lading.sources.postgres_catalog import Column, Connection, Described
 from lading.sources.postgres_duckdb import FAILURES, Lane
 from lading.sources.postgres_errors import failed_statement, in_another_language, is_passing, server_said
@@ -369,7 +370,7 @@ class PostgresReading:
         found = self._count_refused(cut)
         if isinstance(found, LadingError):
             return found
-        said = [f'column "{refusal.column}" holds {n} {refusal.why}' for refusal, n in found]
+        said = [held(refusal.column, refusal.why, n) for refusal, n in found]
         hints = dict.fromkeys(refusal.hint for refusal, _ in found)
         return DataRefused(f"{self._described.what}: {'; '.join(said)}.", hint=" ".join(hints))
 

@@ -160,7 +160,7 @@ class LocalStore:
                 os.close(lock)
 
     def _of(self, name: str) -> str:
-        return f"{name} in {self.url}"
+        return f"{name} in {self.url}" if name else self.url
 
     def _path(self, name: str) -> str:
         if f"/{TEMPORARY}" in f"/{check_name(name)}":

@@ -155,7 +155,7 @@ class ObjectStore:
                     return
 
     def _of(self, name: str) -> str:
-        return f"{name} in {self.url}"
+        return f"{name} in {self.url}" if name else self.url
 
     def _call(self, doing: str, act: Callable[[], T]) -> T:
         return _call(doing, act)

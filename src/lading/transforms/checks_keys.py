@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from lading.errors import InvalidProject, counted
 from lading.ports import CheckResult
 from lading.transforms.checks_rows import OnViolation
-from lading.transforms.columns import is_number, is_text, literal, plain, position, value_type
+from lading.transforms.columns import is_number, is_text, literal, plain, position, unfit, value_type
 from lading.transforms.spill import Spill, check_storable, storable
 
 
@@ -218,9 +218,10 @@ class Balance(KeyCheck):
 
     def bind(self, schema: pa.Schema) -> None:
         super().bind(schema)
-        type_ = value_type(schema.field(position(schema, self.options.column, self.name)).type)
+        field = schema.field(position(schema, self.options.column, self.name))
+        type_ = value_type(field.type)
         if not (pa.types.is_integer(type_) or pa.types.is_decimal(type_)) or pa.types.is_decimal256(type_):
-            raise InvalidProject(f"{self.name}: values of type {type_} cannot be added exactly")
+            raise unfit(self.name, f"values of type {type_} cannot be added exactly", field)
         try:
             self._target = Decimal(literal(self.options.equals, type_).as_py())
         except ValueError as error:

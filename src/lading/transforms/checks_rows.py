@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lading.errors import InvalidProject, counted
+from lading.errors import counted
 from lading.ports import CheckResult
-from lading.transforms.columns import Side, is_number, is_text, literal, plain, position, value_type
+from lading.transforms.columns import Side, is_number, is_text, literal, plain, position, unfit, value_type
 
 OnViolation = Literal["fail", "warn"]
 
@@ -39,7 +39,7 @@ class RowCheck(ABC):
         try:
             self.prepare(value_type(field.type))
         except ValueError as error:
-            raise InvalidProject(f"{self.name}: {error}") from error
+            raise unfit(self.name, error, field) from error
 
     def observe(self, batch: pa.RecordBatch) -> None:
         violations = self.count(plain(batch.column(self.column)))

@@ -29,7 +29,7 @@ from pydantic import (
 from lading.errors import InvalidProject, counted
 from lading.ports import CheckResult
 from lading.transforms.checks_rows import OnViolation
-from lading.transforms.columns import is_number, literal, plain, position, value_type
+from lading.transforms.columns import is_number, literal, plain, position, unfit, value_type
 from lading.transforms.spill import Spill, check_storable, storable
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -223,7 +223,7 @@ class Distribution:
         except ValueError as error:
             raise InvalidProject(f"{self.name}: {error}") from error
         if self.options.mean and (not is_number(type_) or pa.types.is_decimal256(type_)):
-            raise InvalidProject(f"{self.name}: values of type {type_} have no mean that can be computed")
+            raise unfit(self.name, f"values of type {type_} have no mean that can be computed", field)
 
     def observe(self, batch: pa.RecordBatch) -> None:
         array = plain(batch.column(self.options.column))

@@ -74,6 +74,24 @@ def is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
+def castable(field: pa.Field) -> str | None:
+    """What to do about a column that is a number in the source and too wide for one here; None for any other."""
+    metadata = field.metadata or {}
+    if metadata.get(LOGICAL) != b"decimal" or not is_text(value_type(field.type)):
+        return None
+    native = metadata.get(NATIVE, b"numeric").decode()
+    return (
+        f"{field.name}: {native} arrives as text, since it may have more than 38 digits. Give the column a precision "
+        f"of at most 38, or read a query that casts it ({field.name}::numeric(18,2))."
+    )
+
+
+def unfit(check: str, reason: object, field: pa.Field) -> InvalidProject:
+    """The refusal of a check whose promise does not fit the column."""
+    hint = castable(field)
+    return InvalidProject(f"{check}: {reason}{'.' if hint else ''}", hint=hint)
+
+
 def plain(array: pa.Array) -> pa.Array:
     """The array without extension, dictionary and views, which few Arrow kernels take."""
     if isinstance(array.type, pa.BaseExtensionType):

@@ -91,8 +91,14 @@ class Rename:
         for name in renamed.names:
             # many readers fold case, so that "ID" and "id" would be one column to them
             if name.casefold() in seen:
+                other = seen[name.casefold()]
+                alike = (
+                    f"called {name!r}"
+                    if other == name
+                    else f"{other!r} and {name!r}, that differ in case only"
+                )
                 raise InvalidProject(
-                    f"rename leaves two columns, {seen[name.casefold()]!r} and {name!r}, that differ in case at most",
+                    f"rename leaves two columns {alike}",
                     hint="Give one of them another name, or exclude it before.",
                 )
             seen[name.casefold()] = name
