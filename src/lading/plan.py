@@ -174,6 +174,11 @@ def known_tenants(standing: Standing, history: History) -> tuple[str, ...]:
     return tuple(sorted(known))
 
 
+def unknown_tenants(standing: Standing, history: History, asked: Asked) -> frozenset[str]:
+    """Those asked for by name that are known from nowhere: new, or misspelt, which the source's rows will tell."""
+    return frozenset(asked.tenants or ()) - set(known_tenants(standing, history))
+
+
 def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None = None) -> Plan:
     """The sweeps that are due, oldest first, the runs that need nothing, and the intervals that must wait.
 
@@ -256,6 +261,7 @@ def _interval_sweep(
     """The sweep that ``interval`` still needs, if any, and the runs there that need nothing."""
     tenants, discover = _wanted(standing, history, asked)
     here = _at(history, interval.start, standing.major if asked.backfill else None)
+    doubtful = unknown_tenants(standing, history, asked)
     if asked.revise:
         whom = (set(tenants) | (set(here) if discover else set())) - standing.inactive
         make, have = _revised(whom, here, asked.reason)
@@ -263,7 +269,7 @@ def _interval_sweep(
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
         sweep = SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover)
-        return replace(sweep, inactive=standing.inactive), have
+        return replace(sweep, inactive=standing.inactive, doubtful=doubtful), have
     swept = interval.start in history.discovered and not asked.backfill
     discover = discover and not swept
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
@@ -279,7 +285,6 @@ def _interval_sweep(
     ]
     if not make and not discover:
         return None, have
-    doubtful = frozenset(asked.tenants or ()) - set(known_tenants(standing, history))
     return (
         SweepPlan(
             interval,
@@ -315,7 +320,8 @@ def _append(standing: Standing, history: History, clock: Clock, asked: Asked) ->
     if explicit and not chosen:
         raise InvalidProject(
             "No interval of the export's grid lies in what was asked for.",
-            hint="`lading plan` shows the grid: --start and --end must enclose at least one whole interval of it.",
+            hint="--start and --end must enclose at least one whole interval; window.start, window.every and "
+            "window.end of the export's file make the grid.",
         )
     sweeps, skipped, not_due = [], [], []
     for interval in chosen:
@@ -406,7 +412,7 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
         groups.setdefault(frontier, [])
     sweeps: list[SweepPlan] = []
     skipped: list[Delivered] = []
-    doubtful = frozenset(tenants) - set(known_tenants(standing, history))
+    doubtful = unknown_tenants(standing, history, asked)
     for start, runs in sorted(groups.items()):
         end = history.ends.get(start, upto)
         if start < end <= clock.bound:

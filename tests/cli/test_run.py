@@ -239,6 +239,46 @@ def test_plan_writes_nothing_and_tells_by_its_exit_code(lading: Any, project: Pa
     assert lading("plan", "orders_drop", "--detailed-exitcode").code == 0
 
 
+def test_plan_tells_by_its_exit_code_that_late_rows_wait_to_be_looked_for(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    for month in ("2024-01", "2024-02", "2024-03"):
+        path = project / f"incoming/orders/{month}.csv"
+        header, *lines = path.read_text().splitlines()
+        dated = [f"{line},2024-05-01T00:00:00Z" for line in lines]
+        path.write_text("\n".join([f"{header},came", *dated, ""]))
+    replace("lading.yaml", "ordered_at: timestamptz", "ordered_at: timestamptz, came: timestamptz")
+    replace("exports/orders_drop.yaml", "late: ignore", "late: {column: came}")
+    assert lading("run", "orders_drop").code == 0
+    told = lading("plan", "orders_drop", "--detailed-exitcode", "--json")
+    assert (told.code, told.json["due"], told.json["late"]) == (10, [], True)
+    assert "A run will look for late rows of delivered intervals" in lading("plan", "orders_drop").out
+
+
+def test_plan_says_which_intervals_it_asked_the_sizes_of(lading: Any, project: Path, replace: Any) -> None:
+    said = "Sizes are those of the first 3 intervals"
+    assert said not in lading("plan", "orders_drop").out
+    replace("exports/orders_drop.yaml", "end: 2024-04-01", "end: 2024-05-01")
+    assert said in lading("plan", "orders_drop").out
+
+
+def test_plan_says_that_a_tenant_is_unknown_so_far(lading: Any, project: Path) -> None:
+    lading("run", "orders_drop")
+    told = lading("plan", "orders_drop", "--tenant", "nobody")
+    assert told.code == 0
+    assert "Unknown so far: nobody." in told.out
+    assert "Unknown so far" not in lading("plan", "orders_drop", "--tenant", "berlin").out
+    assert lading("run", "orders_drop", "--tenant", "nobody").code == 5
+    assert not [path for path in (project / "deliveries").rglob("*") if "nobody" in str(path)]
+    assert lading("status", "--json").json[0]["failures"] == 0
+
+
+def test_a_range_without_an_interval_is_told_what_makes_the_grid(lading: Any, project: Path) -> None:
+    told = lading("run", "orders_drop", "--start", "2024-01-02", "--end", "2024-01-09")
+    assert told.code == 2
+    assert "window.start, window.every and window.end of the export's file make the grid" in told.err
+
+
 # --- what is said of many
 
 

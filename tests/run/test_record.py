@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from worlds import JANUARY, World, some_orders
+from worlds import JANUARY, World, snapshot, some_orders
 
 from lading.errors import DataRefused
 from lading.plan import Asked, Clock
+from lading.ports import CheckResult
 from lading.run import Job, record, run
 
 
@@ -89,3 +91,129 @@ def test_an_abandoned_attempt_is_part_of_the_history() -> None:
     assert [summary["status"] for summary in told] == ["abandoned", "published", "published", "published"]
     assert "was gone" in told[0]["error"]
     assert failures(w, w.job()) == 0
+
+
+# --- tenants that nobody knows
+
+
+FIRST = Asked(start=JANUARY, end=JANUARY.replace(month=2))
+
+
+def test_a_misspelt_tenant_leaves_no_marker_and_no_failure_behind() -> None:
+    w = World(some_orders())
+    (failed, *_) = run(w.job(), replace(FIRST, tenants=("nobody",)))
+    assert (failed.status, failed.exit_code) == ("failed", 5)
+    assert "not known from anywhere" in str(failed.error)
+    assert snapshot(w.lake) == {}
+    assert failures(w, w.job()) == 0
+    run(w.job())
+    assert failures(w, w.job()) == 0
+
+
+def test_a_misspelt_tenant_is_told_where_a_check_finds_its_want_of_rows_first() -> None:
+    w = World(some_orders())
+
+    def too_few(*_: Any) -> Any:
+        return [_Broken()]
+
+    asked = replace(FIRST, tenants=("nobody",))
+    assert {r.status for r in run(replace(w.job(), checks=too_few), asked)} == {"failed"}
+    assert snapshot(w.lake) == {}
+    assert failures(w, w.job()) == 0
+
+
+class _Broken:
+    """A check over all rows that no rows can pass."""
+
+    def bind(self, schema: Any) -> None: ...
+    def observe(self, batch: Any) -> None: ...
+    def close(self) -> None: ...
+    def result(self) -> CheckResult:
+        return CheckResult("row_count(min)", False, "fail", 1, "0 rows")
+
+
+def test_whoever_was_asked_for_beside_a_misspelt_tenant_is_still_owed() -> None:
+    w = World(some_orders())
+    run(w.job(), replace(FIRST, tenants=("a", "nobody")))
+    standing = w.job().standing(Clock(w.now, w.now, w.now), None)
+    told = record.status(w.job().journal, "orders_drop", w.now, None, standing)
+    assert told["failures"] == 1
+    assert {name.partition("/")[0] for name in snapshot(w.lake)} <= {"tenant=a", "test"}
+    assert not any("nobody" in name for name in snapshot(w.lake))
+    run(w.job(), replace(FIRST, tenants=("a",)))
+    assert failures(w, w.job()) == 0
+
+
+def test_a_newcomer_whose_rows_are_refused_is_a_failure_that_stands() -> None:
+    w = World(some_orders())
+    broken = replace(w.job(), checks=lambda *_: [_Broken()])
+    run(broken, replace(FIRST, tenants=("a",)))
+    standing = w.job().standing(Clock(w.now, w.now, w.now), None)
+    told = record.status(w.job().journal, "orders_drop", w.now, None, standing)
+    assert told["failures"] == 1
+    assert any("_FAILURE" in name for name in snapshot(w.lake))
+
+
+def test_a_revision_for_a_misspelt_tenant_delivers_nothing() -> None:
+    w = World(some_orders())
+    run(w.job())
+    before = snapshot(w.lake)
+    (failed,) = run(w.job(), replace(FIRST, tenants=("nobody",), revise=True, reason="late fix"))
+    assert "not known from anywhere" in str(failed.error)
+    assert snapshot(w.lake) == before
+    assert failures(w, w.job()) == 0
+
+
+# --- runs that are stopped
+
+
+def stopped(job: Job, asked: Asked) -> None:
+    def stop(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(job, checks=stop), asked)
+
+
+def last_failure(w: World) -> str | None:
+    standing = w.job().standing(Clock(w.now, w.now, w.now), None)
+    told = record.status(w.job().journal, "orders_drop", w.now, None, standing)
+    assert (told["last_failure"] is None) == (told["failures"] == 0)
+    return told["last_failure"]
+
+
+def test_a_run_that_was_stopped_is_told_as_what_it_was() -> None:
+    w = World(some_orders())
+    stopped(w.job(), FIRST)
+    assert last_failure(w) == "The run was stopped."
+    (told,) = [recorded.summary for recorded in record.runs(w.job().journal)]
+    assert (told["status"], told["error"]) == ("failed", "The run was stopped.")
+    run(w.job(), Asked(start=JANUARY.replace(month=2), end=JANUARY.replace(month=3)))
+    assert last_failure(w) == "The run was stopped."  # January is still owed
+    run(w.job(), FIRST)
+    assert last_failure(w) is None
+
+
+def test_a_stopped_run_tells_recipients_that_a_retry_may_help() -> None:
+    w = World(some_orders())
+    stopped(w.job(), replace(FIRST, tenants=("a",)))
+    stopped(w.job(listed=("a",)), replace(FIRST, tenants=("a",)))
+    (marker,) = [json.loads(data) for name, data in snapshot(w.lake).items() if "_FAILURE" in name]
+    assert (marker["error"], marker["retry_may_help"]) == ("Interrupted", True)
+
+
+def test_a_revision_that_was_stopped_is_forgotten_when_anything_newer_is_delivered() -> None:
+    w = World(some_orders())
+    run(w.job(), FIRST)
+    stopped(w.job(), replace(FIRST, revise=True, reason="late fix"))
+    assert last_failure(w) == "The run was stopped."
+    run(w.job())
+    assert last_failure(w) is None
+
+
+def test_a_revision_that_failed_stands_whatever_else_is_delivered() -> None:
+    w = World(some_orders())
+    run(w.job(), FIRST)
+    run(refusing(w.job()), replace(FIRST, revise=True, reason="late fix"))
+    run(w.job())
+    assert last_failure(w) == "This row breaks a promise."

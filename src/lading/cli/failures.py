@@ -27,7 +27,7 @@ EXIT_CODES = {
     5: "failed, and a retry will not help",
     6: "integrity: what is there is not what the manifest says",
     7: "partial: some runs failed, others stand",
-    10: "`plan --detailed-exitcode` only: there is something to do",
+    10: "`plan --detailed-exitcode` only: there is something to do, if only to look for late rows",
     INTERRUPTED: "interrupted, by a terminal or by SIGTERM: nothing is lost, the same call goes on",
 }
 FLAGS = ("--", "LADING_")

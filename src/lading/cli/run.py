@@ -34,13 +34,18 @@ def plan(
     end: End = None,
     as_of: AsOf = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 10 where there is something to do.")
+        bool,
+        typer.Option(
+            "--detailed-exitcode",
+            help="Exit with 10 where there is something to do, late rows to look for among it; else with 0.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> int:
     """Show what a run would do; write nothing.
 
-    Says what is due, how large it is, its schema, masks and names.
+    Says what is due, how large it is, its schema, masks and names. The source is asked for the sizes of the first three
+    intervals only, and for no row: where an export delivers late rows, only a run can tell whether there are any.
     """
     check_order(start, end)
     found = context.obj.project().plan(export, tenants=tenant, start=start, end=end, as_of=as_of)
@@ -235,6 +240,8 @@ def _befallen(results: Sequence[Result]) -> str:
 
 
 def _show_plan(found: Outlook) -> None:
+    from lading.run.outlook import SURVEYED
+
     record = found.record()
     rows = [
         (
@@ -256,8 +263,15 @@ def _show_plan(found: Outlook) -> None:
         first, last = waiting[0], waiting[-1]
         many = f" ({len(waiting):,} intervals)" if len(waiting) > 1 else ""
         out(f"not due yet: {span({'start': first['start'], 'end': last['end']})}{many}")
+    if len(found.due) > SURVEYED:
+        out(f"Sizes are those of the first {SURVEYED} intervals: of the others the source was not asked.")
+    if found.unknown_tenants:
+        out(
+            f"Unknown so far: {', '.join(found.unknown_tenants)}. A run fails where the source has no rows of such a "
+            "tenant: it may be misspelt."
+        )
     if found.late:
-        out("Late rows of delivered intervals will be looked for.")
+        out("A run will look for late rows of delivered intervals: only that can tell whether there are any.")
     columns = [(c["name"], c["type"], c["nullable"], c["classification"] or "–") for c in found.schema]
     out("", *table(("column", "type", "nullable", "classification"), columns))
     if found.policy:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lading.export.identity import instant
 from lading.export.interval import Interval
-from lading.plan import Asked, RunPlan, SweepPlan, plan
+from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
 from lading.run.job import Job
 from lading.run.story import clock_of
 from lading.run.sweep import query_of
@@ -31,7 +31,8 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """``unpublished``: sealed sweeps that a run would publish first. ``late``: whether late rows will be looked for."""
+    """``unpublished``: sealed sweeps that a run would publish first. ``late``: whether a run would look for late rows
+    of what is delivered; if there are any, only that can tell. ``unknown_tenants``: asked for, known from nowhere."""
 
     export: str
     due: tuple[Due, ...]
@@ -40,13 +41,15 @@ class Outlook:
     unpublished: int
     bound: str
     late: bool
+    unknown_tenants: tuple[str, ...]
     schema: Sequence[Mapping[str, Any]]
     policy: Sequence[Mapping[str, Any]]
     notices: Sequence[str]
 
     @property
     def something(self) -> bool:
-        return bool(self.due or self.unpublished)
+        """Whether a run would have something to do: to deliver or to publish, or late rows to look for."""
+        return bool(self.due or self.unpublished or self.late)
 
     def record(self) -> dict[str, Any]:
         return {
@@ -68,6 +71,7 @@ class Outlook:
             "unpublished": self.unpublished,
             "bound": self.bound,
             "late": self.late,
+            "unknown_tenants": list(self.unknown_tenants),
             "schema": [dict(column) for column in self.schema],
             "policy": [dict(action) for action in self.policy],
             "notices": list(self.notices),
@@ -88,6 +92,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     history = job.journal.history(job.export, seen)
     standing = job.standing(clock, asked.end)
     due = plan(standing, history, clock, asked)
+    where = late_window(standing, history, asked)
     sweeps = []
     for index, sweep in enumerate(due.sweeps):
         sizes: dict[str, Any] = {}
@@ -115,7 +120,8 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         len(history.runs),
         len(sealed),
         instant(clock.bound),
-        standing.late,
+        where is not None and clock.arrived > where[0],
+        tuple(sorted(unknown_tenants(standing, history, asked))),
         binding.recipient,
         binding.policy,
         binding.notices,

@@ -15,6 +15,7 @@ from lading.export.interval import parse_instant
 from lading.journal.log import Attempt, Journal, Seen, published_name
 from lading.journal.owner import Owner
 from lading.plan import Standing
+from lading.run.sweep import INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
 
     Later attempts of the same interval count; of a full refresh, those of later ticks too. One that discovered its
     tenants has served everybody; others must have served, together, all tenants of the failed one that still count.
+    Nobody waits for a tenant that was asked for by name and is known from nowhere; nor, once anything was delivered
+    since, for a revision that somebody stopped: what it would have replaced stands.
     """
     ended = [(s.attempt, journal.end(s.attempt)) for s in seen if s.ended]
     seals = [(attempt, end) for attempt, end in ended if end["status"] == "sealed"]
@@ -137,6 +140,8 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
         if failure["status"] != "failed":
             continue
         claim = journal.claim_of(failed)
+        if _given_up(failure, claim) and any(_at(end) > _at(failure) for _, end in seals):
+            continue
         later = [
             end
             for attempt, end in seals
@@ -145,10 +150,21 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
         ]
         served = {run["tenant"] for end in later for run in end["runs"]}
         owed = {run["tenant"] for run in claim["runs"] if _counts(run["tenant"], standing)}
+        owed -= {*failure.get("unmet", ()), *served}
         everybody = any(end["discover"] for end in later)
-        if not everybody and (not later or owed - served or (claim["discover"] and standing.discover)):
+        if not everybody and (owed or (claim["discover"] and (standing.discover or not later))):
             found.append(failure)
-    return sorted(found, key=lambda end: str(end["at"]))
+    return sorted(found, key=_at)
+
+
+def _at(end: Mapping[str, Any]) -> datetime:
+    return parse_instant(end["at"])
+
+
+def _given_up(failure: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
+    """Whether the attempt was stopped, and would only have delivered again what is there."""
+    again = all(run["revision"] and run["kind"] == "full" for run in claim["runs"])
+    return failure["error"] == INTERRUPTED and again and bool(claim["runs"])
 
 
 def _counts(tenant: str, standing: Standing) -> bool:

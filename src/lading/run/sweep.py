@@ -117,6 +117,7 @@ class Attempt:
         self._keep = False
         self._same: dict[str, str] = {}
         self._inactive: set[str] = set()
+        self._unmet: set[str] = set()  # doubtful tenants, once all rows were read and none was theirs
         self._writable: set[str] = set()
         self._folders: list[Mapping[str, str]] = []
 
@@ -188,15 +189,16 @@ class Attempt:
         The closing comes first: where it does not succeed, somebody else decides about the attempt and its files.
         """
         job, now = self._job, self._job.journal.now()
-        known = isinstance(error, LadingError)
-        retryable = isinstance(error, LadingError) and error.retryable
+        stopped = isinstance(error, KeyboardInterrupt)
+        retryable = stopped or (isinstance(error, LadingError) and error.retryable)
         body = failure(_kind(error), now, self._claim.attempt.number, retryable)
         seal = {
             "status": "failed",
             "at": instant(now),
             "error": _kind(error),
-            "message": str(error) if known else "",
+            "message": _told(error),
             "retryable": retryable,
+            "unmet": sorted(self._unmet),
         }
         try:
             try:
@@ -207,8 +209,10 @@ class Attempt:
             # Parts that can be used again stay for the next attempt, after which they are cleaned with this one.
             if not (retryable and self._keep):
                 self.discard()
-            for served in self._served.values():
-                job.channel.fail(served.names, body)
+            for tenant, served in self._served.items():
+                # A folder is made for nobody whom only a command line knows.
+                if tenant not in self._plan.doubtful or served.tally.read:
+                    job.channel.fail(served.names, body)
         except LadingError as second:
             # The first failure is the one to tell. What is left behind is cleaned before the sweep's next publication.
             error.add_note(f"And closing the attempt failed: {second}")
@@ -388,6 +392,7 @@ class Attempt:
                 )
 
     def _judge(self, results: Sequence[CheckResult]) -> None:
+        self._unmet = {t for t in self._plan.doubtful if not self._served[t].tally.read}
         for result in results:
             if not result.ok and result.on_violation == "warn":
                 self._job.on_event(
@@ -397,10 +402,20 @@ class Attempt:
         if broken:
             told = "; ".join(f"{r.name}: {r.detail or counted(r.violations, 'violation')}" for r in broken)
             raise DataRefused(f"Checks failed, nothing was delivered: {told}.")
-        for tenant in self._plan.doubtful:
-            if not self._served[tenant].tally.read:
-                raise unknown_anywhere(tenant)
+        if self._unmet:
+            raise unknown_anywhere(min(self._unmet))
+
+
+INTERRUPTED = "Interrupted"
+"""The kind of failure of an attempt that was stopped from outside: by Ctrl-C, by SIGTERM."""
 
 
 def _kind(error: BaseException) -> str:
-    return type(error).__name__
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else type(error).__name__
+
+
+def _told(error: BaseException) -> str:
+    """What the journal says of a failure. The text of one that Lading does not know may hold values of the data."""
+    if isinstance(error, KeyboardInterrupt):
+        return "The run was stopped."
+    return str(error) if isinstance(error, LadingError) else ""
