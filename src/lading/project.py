@@ -191,8 +191,8 @@ class Project:
         return {**self._placed(found), "document": record.manifest_of(journal, found)}
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
-        """Per export: last run, watermark, freshness against the contract's SLA, failures that nothing has mended,
-        intervals missing. Exports in ``broken`` are left out."""
+        """Per export: last run, watermark, freshness against the contract's SLA (of a full refresh, from when it was
+        read), failures that nothing has mended, intervals missing. Exports in ``broken`` are left out."""
         journal, now, told = self.journal(), datetime.now(UTC), []
         for name in [self.export(export).name] if export else sorted(self.exports):
             definition = self.exports[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -217,3 +217,32 @@ def test_a_revision_that_failed_stands_whatever_else_is_delivered() -> None:
     run(refusing(w.job()), replace(FIRST, revise=True, reason="late fix"))
     run(w.job())
     assert last_failure(w) == "This row breaks a promise."
+
+
+# --- age
+
+
+def test_a_full_refresh_is_as_old_as_its_reading_and_not_as_its_label() -> None:
+    w = World(some_orders())
+    job = w.job(mode="full_refresh")
+    read = datetime(2024, 6, 1, 20, 2, tzinfo=UTC)
+    job.journal.now = lambda: read
+    run(job)
+    standing = job.standing(Clock(w.now, w.now, w.now), None)
+
+    def told(now: datetime) -> tuple[Any, ...]:
+        status = record.status(job.journal, job.export, now, 3600.0, standing)
+        return status["watermark"], status["freshness_seconds"], status["fresh"]
+
+    assert told(read + timedelta(minutes=2)) == ("2024-06-01T00:00:00Z", 120.0, True)
+    assert told(read + timedelta(hours=2)) == ("2024-06-01T00:00:00Z", 7200.0, False)
+
+
+def test_intervals_are_as_old_as_the_end_of_the_newest() -> None:
+    w = World(some_orders())
+    job = w.job()
+    run(job, FIRST)
+    end = JANUARY.replace(month=2)
+    standing = job.standing(Clock(w.now, w.now, w.now), None)
+    status = record.status(job.journal, job.export, end + timedelta(hours=1), 1800.0, standing)
+    assert (status["freshness_seconds"], status["fresh"]) == (3600.0, False)

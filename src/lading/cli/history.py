@@ -20,9 +20,10 @@ Some = Annotated[
 def status(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
     """Show how fresh and complete each export is.
 
-    The last run, the watermark, its age against the contract's SLA, failures that no later run has mended, and
-    intervals that are missing. What failed before it could claim an interval, since the source was out of reach or its
-    columns no longer fit the contract, leaves nothing in the journal: its own exit code and stderr tell of it.
+    The last run, the watermark, the data's age against the contract's SLA (from the watermark on; of a full refresh,
+    from when it was read), failures that no later run has mended, and intervals that are missing. What failed before
+    it could claim an interval, since the source was out of reach or its columns no longer fit the contract, leaves
+    nothing in the journal: its own exit code and stderr tell of it.
     """
     project = context.obj.project()
     records = project.status(export)

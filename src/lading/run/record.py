@@ -157,8 +157,9 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
     return sorted(found, key=_at)
 
 
-def _at(end: Mapping[str, Any]) -> datetime:
-    return parse_instant(end["at"])
+def _at(record: Mapping[str, Any]) -> datetime:
+    """When an attempt was claimed, or ended."""
+    return parse_instant(record["at"])
 
 
 def _given_up(failure: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
@@ -174,14 +175,19 @@ def _counts(tenant: str, standing: Standing) -> bool:
 def status(
     journal: Journal, export: str, now: datetime, sla: float | None, standing: Standing
 ) -> dict[str, Any]:
-    """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``standing``: as of ``now``."""
+    """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``standing``: as of ``now``.
+
+    What intervals deliver is as old as the end of the newest. A full refresh has no end: its interval, the watermark,
+    only names it, and its rows are those of when the newest reading began.
+    """
     seen = _attempts(journal, export)
     journal.read_ends(seen)
     recorded = sorted((r for s in seen for r in _of(journal, s) if r.summary["sealed_at"]), key=_order)
-    # A full refresh holds what there was at its tick; other intervals hold what there was up to their ends.
-    side = "start" if standing.mode == "full_refresh" else "end"
+    whole = standing.mode == "full_refresh"
+    side = "start" if whole else "end"
     watermark = max((parse_instant(r.summary["interval"][side]) for r in recorded), default=None)
-    age = (now - watermark).total_seconds() if watermark else None
+    upto = _at(journal.claim_of(recorded[-1].attempt)) if whole and recorded else watermark
+    age = (now - upto).total_seconds() if upto else None
     failures = _unmended(journal, seen, standing)
     delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded}
     fresh = None if sla is None or age is None else age <= sla
