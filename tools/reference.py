@@ -28,6 +28,7 @@ from lading.documents import show_duration
 from lading.export.definition import Export
 from lading.export.layout import RUN_VARIABLES, FileType, Layout, Names
 from lading.routing.router import MOST_KEYS, MOST_PARTITIONS
+from lading.run.outlook import Due, Outlook
 from lading.settings import Settings, Tenant
 from lading.transforms import checks, checks_keys, checks_rows, checks_whole
 
@@ -55,6 +56,19 @@ _CHECKS = {
     "distribution": checks_whole.Distribution,
 }
 _SAID = {"not_null": "No value is NULL.", "in": "Every value is one of those listed; NULL passes."}
+
+_ALSO = {
+    "Project": "`Outlook` is what `plan` says, with the fields "
+    + ", ".join(f"`{each.name}`" for each in fields(Outlook))
+    + "; each of `due` has "
+    + ", ".join(f"`{each.name}`" for each in fields(Due))
+    + ". `pa.Table` is a `pyarrow.Table`. `runs`, `show` and `status` give what the commands of these names print with "
+    "`--json`.\n\n"
+    "A `status` of `runs` and `show` is `published`, `committed` (sealed, not published yet), `failed`, `abandoned` or "
+    "`unchanged`: an incremental interval in which the source had nothing new. The `Result` of that run, and of one "
+    "that had been done before, says `skipped`: nothing was delivered by it.",
+    "Result": "Names of tenants stand in messages: they are names of recipients.",
+}
 
 
 def page() -> str:
@@ -274,7 +288,11 @@ def _formats() -> Iterator[str]:
 
 def _transforms() -> Iterator[str]:
     yield "## Transforms"
-    yield "The list `transforms` of an export, applied in its order. Columns go by the source's names."
+    yield (
+        "The list `transforms` of an export, applied in its order. `rename`, `exclude` and `consent` name columns as "
+        "the source does, so they stand before a `rename` of the same column; `mask` and `select` name them as the "
+        "transforms before have left them, after a `rename` by the new name."
+    )
     modules: set[str] = set()
     for name, (module, factory) in TRANSFORMS.items():
         loaded = importlib.import_module(module)
@@ -303,24 +321,25 @@ def _checks() -> Iterator[str]:
 def _python() -> Iterator[str]:
     yield "## Python"
     yield (
-        "`import lading`; each error above is `lading.<name>` where programs tell it apart. Each command is a call of "
-        "these."
+        "`import lading`; each error above, but for the last three, is `lading.<name>`. Each command is a call of "
+        "these. What stands in brackets may be left out, and what comes after `*` is given by its name."
     )
     for name in ("Project", "Result", "verify", "files", "Report"):
         thing = getattr(lading, name)
         yield f"### lading.{name}"
         if not isinstance(thing, type):
-            yield f"`{name}{_signature(thing)}`"
+            yield f"`{name}{_signature(thing)}` returns `{inspect.signature(thing).return_annotation}`."
         yield _markdown(inspect.getdoc(thing) or "")
         if is_dataclass(thing):
             yield "Fields: " + ", ".join(f"`{n.name}`" for n in fields(thing) if n.name[0] != "_") + "."
         rows = [
-            (f"`{member}{_signature(value)}`", _first(value))
+            (f"`{member}{_signature(value)}`", _returned(value), _first(value))
             for member, value in vars(thing).items()
             if not member.startswith("_") and callable(getattr(thing, member)) and inspect.getdoc(value)
         ]
         if isinstance(thing, type) and rows:
-            yield _table(("method", ""), rows)
+            yield _table(("method", "returns", ""), rows)
+        yield _ALSO.get(name, "")
     yield "### lading.events"
     yield inspect.getdoc(events) or ""
     yield _table(
@@ -333,6 +352,10 @@ def _python() -> Iterator[str]:
     )
 
 
+def _returned(thing: Any) -> str:
+    return f"`{inspect.signature(getattr(thing, '__func__', thing)).return_annotation}`"
+
+
 def _first(thing: Any) -> str:
     """The first paragraph of its docstring, unless `dataclass` wrote that."""
     said = inspect.getdoc(thing) or ""
@@ -340,10 +363,21 @@ def _first(thing: Any) -> str:
 
 
 def _signature(thing: Any) -> str:
-    """Its parameters by name; what may be left out in brackets."""
-    found = inspect.signature(getattr(thing, "__func__", thing)).parameters.values()
-    names = [each.name if each.default is each.empty else f"[{each.name}]" for each in found]
-    return f"({', '.join(name for name in names if name not in ('self', 'cls'))})"
+    """Its parameters by name: what may be left out in brackets, what is given by name only after ``*``."""
+    found = [
+        each
+        for each in inspect.signature(getattr(thing, "__func__", thing)).parameters.values()
+        if each.name not in ("self", "cls")
+    ]
+    names: list[str] = []
+    for each in found:
+        if each.kind is each.KEYWORD_ONLY and "*" not in names:
+            names.append("*")
+        if each.kind is each.VAR_KEYWORD:
+            names.append(f"**{each.name}")
+        else:
+            names.append(each.name if each.default is each.empty else f"[{each.name}]")
+    return f"({', '.join(names)})"
 
 
 def _layouts() -> Iterator[str]:

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
         IntegrityError,
         InvalidProject,
         LadingError,
+        NotDue,
         Refused,
         Retryable,
+        SchemaMismatch,
+        Shrunk,
+        SourceDenied,
+        SourceUnavailable,
+        StoreDenied,
+        StoreFull,
+        StoreUnavailable,
     )
     from lading.project import Project
     from lading.proof import Report
@@ -41,8 +49,16 @@ __all__ = [
     "Refused",
     "Retryable",
     "InProgress",
+    "NotDue",
+    "SourceUnavailable",
+    "StoreUnavailable",
+    "StoreFull",
     "Failed",
     "DataRefused",
+    "SchemaMismatch",
+    "Shrunk",
+    "StoreDenied",
+    "SourceDenied",
     "IntegrityError",
     "__version__",
 ]

@@ -35,8 +35,9 @@ _UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{16}")
 def verify(url: str, *, deep: bool = False) -> Report:
     """Proves every delivery under ``url`` (a folder or a bucket's prefix) from its bytes alone.
 
-    ``deep`` also reads every row and checks types, counts and statistics. Raises StoreDenied or StoreUnavailable where
-    the bytes cannot be read; what is wrong with them is in the report.
+    ``deep`` also reads every row and checks types, counts and statistics. Raises InvalidProject for a folder that is
+    not there and for what is no URL, StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong with
+    them, or a place without a delivery, is in the report (``ok``, ``problems``).
     """
     store = open_url(url)
     report = prove(store, deep=_deep if deep else None)
@@ -68,9 +69,11 @@ def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
 
 
 def files(url: str) -> list[str]:
-    """The data files of complete deliveries that nothing supersedes, as URLs, in the order of their names.
+    """The data files of complete deliveries that nothing supersedes, in the order of their names.
 
-    Raises IntegrityError where a marker or a pointer is not what was published.
+    Each is ``url``, as it was given, with the file's name below it: a path in a folder, a URL in a bucket. Raises
+    IntegrityError where a marker or a pointer is not what was published, and InvalidProject, StoreDenied or
+    StoreUnavailable as `verify` does.
     """
     return sorted(name for name, _ in _listed(url))
 

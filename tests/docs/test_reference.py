@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 from typer.main import get_command
 
+import lading
+from lading import errors
 from lading.assemble import FORMATS, SOURCES, TRANSFORMS
 from lading.cli.app import app
 from lading.cli.failures import EXIT_CODES
@@ -53,6 +55,16 @@ def test_every_adapter_is_on_the_page(headings: set[str]) -> None:
 def test_every_exit_code_is_on_the_page(tool: ModuleType) -> None:
     text = tool.PAGE.read_text("utf-8")
     assert all(f"| {code} | {meaning} |" in text for code, meaning in EXIT_CODES.items())
+
+
+def test_every_error_is_on_the_page_and_can_be_imported_but_those_that_are_handled_inside(
+    tool: ModuleType,
+) -> None:
+    tree = {n for n, e in vars(errors).items() if isinstance(e, type) and issubclass(e, errors.LadingError)}
+    inside = {"ObjectNotFound", "ObjectExists", "Fenced"}
+    assert {name for name in tree if hasattr(lading, name)} == tree - inside
+    assert all(getattr(lading, name) is getattr(errors, name) for name in tree - inside)
+    assert all(name in tool.PAGE.read_text("utf-8") for name in tree)
 
 
 def test_links_lead_somewhere(tool: ModuleType, headings: set[str]) -> None:

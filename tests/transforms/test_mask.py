@@ -4,12 +4,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import json
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lading.errors import DataRefused, InvalidProject
+from lading.keys.file import FileKeyring
 from lading.ports import LOGICAL, NATIVE, PolicyAction
 from lading.transforms.mask import Mask
 
@@ -116,6 +120,17 @@ def test_the_hash_can_be_computed_again_with_openssl() -> None:
         0
     ]
     assert mask(pa.array(["ann@example.com"]), "hmac_sha256").to_pylist() == [told.decode()]
+
+
+@pytest.mark.skipif(shutil.which("xxd") is None, reason="needs xxd")
+def test_the_hex_that_openssl_takes_is_made_of_the_key_s_file(tmp_path: Path) -> None:
+    key = FileKeyring(tmp_path / "keys").tenant_key("UA")
+    (file,) = (tmp_path / "keys").glob("*.json")
+    held = json.loads(file.read_text())["key"]
+    made = subprocess.run(
+        "base64 -d | xxd -p -c64", shell=True, input=held.encode(), capture_output=True, check=True
+    )
+    assert made.stdout.decode().strip() == key.hex()
 
 
 def test_tenants_share_no_hash_and_columns_of_one_tenant_can_be_joined() -> None:

@@ -25,7 +25,8 @@ whole; what follows from it:
 ``slaProperties``: ``freshness``
     What ``lading status`` holds the last delivery against.
 
-Any other promise is listed in the manifest as promised and not checked.
+Options of types and quality rules that no check judges are listed in the manifest, as promised and not checked. Other
+``slaProperties``, such as latency, are neither judged nor listed.
 """
 
 from lading.contract.checks import contract_checks, unmapped_quality

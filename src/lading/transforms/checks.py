@@ -1,4 +1,4 @@
-"""Promises about the source's values, declared in an export and judged over all rows of a sweep, before masks.
+"""Promises about the source's values, declared in an export and judged over the rows of one sweep, before masks.
 
 ::
 
@@ -16,8 +16,15 @@
       - not_null: [tail_number]
         on_violation: warn
 
+A sweep is one interval, for all tenants that are due or, with ``--tenant``, for those alone. Where the export has
+tenants, ``unique``, ``ordered`` and ``balance`` compare rows of the same tenant only: each recipient's files must hold
+their promise by themselves, and tenants may number their rows independently. A key that must be unique over all tenants
+needs a constraint in the source, or an export without tenants; one that must be unique over all intervals needs the
+constraint. All other checks judge the rows of the tenants together.
+
 A broken promise fails the sweep, or is only said in the manifest where ``on_violation`` is ``warn``. What is said are
-counts and names, never a value that was read.
+counts and names, never a value that was read. Tenants are names of recipients, and are told: a tenant that nobody lists
+fails a run with its name.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class KeyCheck:
 
 
 class Unique(KeyCheck):
-    """No two rows have equal keys. A key with a NULL in it equals no other, as in SQL.
+    """No two rows, of one tenant where there are tenants, have equal keys. A key with a NULL in it equals no other, as
+    in SQL.
 
     ``proven``: sets of columns that the source itself keeps unique; a key that holds one of them needs no look.
     Violations are the rows that would have to go.
@@ -116,7 +117,8 @@ class OrderedOptions(BaseModel):
 
 
 class Ordered(KeyCheck):
-    """Values never decrease, in reading order, among rows of one key. NULLs take no part; NaN breaks the promise.
+    """Values never decrease, in reading order, among rows of one key, and of one tenant where there are tenants.
+    NULLs take no part; NaN breaks the promise.
 
     The reading must be one part, read in order. Violations are the rows that are smaller than the one before them.
     """
@@ -203,7 +205,8 @@ class BalanceOptions(BaseModel):
 
 
 class Balance(KeyCheck):
-    """The amounts of each key add up to a given sum, exactly. NULL amounts add nothing.
+    """The amounts of each key, and of each tenant where there are tenants, add up to a given sum, exactly.
+    NULL amounts add nothing.
 
     Violations are the keys whose sum differs.
     """

@@ -14,8 +14,9 @@
 ``hmac_sha256``
     HMAC-SHA-256 (RFC 2104, FIPS 180-4) under the tenant's key, as 64 lower-case hex digits. The HMAC key is the
     tenant's 32 bytes *written as 64 lower-case hex digits in ASCII*, so that ``openssl dgst -sha256 -hmac <hex>``
-    computes the same. What is hashed is the canonical text of the value (see `lading.transforms.canonical`). All
-    columns of a tenant share the key, so that masked columns can still be joined; no two tenants share one.
+    computes the same. The key's file holds these bytes as ``key`` in base64, of which ``base64 -d | xxd -p -c64`` makes
+    ``<hex>``. What is hashed is the canonical text of the value (see `lading.transforms.canonical`). All columns of a
+    tenant share the key, so that masked columns can still be joined; no two tenants share one.
 ``hash_sha256``
     SHA-256 of the same text without a key: whoever guesses a value can confirm it. It warns.
 ``mask_except_last_4``
