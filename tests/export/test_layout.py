@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -130,7 +130,7 @@ LAKE_RUN = "prod/nyc-flights/flights/tenant=UA/2013/01/01/000000_7f3b4e5a-a1/"
         ),
         (
             Layout("svc002"),
-            "UA/v1/2013-01-01/hour=00/7f3b4e5a-a1/",
+            f"UA/v1/2013-01-01/hour=00/7f3b4e5a{'0' * 24}-a1/",
             "export.flights.20130101.parquet",
             "export.flights.20130101.002-003.parquet",
             ["SUCCESS", "FAILURE", "manifest_20130101_000000.json", "SHA256SUMS", "x.parquet.metadata.json",
@@ -183,13 +183,32 @@ def test_the_pointer_belongs_to_export_and_tenant(layout: Layout, pointer: str) 
 
 
 # Every attempt has a folder of its own, in every layout.
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from(["7f3b4e5a", "7f3b4e5b"]))
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([NAMES.run_id, "7f3b4e5b" * 4]))
 def test_no_attempt_lies_in_the_folder_of_another(one: int, other: int, run: str) -> None:
     custom = Layout("custom", "{tenant}/{yyyymmdd}{HHMMSS}/{run}{attempt}{HH}")
     for layout in (Layout(), Layout("dated"), Layout("svc002"), custom):
         first = layout.folder(replace(NAMES, attempt=one))
         second = layout.folder(replace(NAMES, attempt=other, run_id=run))
-        assert first.startswith(second) == ((one, "7f3b4e5a") == (other, run))
+        assert first.startswith(second) == ((one, NAMES.run_id) == (other, run))
+
+
+# A thousand runs of an hour may well begin with the same eight digits.
+@given(st.integers(0, 3599), st.integers(0, 3599), st.text("0123456789abcdef", min_size=24, max_size=24))
+def test_no_two_runs_share_a_folder_whatever_their_ids_begin_with(one: int, other: int, rest: str) -> None:
+    custom = Layout("custom", "{tenant}/{yyyymmdd}{HHMMSS}/{run}{attempt}")
+    run_id = NAMES.run_id[:8] + rest
+    for layout in (Layout(), Layout("dated"), Layout("svc002"), custom):
+        first = replace(NAMES, start=NAMES.start + timedelta(seconds=one))
+        second = replace(NAMES, start=NAMES.start + timedelta(seconds=other), run_id=run_id)
+        if one != other and run_id != NAMES.run_id:
+            assert layout.folder(first) != layout.folder(second)
+            assert not layout.attempts(first)[1].fullmatch(layout.folder(second))
+
+
+def test_a_partition_column_may_be_called_like_a_runs_id() -> None:
+    by = (PartitionColumn("run_id"),)
+    layout = Layout("custom", "{tenant}/{yyyymmdd}{HHMMSS}/{run}{attempt}/{run_id}", partition_by=by)
+    assert layout.folder(NAMES) + layout.partition_folder(["x"]) == "UA/20130101000000/7f3b4e5a1/x/"
 
 
 # D5

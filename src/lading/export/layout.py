@@ -140,7 +140,8 @@ RUN_VARIABLES = frozenset(
 
 _LAKE = "{env}/{dataset}/{entity}/tenant={tenant}/{yyyy}/{MM}/{dd}/{HHMMSS}_{run}-a{attempt}"
 _DATED = "{env}/{dataset}/{entity}/{yyyy}/{MM}/{dd}/{HHMMSS}_{run}-a{attempt}"
-_SVC002 = "{tenant}/v{major}/{yyyy}-{MM}-{dd}/hour={HH}/{run}-a{attempt}"
+# Of the start it has only the hour, so that it takes the whole id: two runs could be given the same eight digits.
+_SVC002 = "{tenant}/v{major}/{yyyy}-{MM}-{dd}/hour={HH}/{run_id}-a{attempt}"
 _LAKE_FILE = "{entity}_{yyyymmdd}_{HHMMSS}_{run}_{file}"
 _SVC002_FILE = "export.{entity}.{yyyymmdd}"
 
@@ -186,13 +187,18 @@ class Layout:
 
     def folder(self, names: Names) -> str:
         """The attempt's folder, with its trailing slash: everything of the attempt lies in it and nothing else does."""
-        return _fill(self._folder, names.variables()) + "/"
+        return _fill(self._folder, self._folder_variables(names)) + "/"
 
     def attempts(self, names: Names) -> tuple[str, re.Pattern[str]]:
         """How the folders of all attempts of this run begin, and what they match."""
         before, _, after = self._folder.partition("{attempt}")
-        begin, end = _fill(before, names.variables()), _fill(after, names.variables())
+        variables = self._folder_variables(names)
+        begin, end = _fill(before, variables), _fill(after, variables)
         return begin, re.compile(rf"{re.escape(begin)}(\d+){re.escape(end)}/")
+
+    def _folder_variables(self, names: Names) -> dict[str, str]:
+        """A preset's folder may hold the whole id too; in paths of one's own ``{run_id}`` may be a column."""
+        return names.variables() | {"run_id": names.run_id}
 
     def partition_folder(self, values: Sequence[object]) -> str:
         """``origin=EWR/shard=07/`` inside the run's folder; "" without partitions. Of a column with shards, the value
