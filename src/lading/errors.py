@@ -39,7 +39,12 @@ class LadingError(Exception):
         """``message`` says what and where (the docstring by default), ``hint`` what to do about it."""
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.hint = hint
-        super().__init__(f"{self.message} {hint}" if hint else self.message)
+        super().__init__(f"{sentence(self.message)} {hint}" if hint else self.message)
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop, where something is to follow it: ``No space left on device.``"""
+    return text if text.endswith((".", "!", "?", "…", ":")) else f"{text}."
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -429,9 +429,13 @@ def test_a_pass_that_is_tried_again_is_told(capsys: pytest.CaptureFixture[str]) 
     watch = Watch()
     watch(Resting("orders_drop", 4.0, "The database is away."))
     assert watch.failing
+    watch(Resting("orders_drop", 8.0, "No space left on device"))
     watch(Resting("orders_drop", 60.0))
     assert not watch.failing
-    assert capsys.readouterr().err == "warning: orders_drop: The database is away. Trying again in 4 s.\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: orders_drop: The database is away. Trying again in 4 s.",
+        "warning: orders_drop: No space left on device. Trying again in 8 s.",
+    ]
 
 
 def test_once_belongs_to_continuous_exports(lading: Any, project: Path) -> None:

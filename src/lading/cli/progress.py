@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lading.cli.console import day, plain, say, size
-from lading.errors import counted
+from lading.errors import counted, sentence
 from lading.events import (
     CheckWarned,
     DeliveredBefore,
@@ -103,7 +103,9 @@ class Watch:
     def _rest(self, event: Resting) -> None:
         self.failing = event.error is not None
         if event.error is not None:
-            self._line(f"warning: {event.export}: {event.error} Trying again in {event.seconds:.0f} s.")
+            self._line(
+                f"warning: {event.export}: {sentence(event.error)} Trying again in {event.seconds:.0f} s."
+            )
         if self._bars is not None:
             with self._lock:
                 _clear(self._bars)
