@@ -53,6 +53,24 @@ def test_problems_of_all_files_are_told_at_once(shop: Any):
     assert any('"opps"' in each and '"ops"' in each for each in told)
 
 
+@pytest.mark.parametrize("way", ["destination", "copies", "tenant"])
+def test_a_protected_store_is_no_destination_by_any_way(shop: Any, way: str):
+    (shop.root / "tenants").mkdir()
+    own = "destination: vault\n" if way == "tenant" else ""
+    (shop.root / "tenants/c1.yaml").write_text(f"tenant: c1\n{own}")
+    stores = {name: {"url": f"file://./{name}"} for name in ("lake", "journal")}
+    shop.settings(stores={**stores, "vault": {"url": "file://./vault", "protected": True}})
+    sections = {"destination": {"destination": "vault"}, "copies": {"copies": ["vault"]}}.get(way, {})
+    shop.export("orders_all", "orders", tenants={"column": "customer"}, **sections)
+    file = "tenants/c1.yaml" if way == "tenant" else "exports/orders_all.yaml"
+    (told,) = problems(shop)
+    assert told.startswith(f"{file}:{line_of(shop, file, 'destination')}: ")
+    assert "protected" in told
+    assert "approvals" in told
+    shop.export("whole", "orders")  # takes no tenant's rows anywhere
+    assert set(shop.load().exports) == {"whole"}
+
+
 def test_a_missing_variable_is_named(shop: Any):
     del shop.environ["DB"]
     line = line_of(shop, "lading.yaml", "${DB}")
