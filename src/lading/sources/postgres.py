@@ -150,8 +150,9 @@ class PostgresSource:
             closing(self._connect("repeatable read")) as control,
         ):
             with _translated(query.dataset):
-                own = [_pid(holder), _pid(control)]
                 reading = self._read(query, holder, control)
+                # Asked now: the first question to `control`, whatever it is, takes the snapshot.
+                own = [_pid(holder), _pid(control)]
             with self._lock:
                 self._readings.add(reading)
                 self._own[reading] = own
