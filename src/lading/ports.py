@@ -279,6 +279,14 @@ class Swapper(Protocol):
         ...
 
 
+@runtime_checkable
+class LinkLister(Protocol):
+    def links(self, prefix: str = "") -> Sequence[str]:
+        """Names that start with ``prefix``, sorted, of what lies elsewhere and which `list` therefore leaves out, with
+        all that may lie below."""
+        ...
+
+
 # --- formats -------------------------------------------------------------------------------------------------------
 
 

@@ -25,10 +25,11 @@ from pydantic import ValidationError
 from lading.errors import DataRefused, InvalidProject, SchemaMismatch, SourceUnavailable, StoreUnavailable
 from lading.ports import LOGICAL, NATIVE, REFUSED, Dataset, Newest, Query, Range, Reading, Source
 from lading.sources.files import FilesOptions, FilesSource
-from lading.sources.files_names import compiled
+from lading.sources.files_names import compiled, leads
 from lading.sources.memory import MemorySource
 from lading.stores.local import LocalStore
 from lading.stores.memory import MemoryStore
+from lading.stores.retry import RetryStore
 from lading.testing.source import EPOCH, SourceSuite, collect, rows
 
 TYPES = {"id": "int64", "tenant": "string", "at": "timestamptz", "amount": "decimal(12,2)", "note": "string"}
@@ -138,6 +139,61 @@ def test_no_match_says_what_there_is() -> None:
         source.describe(Dataset(files="flight.csv"), "portable")
     with pytest.raises(SchemaMismatch, match="nothing"):
         files().describe(Dataset(files="x.csv"), "portable")
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "glob"),
+    [
+        ("2024", "elsewhere", "*/*.csv"),
+        ("2024", "elsewhere", "**/*.csv"),
+        ("2024", "elsewhere", "20[12]?/t.csv"),
+        ("2024", "unmounted", "*/t.csv"),
+        ("2023/u.csv", "unmounted/u.csv", "*/*.csv"),
+        ("2023/u.csv", "unmounted/u.csv", "2023/u.csv"),
+    ],
+)
+def test_a_link_behind_which_rows_may_be_missing_is_refused_by_name(
+    link: str, target: str, glob: str, tmp_path: Path
+) -> None:
+    for name in ("root/2023/t.csv", "elsewhere/t.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("a\n1\n")
+    store = RetryStore(LocalStore(tmp_path / "root", durable=False))
+    source, query = FilesSource(FilesOptions(), store), Query(Dataset(files=glob), ("a",))
+    (tmp_path / "root" / link).symlink_to(tmp_path / target)
+    with pytest.raises(SchemaMismatch, match=rf"^{link} in file://.* not followed") as refused:
+        source.describe(query.dataset, "portable")
+    assert "Put the files themselves there" in str(refused.value.hint)
+    with pytest.raises(SchemaMismatch, match=link), source.open(query):
+        pass
+
+
+def test_links_that_hide_no_row_are_no_hindrance(tmp_path: Path) -> None:
+    for name, value in (("root/2023/t.csv", 1), ("elsewhere/t.csv", 2)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"a\n{value}\n")
+    root = tmp_path / "root"
+    (root / "2024").symlink_to(tmp_path / "elsewhere")
+    (root / "2023" / "README").symlink_to(tmp_path / "nowhere")
+    (root / "2023" / "u.csv").symlink_to(tmp_path / "elsewhere" / "t.csv")
+    source = FilesSource(FilesOptions(), LocalStore(root, durable=False))
+    assert sorted(read(source, "2023/*.csv")["a"].to_pylist()) == ["1", "2"]
+    assert read(source, "2024/*.csv")["a"].to_pylist() == ["2"]
+    with pytest.raises(SchemaMismatch, match="No object"):
+        read(source, "*.csv")
+
+
+@given(
+    st.lists(st.sampled_from(["*", "**", "?", "[ab]", "a", "a*", "*b"]), min_size=1, max_size=4),
+    st.lists(st.text("ab", min_size=1, max_size=2), min_size=2, max_size=5),
+    st.data(),
+)
+def test_no_folder_of_a_name_that_matches_is_taken_for_one_that_leads_nowhere(
+    wild: list[str], parts: list[str], data: st.DataObject
+) -> None:
+    glob, cut = "/".join(wild), data.draw(st.integers(1, len(parts) - 1))
+    if compiled(glob)[1].fullmatch("/".join(parts)):
+        assert leads(glob, "/".join(parts[:cut]))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 
 from lading.errors import ObjectNotFound, StoreDenied, StoreFull, StoreUnavailable
+from lading.ports import LinkLister, Store
 from lading.stores import local, unfinished
+from lading.stores.limit import LimitStore
 from lading.stores.local import LocalOptions, LocalStore
+from lading.stores.memory import MemoryStore
+from lading.stores.retry import RetryStore
+from lading.stores.within import Within
+from lading.testing.faults import Faults
 from lading.testing.store import StoreSuite, together
 
 
@@ -195,6 +201,27 @@ def test_links_that_lead_elsewhere_are_not_listed_as_folders(store: LocalStore, 
     (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
     (tmp_path / "root" / "broken").symlink_to(tmp_path / "nowhere")
     assert [info.name for info in store.list()] == ["a"]
+
+
+def test_links_that_a_listing_leaves_out_can_be_asked_for(store: LocalStore, tmp_path: Path) -> None:
+    for name in ("a", "b/c", "b/d/e"):
+        store.put(name, b"1")
+    root = tmp_path / "root"
+    for name, target in (("b/loop", root), ("b/d/broken", tmp_path / "nowhere"), ("file", root / "a")):
+        (root / name).symlink_to(target)
+    assert "file" in [info.name for info in store.list()]
+    outer: Store
+    for outer in (store, RetryStore(store), LimitStore(RetryStore(store)), Faults().wrap(store)):
+        assert isinstance(outer, LinkLister)
+        assert list(outer.links()) == list(outer.links("b/")) == ["b/d/broken", "b/loop"]
+        assert list(outer.links("b/l")) == ["b/loop"]
+        assert list(outer.links("nowhere/")) == []
+        within = Within(outer, "b/")
+        assert isinstance(within, LinkLister)
+        assert list(within.links()) == ["d/broken", "loop"]
+        assert list(within.links("d/")) == ["d/broken"]
+    for other in (RetryStore(MemoryStore()), Within(MemoryStore(), "b/"), Faults().wrap(MemoryStore())):
+        assert not isinstance(other, LinkLister)
 
 
 def test_a_listing_outlives_what_vanishes_meanwhile(store: LocalStore) -> None:

@@ -32,7 +32,10 @@ _LISTED = 100_000
 
 
 class FilesOptions(BaseModel):
-    """Files in a store: Parquet, CSV, JSON lines."""
+    """Files in a store: Parquet, CSV, JSON lines.
+
+    In a folder, links to folders are not followed; a reading that may miss rows behind one is refused.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -22,7 +22,7 @@ from lading.errors import (
     StoreDenied,
     StoreUnavailable,
 )
-from lading.ports import Dataset, Download, ObjectInfo, Store
+from lading.ports import Dataset, Download, LinkLister, ObjectInfo, Store
 
 _GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]/]+\]")
 _MEANING = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -64,11 +64,13 @@ def _character(text: str) -> str:
 
 
 def matching(store: Store, glob: str) -> tuple[ObjectInfo, ...]:
-    """The objects that match, by name. Raises SchemaMismatch where none does."""
+    """The objects that match, by name. Raises SchemaMismatch where none does, or some may lie behind a link."""
     prefix, names = compiled(glob)
     found: list[ObjectInfo] = []
     others: list[str] = []
     with explained(store):
+        if isinstance(store, LinkLister):
+            _check_links(store.url, glob, store.links(prefix))
         for info in store.list(prefix):
             if names.fullmatch(info.name) and not info.name.endswith("/"):  # "folder/" stands for a folder
                 found.append(info)
@@ -81,6 +83,30 @@ def matching(store: Store, glob: str) -> tuple[ObjectInfo, ...]:
         hint = f"There are {', '.join(near)}." if near else "The store holds nothing that could be meant."
         raise SchemaMismatch(f"No object in {store.url} matches {glob}.", hint=hint)
     return tuple(found)
+
+
+def _check_links(place: str, glob: str, links: Sequence[str]) -> None:
+    """Raises SchemaMismatch for links that are not followed and that may lead to what the glob matches."""
+    _, names = compiled(glob)
+    missing = [name for name in links if names.fullmatch(name) or leads(glob, name)]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise SchemaMismatch(
+            f"{', '.join(missing[:3])}{more} in {place}: links to folders, or to what is not there, are not followed, "
+            f"and the rows that {glob} may mean behind them would be missing.",
+            hint="Put the files themselves there, or have the store's url or the glob's beginning name the folder.",
+        )
+
+
+def leads(glob: str, folder: str) -> bool:
+    """Whether names below the folder can match."""
+    parts, given = glob.split("/"), folder.split("/")
+    for part, name in zip(parts, given, strict=False):
+        if "**" in part:
+            return True
+        if not compiled(part)[1].fullmatch(name):
+            return False
+    return len(parts) > len(given)
 
 
 def mark(info: ObjectInfo) -> str:

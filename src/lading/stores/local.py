@@ -15,7 +15,7 @@ import fcntl
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ class LocalOptions(BaseModel):
 
 
 class LocalStore:
-    """Objects as files under ``root``, which is made at the first write. A Copier and a Swapper.
+    """Objects as files under ``root``, which is made at the first write. A Copier, LinkLister, Prober and
+    Swapper.
 
     ``durable``: an object is said to be there only when its bytes and its name are on the disk; a delete is not waited
     for. ``swap`` excludes other swaps of this store, not plain puts.
@@ -99,6 +100,12 @@ class LocalStore:
         folder, _, start = check_prefix(prefix).rpartition("/")
         with explained(f"cannot list {self._of(prefix)}"):
             yield from self._walk(f"{folder}/" if folder else "", start)
+
+    def links(self, prefix: str = "") -> Sequence[str]:
+        """Symbolic links to anything but a file that is there."""
+        folder, _, start = check_prefix(prefix).rpartition("/")
+        with explained(f"cannot list {self._of(prefix)}"):
+            return [*self._links(f"{folder}/" if folder else "", start)]
 
     def delete(self, name: str) -> None:
         path = self._path(name)
@@ -204,22 +211,33 @@ class LocalStore:
             folder = os.path.dirname(folder)
 
     def _walk(self, folder: str, start: str) -> Iterator[ObjectInfo]:
+        for name, entry in self._entries(folder, start):
+            if name.endswith("/"):
+                yield from self._walk(name, "")
+            elif (info := _info(name, entry)) is not None:
+                yield info
+
+    def _links(self, folder: str, start: str) -> Iterator[str]:
+        for name, entry in self._entries(folder, start):
+            if name.endswith("/"):
+                yield from self._links(name, "")
+            elif entry.is_symlink() and not entry.is_file():
+                yield name
+
+    def _entries(self, folder: str, start: str) -> Sequence[tuple[str, os.DirEntry[str]]]:
+        """What lies in a folder, by full name; folders, no links to such, have a trailing slash."""
         try:
             with os.scandir(f"{self._root}/{folder}") as entries:
                 found = [
-                    (os.fsencode(entry.name) + b"/" * entry.is_dir(follow_symlinks=False), entry)
+                    (entry.name + "/" * entry.is_dir(follow_symlinks=False), entry)
                     for entry in entries
                     if entry.name.startswith(start) and not entry.name.startswith(TEMPORARY)
                 ]
         except (FileNotFoundError, NotADirectoryError):
-            return
+            return []
         # A folder sorts by its name with the slash, so that full names come in the order of their bytes.
-        found.sort(key=lambda pair: pair[0])
-        for key, entry in found:
-            if key.endswith(b"/"):
-                yield from self._walk(f"{folder}{entry.name}/", "")
-            elif (info := _info(folder + entry.name, entry)) is not None:
-                yield info
+        found.sort(key=lambda pair: os.fsencode(pair[0]))
+        return [(folder + name, entry) for name, entry in found]
 
 
 class LocalUpload:

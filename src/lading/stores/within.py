@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from lading.ports import Download, ObjectInfo, Store, Upload
+from lading.ports import Download, LinkLister, ObjectInfo, Store, Upload
 
 
 class Within:
@@ -15,6 +15,8 @@ class Within:
         self._store, self._folder = store, folder
         slash = "" if store.url.endswith("/") else "/"
         self.url = f"{store.url}{slash}{folder.rstrip('/')}"
+        if isinstance(store, LinkLister):
+            vars(self)["links"] = self._linking(store)
 
     def put(self, name: str, data: bytes, *, create: bool = False) -> None:
         self._store.put(self._folder + name, data, create=create)
@@ -34,3 +36,9 @@ class Within:
 
     def delete(self, name: str) -> None:
         self._store.delete(self._folder + name)
+
+    def _linking(self, store: LinkLister) -> Callable[[str], Sequence[str]]:
+        def links(prefix: str = "") -> Sequence[str]:
+            return [name.removeprefix(self._folder) for name in store.links(self._folder + prefix)]
+
+        return links

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from lading.ports import Copier, Download, ObjectInfo, Prober, Store, Swapper, Upload
+from lading.ports import Copier, Download, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Wrapper:
     """A store that passes on what it is asked, call by call, through `_call`.
 
-    ``copy``, ``probe_write`` and ``swap`` are given to an instance only if the inner store has them, so that
-    ``isinstance(store, Copier)`` tells the truth of a wrapped store as well.
+    ``copy``, ``links``, ``probe_write`` and ``swap`` are given to an instance only if the inner store has them, so
+    that ``isinstance(store, Copier)`` tells the truth of a wrapped store as well.
     """
 
     def __init__(self, store: Store) -> None:
@@ -22,6 +22,8 @@ class Wrapper:
         self.url = store.url
         if isinstance(store, Copier):
             vars(self)["copy"] = self._copying(store)
+        if isinstance(store, LinkLister):
+            vars(self)["links"] = self._linking(store)
         if isinstance(store, Prober):
             vars(self)["probe_write"] = self._probing(store)
         if isinstance(store, Swapper):
@@ -50,6 +52,12 @@ class Wrapper:
             self._call(lambda: store.copy(source, target))
 
         return copy
+
+    def _linking(self, store: LinkLister) -> Callable[[str], Sequence[str]]:
+        def links(prefix: str = "") -> Sequence[str]:
+            return self._call(lambda: store.links(prefix))
+
+        return links
 
     def _probing(self, store: Prober) -> Callable[[str], None]:
         def probe_write(name: str) -> None:

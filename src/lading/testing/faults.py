@@ -1,8 +1,8 @@
 """Stores that fail on purpose, at a point that is chosen and by a seed, so that every failure can be had again.
 
 Every call on a wrapped store is one *point*, counted from 1: ``put``, ``create``, ``get``, ``read``, ``list``,
-``delete``, ``copy``, ``swap``, ``write``, and each ``write``, ``finish`` and ``abort`` of an upload. Several stores may
-share one `Faults`, and so one count::
+``links``, ``delete``, ``copy``, ``swap``, ``write``, and each ``write``, ``finish`` and ``abort`` of an upload. Several
+stores may share one `Faults`, and so one count::
 
     faults = Faults()                                        # a first run, to learn how many points there are
     deliver(journal=faults.wrap(journal), lake=faults.wrap(lake))
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from lading.errors import StoreDenied, StoreFull, StoreUnavailable
-from lading.ports import Copier, Download, ObjectInfo, Prober, Store, Swapper, Upload
+from lading.ports import Copier, Download, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 Side = Literal["before", "after"]
@@ -42,6 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "get": "read",
     "read": "read",
     "list": "list",
+    "links": "list",
     "delete": "delete",
 }
 
@@ -187,7 +188,7 @@ class Faults:
 
 
 class FaultyStore:
-    """A store under a plan; made by `Faults.wrap`. It copies and swaps if the inner store does."""
+    """A store under a plan; made by `Faults.wrap`. It copies, swaps and lists links if the inner store does."""
 
     def __init__(self, store: Store, faults: Faults, label: str) -> None:
         self._store, self._faults, self._label = store, faults, label
@@ -196,6 +197,8 @@ class FaultyStore:
             vars(self)["copy"] = lambda source, target: self._call(
                 "copy", target, lambda: store.copy(source, target)
             )
+        if isinstance(store, LinkLister):
+            vars(self)["links"] = lambda prefix="": self._call("links", prefix, lambda: store.links(prefix))
         if isinstance(store, Prober):
             vars(self)["probe_write"] = lambda name: self._call(
                 "probe_write", name, lambda: store.probe_write(name)
