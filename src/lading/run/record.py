@@ -163,9 +163,8 @@ def _at(record: Mapping[str, Any]) -> datetime:
 
 
 def _given_up(failure: Mapping[str, Any], claim: Mapping[str, Any]) -> bool:
-    """Whether the attempt was stopped, and would only have delivered again what is there."""
-    again = all(run["revision"] and run["kind"] == "full" for run in claim["runs"])
-    return failure["error"] == INTERRUPTED and again and bool(claim["runs"])
+    """Whether the attempt was a revision, asked for by name, that somebody stopped."""
+    return failure["error"] == INTERRUPTED and bool(claim.get("revises"))
 
 
 def _counts(tenant: str, standing: Standing) -> bool:

@@ -282,6 +282,7 @@ class Story:
                 for r in _named(sweep)
             ],
             "discover": sweep.discover,
+            "revises": self.asked.revise,
             "interval": {"start": instant(sweep.interval.start), "end": instant(sweep.interval.end)},
             "definition": self.job.definition,
             "at": instant(self.job.journal.now()),
