@@ -42,6 +42,19 @@ class Delivered:
     key_id: str | None = None  # of the tenant's key, where a mask used it
 
 
+Mode = Literal["append", "incremental", "full_refresh", "continuous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What decides which rows an interval of a tenant has, by the source's names of columns."""
+
+    mode: Mode
+    tenant_column: str | None = None
+    window: str | None = None
+    late: str | None = None  # event clock: the column that says when a row came; late ones become additions
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """One sealed sweep. ``discover``: whoever had rows in it was found, so that nobody else lags there."""
@@ -49,8 +62,8 @@ class Swept:
     interval: Interval
     bound: datetime | None
     discover: bool
+    terms: Terms
     inactive: frozenset[str] = frozenset()  # tenants that had rows here and were inactive
-    tenant_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +131,9 @@ class Clock:
 class Standing:
     """What an export's definition says about when and for whom, as far as planning needs it."""
 
-    mode: Literal["append", "incremental", "full_refresh", "continuous"]
+    terms: Terms
     major: int
     clock: Literal["transaction", "event"] = "transaction"
-    late: bool = False  # event clock: late rows become additions
     grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
     start: datetime | None = None  # incremental: where the first run starts
     tick: Interval | None = None  # full_refresh: the interval that begins with the latest tick
@@ -132,7 +144,6 @@ class Standing:
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
     inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
-    tenant_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +201,10 @@ def plan(standing: Standing, history: History, clock: Clock, asked: Asked | None
             f"The interval {instant(asked.start)} to {instant(asked.end)} is empty: its start must lie before its end."
         )
     refuse_tenants(standing, asked.tenants or ())
-    _refuse_other_tenants(standing, history)
-    if standing.mode == "append":
+    _refuse_other_terms(standing.terms, history)
+    if standing.terms.mode == "append":
         return _append(standing, history, clock, asked)
-    if standing.mode == "full_refresh":
+    if standing.terms.mode == "full_refresh":
         return _full_refresh(standing, history, clock, asked)
     return _incremental(standing, history, clock, asked)
 
@@ -239,6 +250,11 @@ def standing_runs(runs: Iterable[Delivered]) -> tuple[Delivered, ...]:
     return tuple(ordered[full:])
 
 
+def _replaced(runs: Iterable[Delivered]) -> tuple[str, ...]:
+    """What a new full delivery to the same tenant takes the place of."""
+    return tuple(run.run_id for run in standing_runs(runs) if not run.unchanged)
+
+
 def _revised(
     tenants: Iterable[str], here: Mapping[str, list[Delivered]], reason: str
 ) -> tuple[list[RunPlan], list[Delivered]]:
@@ -250,8 +266,7 @@ def _revised(
         if newest is not None and newest.kind == "full" and newest.reason == reason:
             have.append(newest)
         else:
-            replaced = tuple(run.run_id for run in standing_runs(runs) if not run.unchanged)
-            make.append(RunPlan(tenant, _revision(runs), "full", replaced, reason))
+            make.append(RunPlan(tenant, _revision(runs), "full", _replaced(runs), reason))
     return make, have
 
 
@@ -260,7 +275,8 @@ def _interval_sweep(
 ) -> tuple[SweepPlan | None, list[Delivered]]:
     """The sweep that ``interval`` still needs, if any, and the runs there that need nothing."""
     tenants, discover = _wanted(standing, history, asked)
-    here = _at(history, interval.start, standing.major if asked.backfill else None)
+    every = _at(history, interval.start)
+    here = _at(history, interval.start, standing.major) if asked.backfill else every
     doubtful = unknown_tenants(standing, history, asked)
     if asked.revise:
         whom = (set(tenants) | (set(here) if discover else set())) - standing.inactive
@@ -277,7 +293,7 @@ def _interval_sweep(
     if swept and standing.discover and asked.tenants is None:
         lagging |= history.inactive_at(interval.start) - standing.inactive
     make = [
-        RunPlan(tenant, _revision(_at(history, interval.start).get(tenant, ())))
+        RunPlan(tenant, _revision(every.get(tenant, ())), supersedes=_replaced(every.get(tenant, ())))
         for tenant in lagging - set(here)
     ]
     have = [
@@ -340,15 +356,29 @@ def _append(standing: Standing, history: History, clock: Clock, asked: Asked) ->
     return Plan(tuple(sweeps), tuple(skipped), tuple(not_due))
 
 
-def _refuse_other_tenants(standing: Standing, history: History) -> None:
-    """What was delivered by one column cannot be told from what another column, or none, would deliver."""
-    for sweep in history.sweeps:
-        if sweep.tenant_column != standing.tenant_column:
-            raise InvalidProject(
-                f"tenants.column was {sweep.tenant_column!r} for what is delivered already and is "
-                f"{standing.tenant_column!r} now.",
-                hint="Keep it, or start a new export: the rows delivered so far would go out again.",
-            )
+def _refuse_other_terms(now: Terms, history: History) -> None:
+    """What was delivered on some terms cannot be told from what would be delivered on others.
+
+    Late rows may come to be ignored. The other way round nobody knows any more which of them had come in time.
+    """
+    for then in {sweep.terms for sweep in history.sweeps}:
+        mode = {"continuous": "incremental"}
+        changed = {
+            "mode": (then.mode, now.mode, mode.get(then.mode, then.mode) != mode.get(now.mode, now.mode)),
+            "tenants.column": (
+                then.tenant_column,
+                now.tenant_column,
+                then.tenant_column != now.tenant_column,
+            ),
+            "window.column": (then.window, now.window, then.window != now.window),
+            "window.late.column": (then.late, now.late, now.late is not None and then.late != now.late),
+        }
+        for what, (before, after, differs) in changed.items():
+            if differs:
+                raise InvalidProject(
+                    f"{what} was {before or 'not set'} for what is delivered already and is {after or 'not set'} now.",
+                    hint="Keep it, or start a new export: rows would go out again, or never.",
+                )
 
 
 def _refuse_cut(grid: Sequence[Interval], history: History) -> None:
@@ -376,6 +406,17 @@ def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Ask
     if interval is None or interval.start > clock.now:
         tick = f" {instant(interval.start)}" if interval else ""
         raise NotDue(f"The tick{tick} of this export lies in the future.", hint="Call it again then.")
+    newest = max(history.by_start, default=interval.start)
+    if interval.start < newest and standing.latest in (None, interval.start):
+        if asked.revise:
+            raise InvalidProject(
+                f"What is delivered as of {instant(newest)} is newer than this schedule's latest tick, "
+                f"{instant(interval.start)}.",
+                hint="Wait for its next tick: readers keep what is newest.",
+            )
+        return Plan(
+            (), tuple(max(runs, key=lambda r: r.revision) for runs in history.by_start[newest].values())
+        )
     sweep, have = _interval_sweep(standing, history, asked, interval)
     if sweep is not None and standing.latest is not None and interval.start < standing.latest:
         raise InvalidProject(
@@ -435,8 +476,13 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
 
 
 def _again(standing: Standing, history: History, asked: Asked) -> Plan:
-    """Delivered intervals of an incremental export, by name: revised, or shown to be there."""
-    sweeps, skipped = [], []
+    """Delivered intervals of an incremental export, by name: revised, or shown to be there.
+
+    A revision is for those who have a run there. Others have a place of their own from which they go on, before this
+    interval or after it: a run here would take them away from it.
+    """
+    sweeps: list[SweepPlan] = []
+    skipped: list[Delivered] = []
     delivered = sorted({run.interval for run in history.runs if not run.unchanged})
     chosen = [i for i in delivered if i.start >= (asked.start or i.start) and i.end <= (asked.end or i.end)]
     if not chosen:
@@ -445,10 +491,18 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             hint="The intervals of an incremental export follow from its runs: `lading runs` lists them.",
         )
     for interval in chosen:
-        sweep, have = _interval_sweep(standing, history, asked, interval)
-        if sweep and asked.revise:
-            sweeps.append(sweep)
+        here = {
+            t: r for t, r in _at(history, interval.start).items() if not asked.tenants or t in asked.tenants
+        }
+        if not asked.revise:
+            skipped.extend(max(runs, key=lambda r: r.revision) for runs in here.values())
+            continue
+        make, have = _revised(here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
+        if make:
+            sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
+    if not sweeps and not skipped:
+        raise InvalidProject("None of these tenants has a delivery in what was asked for.")
     return Plan(tuple(sweeps), tuple(skipped))
 
 
@@ -456,7 +510,7 @@ def late_window(standing: Standing, history: History, asked: Asked) -> tuple[dat
     """Where late rows must be looked for: arrivals from the first value on, in the interval from the first delivered
     to the last. None where there is nothing to look for."""
     sweeps = [sweep for sweep in history.sweeps if sweep.bound is not None]
-    if not standing.late or not sweeps or asked.revise:
+    if standing.terms.late is None or not sweeps or asked.revise:
         return None
     since = history.late_checked or min(sweep.bound for sweep in sweeps if sweep.bound)
     return since, Interval(min(s.interval.start for s in sweeps), max(s.interval.end for s in sweeps))

@@ -22,7 +22,7 @@ from lading.export.interval import Interval, grid, midnight, parse_every
 from lading.export.schedule import Schedule, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.log import Journal
-from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing
+from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
 from lading.ports import Dataset, Newest
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
@@ -370,10 +370,14 @@ class Project:
             latest = midnight(latest) if latest is not None and clock.reached is not None else latest
         active = tuple(sorted(t for t, s in self.files.tenants.items() if s.active))
         return Standing(
-            mode=export.mode,
+            terms=Terms(
+                export.mode,
+                export.tenants.column if export.tenants else None,
+                window.column if window else None,
+                window.late.column if window and isinstance(window.late, LateColumn) else None,
+            ),
             major=export.contract_major,
             clock=window.clock if window else "transaction",
-            late=window is not None and isinstance(window.late, LateColumn),
             grid=intervals,
             start=start,
             tick=tick,
@@ -382,7 +386,6 @@ class Project:
             discover=export.tenants is not None and export.tenants.discover,
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
-            tenant_column=export.tenants.column if export.tenants is not None else None,
         )
 
 

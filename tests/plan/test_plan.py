@@ -21,6 +21,7 @@ from lading.plan import (
     Standing,
     SweepPlan,
     Swept,
+    Terms,
     additions,
     late_window,
     plan,
@@ -29,7 +30,8 @@ from lading.plan import (
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 GRID = tuple(grid(JANUARY, parse_every("1 day"), last=JANUARY + timedelta(days=12)))
-APPEND = Standing(mode="append", major=1, grid=GRID, listed=("a", "b"))
+ON_EVENTS = Terms("append", None, "at", "arrived")
+APPEND = Standing(Terms("append"), major=1, grid=GRID, listed=("a", "b"))
 
 
 def day(n: float) -> datetime:
@@ -45,24 +47,33 @@ def run_id(tenant: str, major: int, start: datetime, revision: int) -> str:
 
 
 def sealed(
-    history: History, sweep: SweepPlan, *, major: int, bound: datetime, met: tuple[str, ...] = ()
+    history: History, sweep: SweepPlan, standing: Standing, bound: datetime, met: tuple[str, ...] = ()
 ) -> History:
     """The history once this sweep is sealed; ``met``: tenants that only its rows named."""
+    major, start = standing.major, sweep.interval.start
     runs = [
-        Delivered(r.tenant, major, sweep.interval, r.revision, r.kind, run_id(r.tenant, major, sweep.interval.start,
-                  r.revision), bound, r.reason)
+        Delivered(r.tenant, major, sweep.interval, r.revision, r.kind, run_id(r.tenant, major, start, r.revision),
+                  bound, r.reason)
         for r in sweep.runs
     ]  # fmt: skip
     if sweep.discover:
         there = {run.tenant for run in runs} | sweep.delivered
         runs += [
-            Delivered(t, major, sweep.interval, 0, "full", run_id(t, major, sweep.interval.start, 0), bound)
+            Delivered(
+                t,
+                standing.major,
+                sweep.interval,
+                0,
+                "full",
+                run_id(t, standing.major, sweep.interval.start, 0),
+                bound,
+            )
             for t in met
             if t not in there
         ]
     return History(
         (*history.runs, *runs),
-        (*history.sweeps, Swept(sweep.interval, bound, sweep.discover)),
+        (*history.sweeps, Swept(sweep.interval, bound, sweep.discover, standing.terms)),
         history.late_checked,
         {**history.ends, sweep.interval.start: sweep.interval.end},
     )
@@ -70,7 +81,7 @@ def sealed(
 
 def all_sealed(history: History, made: Plan, standing: Standing, bound: datetime) -> History:
     for sweep in made.sweeps:
-        history = sealed(history, sweep, major=standing.major, bound=bound)
+        history = sealed(history, sweep, standing, bound)
     return history
 
 
@@ -113,7 +124,7 @@ def test_every_interval_up_to_the_bound_is_planned_once(
         )
         for sweep, ends_well in zip(made.sweeps, well, strict=False):
             if ends_well:
-                history = sealed(history, sweep, major=1, bound=day(at))
+                history = sealed(history, sweep, APPEND, day(at))
     history = all_sealed(history, plan(APPEND, history, clock(day(20))), APPEND, day(20))
     assert delivered(history) == Counter({(t, interval, 0): 1 for t in "ab" for interval in GRID})
     assert plan(APPEND, history, clock(day(20))).sweeps == ()
@@ -137,7 +148,7 @@ def test_equal_histories_plan_equally_in_whatever_order_they_were_read(
         assert set(again.skipped) == set(made.skipped)
         for sweep, ends_well in zip(made.sweeps, well, strict=False):
             if ends_well:
-                history = sealed(history, sweep, major=1, bound=day(at))
+                history = sealed(history, sweep, APPEND, day(at))
 
 
 def test_an_interval_asked_for_by_name_before_its_time_is_not_due() -> None:
@@ -190,10 +201,10 @@ def test_of_what_is_skipped_the_newest_interval_speaks() -> None:
 def test_who_was_discovered_later_is_not_looked_for_where_everybody_was_found() -> None:
     standing = replace(APPEND, listed=(), discover=True)
     first, *_ = plan(standing, History(), clock(day(1))).sweeps
-    history = sealed(History(), first, major=1, bound=day(1), met=("a",))
+    history = sealed(History(), first, standing, day(1), met=("a",))
     (second,) = plan(standing, history, clock(day(2))).sweeps
     assert (second.interval, [r.tenant for r in second.runs], second.discover) == (GRID[1], ["a"], True)
-    history = sealed(history, second, major=1, bound=day(2), met=("a", "new"))
+    history = sealed(history, second, standing, day(2), met=("a", "new"))
     assert plan(standing, history, clock(day(2))).sweeps == ()
     (third,) = plan(standing, history, clock(day(3))).sweeps
     assert [r.tenant for r in third.runs] == ["a", "new"]
@@ -235,6 +246,8 @@ def test_a_new_major_redelivers_nothing_and_a_backfill_does() -> None:
     made = plan(second, history, clock(day(3)), asked)
     assert [s.interval for s in made.sweeps] == [GRID[0], GRID[1]]
     assert {(r.tenant, r.revision) for s in made.sweeps for r in s.runs} == {("a", 1), ("b", 1)}
+    replaced = {(s.interval.start, r.tenant): r.supersedes for s in made.sweeps for r in s.runs}
+    assert replaced == {(day(n), t): (run_id(t, 1, day(n), 0),) for n in (0, 1) for t in "ab"}
     history = all_sealed(history, made, second, day(3))
     assert plan(second, history, clock(day(3)), asked).sweeps == ()
     assert len({run.run_id for run in history.runs}) == len(history.runs)
@@ -268,13 +281,13 @@ def test_revisions_are_numbered_and_supersede_what_stands(reasons: list[str]) ->
 
 
 def test_a_revision_supersedes_the_additions_too() -> None:
-    standing = replace(APPEND, listed=("a",), late=True, clock="event")
+    standing = replace(APPEND, listed=("a",), terms=ON_EVENTS, clock="event")
     history = all_sealed(History(), plan(standing, History(), clock(day(1))), standing, day(1))
     added = additions(standing, history, {("a", day(0)): day(1.5)}, Asked())
     assert [(s.since, [(r.tenant, r.revision, r.kind) for r in s.runs]) for s in added] == [
         (day(1), [("a", 1, "addition")])
     ]
-    history = sealed(history, added[0], major=1, bound=day(2))
+    history = sealed(history, added[0], standing, day(2))
     assert [run.revision for run in standing_runs(history.runs)] == [0, 1]
     (sweep,) = plan(
         standing, history, clock(day(1)), Asked(start=day(0), end=day(1), revise=True, reason="r")
@@ -284,20 +297,20 @@ def test_a_revision_supersedes_the_additions_too() -> None:
 
 
 def test_rows_that_arrived_before_the_last_bound_make_no_addition() -> None:
-    standing = replace(APPEND, listed=("a",), late=True, clock="event")
+    standing = replace(APPEND, listed=("a",), terms=ON_EVENTS, clock="event")
     history = all_sealed(History(), plan(standing, History(), clock(day(1))), standing, day(1))
     assert additions(standing, history, {("a", day(0)): day(0.9)}, Asked()) == ()
     assert additions(standing, history, {("a", day(0)): day(1.5)}, Asked(tenants=("b",))) == ()
     assert late_window(standing, history, Asked()) == (day(1), GRID[0])
     assert late_window(standing, replace(history, late_checked=day(2)), Asked()) == (day(2), GRID[0])
-    assert late_window(replace(standing, late=False), history, Asked()) is None
+    assert late_window(replace(standing, terms=replace(ON_EVENTS, late=None)), history, Asked()) is None
     assert late_window(standing, History(), Asked()) is None
 
 
 # --- incremental
 
 
-INCREMENTAL = Standing(mode="incremental", major=1, start=JANUARY, listed=("a", "b"))
+INCREMENTAL = Standing(Terms("incremental"), major=1, start=JANUARY, listed=("a", "b"))
 
 
 @settings(max_examples=150, deadline=None)
@@ -314,7 +327,7 @@ def test_incremental_intervals_of_a_tenant_are_contiguous_and_end_at_the_bound(
             assert sweep.interval.end == history.ends.get(sweep.interval.start, upto or day(latest))
         for sweep, ends_well in zip(made.sweeps, well, strict=False):
             if ends_well:
-                history = sealed(history, sweep, major=1, bound=day(latest))
+                history = sealed(history, sweep, INCREMENTAL, day(latest))
     for tenant in "ab":
         mine = sorted(run.interval for run in history.runs if run.tenant == tenant)
         assert [interval.start for interval in mine] == [JANUARY, *(interval.end for interval in mine)][
@@ -331,7 +344,7 @@ def test_an_end_once_chosen_is_kept_by_the_next_attempt() -> None:
 
 def test_laggards_form_a_sweep_of_their_own() -> None:
     (sweep,) = plan(INCREMENTAL, History(), clock(day(1)), Asked(tenants=("a",))).sweeps
-    history = sealed(History(), sweep, major=1, bound=day(1))
+    history = sealed(History(), sweep, INCREMENTAL, day(1))
     made = plan(INCREMENTAL, history, clock(day(2)))
     assert [(s.interval, [r.tenant for r in s.runs]) for s in made.sweeps] == [
         (Interval(day(0), day(1)), ["b"]),
@@ -358,11 +371,78 @@ def test_a_revision_of_an_incremental_export_names_a_delivered_interval() -> Non
     ]
 
 
+def test_a_revision_takes_nobody_away_from_the_place_that_they_go_on_from() -> None:
+    standing = replace(INCREMENTAL, listed=("a", "b", "new"), discover=True)
+    history = History()
+    for at in (1, 2, 3):  # "b" lags behind the first, "new" has nothing yet
+        asked = Asked(tenants=("a", "b") if at == 1 else ("a",))
+        (sweep,) = plan(standing, history, clock(day(at)), asked).sweeps
+        history = sealed(history, sweep, standing, day(at))
+    asked = Asked(start=day(2), end=day(3), revise=True, reason="r")
+    made = plan(standing, history, clock(day(3)), asked)
+    assert [([r.tenant for r in s.runs], s.discover, s.only_named) for s in made.sweeps] == [
+        (["a"], False, True)
+    ]
+    history = all_sealed(history, made, standing, day(3))
+    starts = {
+        r.tenant: s.interval.start for s in plan(standing, history, clock(day(4))).sweeps for r in s.runs
+    }
+    assert starts == {"a": day(3), "b": day(1), "new": day(0)}
+    with pytest.raises(InvalidProject, match="None of these tenants"):
+        plan(standing, history, clock(day(3)), replace(asked, tenants=("b",)))
+
+
+# --- terms
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (Terms("append"), Terms("incremental"), "mode was append"),
+        (Terms("full_refresh"), Terms("incremental"), "mode was full_refresh"),
+        (Terms("incremental"), Terms("append"), "mode was incremental"),
+        (Terms("append", "org"), Terms("append", "region"), "tenants.column was org"),
+        (Terms("append", None), Terms("append", "org"), "tenants.column was not set"),
+        (Terms("append", None, "at"), Terms("append", None, "changed"), "window.column was at"),
+        (Terms("append", None, "at"), ON_EVENTS, "window.late.column was not set"),
+        (ON_EVENTS, replace(ON_EVENTS, late="inserted"), "window.late.column was arrived"),
+        (ON_EVENTS, replace(ON_EVENTS, late=None), ""),
+        (Terms("incremental"), Terms("continuous"), ""),
+        (Terms("continuous"), Terms("incremental"), ""),
+    ],
+    ids=str,
+)
+def test_what_was_delivered_on_other_terms_is_not_gone_on_with(
+    before: Terms, after: Terms, told: str
+) -> None:
+    first = replace(APPEND, terms=before, start=JANUARY, tick=GRID[0])
+    history = all_sealed(History(), plan(first, History(), clock(day(2))), first, day(2))
+    assert history.sweeps
+    now = replace(first, terms=after)
+    if not told:
+        assert plan(now, history, clock(day(3))).sweeps
+        return
+    with pytest.raises(InvalidProject) as refused:
+        plan(now, history, clock(day(3)))
+    assert told in refused.value.message
+
+
 # --- full refresh
 
 
+def test_a_rarer_schedule_waits_for_a_tick_after_what_is_delivered() -> None:
+    hourly = Standing(Terms("full_refresh"), major=1, tick=GRID[2], latest=GRID[2].start, listed=("default",))
+    history = all_sealed(History(), plan(hourly, History(), clock(day(2.5))), hourly, day(2.5))
+    rarer = replace(hourly, tick=GRID[0], latest=GRID[0].start)
+    made = plan(rarer, history, clock(day(2.6)))
+    assert (made.sweeps, [run.interval for run in made.skipped]) == ((), [GRID[2]])
+    with pytest.raises(InvalidProject, match="newer than this schedule's latest tick"):
+        plan(rarer, history, clock(day(2.6)), Asked(revise=True, reason="r"))
+    assert plan(replace(rarer, tick=GRID[3], latest=GRID[3].start), history, clock(day(3.5))).sweeps
+
+
 def test_a_tick_is_delivered_once_and_the_next_again() -> None:
-    standing = Standing(mode="full_refresh", major=1, tick=GRID[0], listed=("default",))
+    standing = Standing(Terms("full_refresh"), major=1, tick=GRID[0], listed=("default",))
     made = plan(standing, History(), clock(day(0.5)))
     assert [(s.interval, [r.tenant for r in s.runs]) for s in made.sweeps] == [(GRID[0], ["default"])]
     history = all_sealed(History(), made, standing, day(0.5))
@@ -374,7 +454,7 @@ def test_a_tick_is_delivered_once_and_the_next_again() -> None:
 
 def test_rows_of_now_are_never_delivered_under_a_tick_of_the_past() -> None:
     now = clock(day(1.5))
-    past = Standing(mode="full_refresh", major=1, tick=GRID[0], latest=GRID[1].start, listed=("default",))
+    past = Standing(Terms("full_refresh"), major=1, tick=GRID[0], latest=GRID[1].start, listed=("default",))
     with pytest.raises(InvalidProject, match="--as-of: the tick 2024-01-01T00:00:00Z is past"):
         plan(past, History(), now)
     latest = replace(past, tick=GRID[1])
@@ -389,6 +469,8 @@ def test_rows_of_now_are_never_delivered_under_a_tick_of_the_past() -> None:
 
 @pytest.mark.parametrize("asked", [Asked(start=day(0)), Asked(end=day(1)), Asked(start=day(0), end=day(1))])
 def test_a_full_refresh_has_no_intervals_to_choose_from(asked: Asked) -> None:
-    standing = Standing(mode="full_refresh", major=1, tick=GRID[0], latest=GRID[0].start, listed=("default",))
+    standing = Standing(
+        Terms("full_refresh"), major=1, tick=GRID[0], latest=GRID[0].start, listed=("default",)
+    )
     with pytest.raises(InvalidProject, match="--start and --end"):
         plan(standing, History(), clock(day(0.5)), asked)

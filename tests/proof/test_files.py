@@ -86,8 +86,8 @@ def test_a_backfill_under_a_new_major_replaces_what_the_old_one_delivered(tmp_pa
     run(under_major_2(w), Asked(start=JANUARY, end=JANUARY.replace(month=2), backfill=True))
     found = opened(lay_out(snapshot(w.lake), tmp_path))
     assert found == ids(w.lake) == Counter(w.table["id"].to_pylist())
-    majors = {(delivery.place[0].month, delivery.age[0]) for delivery in current(w.lake)}
-    assert majors == {(1, 2), (2, 1), (3, 1), (4, 1)}
+    majors = {(d.place[0].month, d.manifest["contract"]["version"][0]) for d in current(w.lake)}
+    assert majors == {(1, "2"), (2, "1"), (3, "1"), (4, "1")}
 
 
 def test_additions_go_on_under_a_new_major_and_hide_nothing(tmp_path: Path) -> None:
@@ -97,6 +97,17 @@ def test_additions_go_on_under_a_new_major_and_hide_nothing(tmp_path: Path) -> N
     w.now = datetime(2024, 2, 20, tzinfo=UTC)
     w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
     run(under_major_2(w, late=True))
+    assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
+
+
+def test_going_back_to_an_older_major_hides_nothing(tmp_path: Path) -> None:
+    late, january = JANUARY + timedelta(hours=5), JANUARY.replace(month=2)
+    w = World(orders([(1, "a", JANUARY, JANUARY)]), now=datetime(2024, 2, 2, tzinfo=UTC))
+    run(w.job(late=True))
+    run(under_major_2(w, late=True), Asked(start=JANUARY, end=january, backfill=True))
+    w.now = datetime(2024, 2, 20, tzinfo=UTC)
+    w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
+    run(w.job(late=True))
     assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
 
 

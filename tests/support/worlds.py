@@ -17,7 +17,7 @@ from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.journal.log import Journal
 from lading.keys.memory import MemoryKeyring
-from lading.plan import Clock, Standing
+from lading.plan import Clock, Standing, Terms
 from lading.ports import Bound, Dataset, Store
 from lading.proof import current
 from lading.run import Binding, Job
@@ -101,17 +101,20 @@ class World:
                 day = clock.now.replace(hour=0, minute=0, second=0, microsecond=0)
                 tick = next(grid(day, parse_every("1 day"), until=day + timedelta(days=1), last=None))
             return Standing(
-                mode=mode,
+                terms=Terms(
+                    mode,
+                    "customer" if tenants else None,
+                    window.column if window else None,
+                    window.arrival if window else None,
+                ),
                 major=1,
                 clock="event" if late else "transaction",
-                late=late,
                 grid=intervals if mode == "append" else (),
                 start=JANUARY,
                 tick=tick,
                 discover=discover and tenants,
                 listed=listed if tenants else ("default",),
                 inactive=frozenset(inactive),
-                tenant_column="customer" if tenants else None,
             )
 
         binding = Binding(

@@ -17,7 +17,7 @@ from lading.export.identity import instant
 from lading.export.interval import Interval, parse_instant, parse_token, token
 from lading.export.layout import segment
 from lading.journal.owner import Heart, Owner, Watch
-from lading.plan import Delivered, History, Swept
+from lading.plan import Delivered, History, Swept, Terms
 from lading.ports import Store
 
 Record = Mapping[str, Any]
@@ -350,4 +350,4 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
         if run["status"] != "failed"
     ]
     inactive = frozenset(record["inactive"])
-    return runs, Swept(interval, bound, bool(record["discover"]), inactive, record["tenant_column"])
+    return runs, Swept(interval, bound, bool(record["discover"]), Terms(**record["terms"]), inactive)

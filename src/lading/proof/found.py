@@ -18,7 +18,6 @@ from lading.ports import Store
 
 POINTER = "latest.json"
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
-_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(slots=True)
@@ -38,12 +37,6 @@ class Delivery:
     def place(self) -> tuple[datetime, int]:
         """Later deliveries of one export to one tenant have greater places."""
         return _place(self.manifest)
-
-    @property
-    def age(self) -> tuple[int, int]:
-        """Of deliveries of one interval the newer have greater ages: first the contract's major, since a backfill under
-        a new one begins again at revision 0."""
-        return int(_DIGITS.findall(self.manifest["contract"]["version"])[0]), int(self.manifest["revision"])
 
     @property
     def whose(self) -> tuple[str, ...]:

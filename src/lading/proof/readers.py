@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Sequence
 
 from lading.errors import IntegrityError
 from lading.ports import Store
@@ -16,9 +15,8 @@ from lading.proof.pointer import followed
 def current(store: Store, prefix: str = "") -> list[Delivery]:
     """Complete deliveries that no other one supersedes, for readers: `lading files`.
 
-    Of the deliveries of one export's tenant and interval, the newest full one and the additions after it, each once
-    wherever copies of it stand. A delivery under a newer contract major is newer. Where pointers stand, the newest
-    that they name is the only one of its export and tenant. Raises IntegrityError for a marker or a pointer that is
+    Each once, wherever copies of it stand. Where pointers stand, the newest delivery that they name is the only one of
+    its export and tenant. Raises IntegrityError for a marker or a pointer that is
     not what was published: rows would go missing.
     """
     deliveries, strangers = survey(store, prefix)
@@ -33,7 +31,7 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
             raise IntegrityError(f"{name} {error.message}.", hint="`lading verify` says more.") from error
         # The pointer may have moved since the listing, to a delivery that is not in it.
         complete.setdefault(delivery.folder, delivery)
-        if delivery.whose not in named or _newer(delivery, named[delivery.whose]):
+        if delivery.whose not in named or delivery.place > named[delivery.whose].place:
             named[delivery.whose] = delivery
     gone = {run for delivery in complete.values() for run in delivery.manifest["supersedes"]}
     found: dict[str, Delivery] = {}
@@ -42,24 +40,7 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
         only = named.get(delivery.whose)
         if run not in gone and (only is None or only.manifest["run_id"] == run):
             found.setdefault(run, delivery)
-    return _standing(list(found.values()))
-
-
-def _newer(one: Delivery, other: Delivery) -> bool:
-    return (one.place[0], one.age) > (other.place[0], other.age)
-
-
-def _standing(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Without those that are older than the newest full delivery of their interval.
-
-    An addition after it counts whatever its major: without a backfill, late rows go on under the new contract.
-    """
-    full: dict[tuple[object, ...], tuple[int, int]] = {}
-    for delivery in deliveries:
-        if delivery.manifest["kind"] == "full":
-            key = (*delivery.whose, delivery.place[0])
-            full[key] = max(full.get(key, delivery.age), delivery.age)
-    return [d for d in deliveries if d.age >= full.get((*d.whose, d.place[0]), d.age)]
+    return list(found.values())
 
 
 def _complete(store: Store, delivery: Delivery) -> bool:

@@ -15,7 +15,7 @@ from lading.export.identity import RunKey, instant
 from lading.export.interval import Interval
 from lading.export.layout import Names
 from lading.journal.log import Journal
-from lading.plan import Clock, RunPlan, Standing
+from lading.plan import Clock, Mode, RunPlan, Standing, Terms
 from lading.ports import Channel, Check, Dataset, Keys, Newest, Source, Transform, Types
 from lading.routing.keys import PartitionColumn
 
@@ -48,6 +48,7 @@ class Binding:
     notices: tuple[str, ...]
     open_columns: frozenset[str]  # statistics of these may be published
     by_day: frozenset[str] = frozenset()  # columns of the window that are dates
+    conceals_tenants: bool = False  # the tenant column's values may not be told, but where they name deliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Job:
     environment: str
     export: str
     entity: str
-    mode: Literal["append", "incremental", "full_refresh", "continuous"]
+    mode: Mode
     types: Types
     definition: str  # SHA-256 of the export's and the contract's definition
     contract: Mapping[str, Any]  # {id, name, version, sha256}
@@ -89,6 +90,11 @@ class Job:
     workers: int = 2
     buffer_memory: int = 256 << 20
     on_event: OnEvent = lambda event: None
+
+    @property
+    def terms(self) -> Terms:
+        column, late = (self.window.column, self.window.arrival) if self.window else (None, None)
+        return Terms(self.mode, self.tenant_column, column, late)
 
     def key(self, run: RunPlan, interval: Interval) -> RunKey:
         return RunKey(

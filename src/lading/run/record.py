@@ -146,7 +146,7 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
             end
             for attempt, end in seals
             if (attempt.start == failed.start and attempt.number > failed.number)
-            or (standing.mode == "full_refresh" and attempt.start > failed.start)
+            or (standing.terms.mode == "full_refresh" and attempt.start > failed.start)
         ]
         served = {run["tenant"] for end in later for run in end["runs"]}
         owed = {run["tenant"] for run in claim["runs"] if _counts(run["tenant"], standing)}
@@ -182,7 +182,7 @@ def status(
     seen = _attempts(journal, export)
     journal.read_ends(seen)
     recorded = sorted((r for s in seen for r in _of(journal, s) if r.summary["sealed_at"]), key=_order)
-    whole = standing.mode == "full_refresh"
+    whole = standing.terms.mode == "full_refresh"
     side = "start" if whole else "end"
     watermark = max((parse_instant(r.summary["interval"][side]) for r in recorded), default=None)
     upto = _at(journal.claim_of(recorded[-1].attempt)) if whole and recorded else watermark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -68,7 +68,7 @@ class Sealing:
             "since": instant(plan.since) if plan.since else None,
             "discover": plan.discover,
             "inactive": sorted(self.inactive),
-            "tenant_column": job.tenant_column,
+            "terms": asdict(job.terms),
             "definition": job.definition,
             "contract": dict(job.contract),
             "snapshot": self.survey.snapshot,
