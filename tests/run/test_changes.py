@@ -114,7 +114,7 @@ def test_a_journal_with_a_gap_is_refused_and_does_not_hang():
 def test_tenants_that_come_later_are_refused():
     w = World(some_orders(months=1))
     run(w.job(tenants=False))
-    with pytest.raises(InvalidProject, match=r"tenants\.column was None"):
+    with pytest.raises(InvalidProject, match=r"tenants\.column was not set"):
         run(w.job())
 
 
