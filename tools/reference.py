@@ -67,7 +67,8 @@ _ALSO = {
     "A `status` of `runs` and `show` is `published`, `committed` (sealed, not published yet), `failed`, `abandoned` or "
     "`unchanged`: an incremental interval in which the source had nothing new. The `Result` of that run, and of one "
     "that had been done before, says `skipped`: nothing was delivered by it.",
-    "Result": "Names of tenants stand in messages: they are names of recipients.",
+    "Result": "Names of tenants stand in messages: they are names of recipients. Unknown ones are only counted where "
+    "the tenant column is neither `public` nor `internal`, or is excluded.",
 }
 
 

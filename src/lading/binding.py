@@ -85,6 +85,7 @@ class Binder:
             notices=(*_written_as_text(output, recipient, fields, as_text), *self._notices(described)),
             open_columns=frozenset(name for name, d in fields.items() if d.open),
             by_day=by_day,
+            conceals_tenants=self._conceals_tenants(delivered),
         )
 
     def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
@@ -279,6 +280,15 @@ class Binder:
         ]
         if problems:
             raise InvalidProject(problems=problems)
+
+    def _conceals_tenants(self, delivered: Mapping[str, _Delivered]) -> bool:
+        """Whether an unknown tenant, which is a value of the source, is not to be told."""
+        if self.export.tenants is None:
+            return False
+        column = self.export.tenants.column
+        if not any(f.column == column for f in self.contract.fields):  # nobody says what it is
+            return any(isinstance(t, Exclude) and column in t.columns for t in self.transforms)
+        return not any(d.source == column and d.open for d in delivered.values())
 
     def _refuse_uncut(self) -> None:
         """Immutable rows are read in parts of an order that the source must prove."""

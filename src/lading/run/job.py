@@ -49,6 +49,7 @@ class Binding:
     open_columns: frozenset[str]  # statistics of these may be published
     by_day: frozenset[str] = frozenset()  # columns of the window that are dates
     conceals_tenants: bool = False  # the tenant column's values may not be told, but where they name deliveries
+    conceals_tenants: bool = False  # the tenant column's values may not be told, but where they name deliveries
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,20 @@ import pyarrow as pa
 from lading.errors import DataRefused
 from lading.export.interval import Interval
 from lading.plan import DEFAULT_TENANT, Clock, History, Standing
-from lading.ports import Query, Range
 from lading.routing.keys import texts
-from lading.run.job import Job
+from lading.run.job import Binding, Job
+from lading.run.queries import late_query
+from lading.run.unknown import unknown_tenants
 
 
 def find_late(
-    job: Job, since: datetime, within: Interval, clock: Clock, standing: Standing, history: History
+    job: Job,
+    binding: Binding,
+    since: datetime,
+    within: Interval,
+    clock: Clock,
+    standing: Standing,
+    history: History,
 ) -> Mapping[tuple[str, datetime], datetime]:
     """(tenant, interval start) -> the newest arrival at or after ``since`` that falls into a delivered interval.
 
@@ -28,16 +35,9 @@ def find_late(
         return {}
     delivered = sorted({sweep.interval for sweep in history.sweeps})
     starts = [interval.start for interval in delivered]
-    columns = [window.column, window.arrival]
-    if job.tenant_column is not None and job.tenant_column not in columns:
-        columns.append(job.tenant_column)
-    query = Query(
-        dataset=job.dataset,
-        columns=tuple(columns),
-        types=job.types,
-        ranges=(Range(window.column, within.start, within.end), Range(window.arrival, since, clock.arrived)),
-    )
+    query = late_query(job, binding, window, window.arrival, within, (since, clock.arrived))
     found: dict[tuple[str, datetime], datetime] = {}
+    unknown: set[str] = set()
     with job.source.open(query) as reading:
         for part in reading.survey().parts:
             for batch in reading.read(part):
@@ -45,25 +45,21 @@ def find_late(
                     index = bisect.bisect_right(starts, at) - 1
                     if index < 0 or at >= delivered[index].end or tenant in standing.inactive:
                         continue
-                    _refuse_unknown(job, tenant, standing)
+                    if tenant is None:
+                        raise DataRefused(f"Column {job.tenant_column}: late rows have no tenant (NULL).")
+                    if tenant not in standing.listed and not standing.discover:
+                        unknown.add(tenant)
+                        continue
                     key = tenant, starts[index]
                     found[key] = max(found.get(key, arrival), arrival)
+    if unknown:
+        raise unknown_tenants(job, binding, unknown, "late rows of ")
     return found
-
-
-def _refuse_unknown(job: Job, tenant: str | None, standing: Standing) -> None:
-    if tenant is None:
-        raise DataRefused(f"Column {job.tenant_column}: late rows have no tenant (NULL).")
-    if tenant not in standing.listed and not standing.discover:
-        raise DataRefused(
-            f"Column {job.tenant_column}: late rows of the unknown tenant {tenant!r}.",
-            hint="List it in tenants/, or let the export discover tenants.",
-        )
 
 
 def _distinct(
     job: Job, batch: pa.RecordBatch, window: str, arrival: str
-) -> list[tuple[str, datetime, datetime]]:
+) -> list[tuple[str | None, datetime, datetime]]:
     """(tenant, window value, newest arrival), once for each tenant and window value of the batch."""
     table = pa.table({"at": _instants(batch.column(window)), "arrival": _instants(batch.column(arrival))})
     if job.tenant_column is None:

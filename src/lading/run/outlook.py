@@ -10,8 +10,8 @@ from lading.export.identity import instant
 from lading.export.interval import Interval
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
 from lading.run.job import Job
+from lading.run.queries import query_of
 from lading.run.story import clock_of
-from lading.run.sweep import query_of
 
 
 @dataclass(frozen=True, slots=True)

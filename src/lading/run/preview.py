@@ -15,7 +15,7 @@ from lading.plan import DEFAULT_TENANT, Clock, Standing, known_tenants, refuse_t
 from lading.ports import Member, Query, Reading
 from lading.routing.keys import Cutter
 from lading.run.job import Job
-from lading.run.sweep import unknown_anywhere
+from lading.run.unknown import unknown_anywhere
 
 
 def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.Table:

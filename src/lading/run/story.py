@@ -147,7 +147,7 @@ class Story:
             return
         began = time.monotonic()
         try:
-            late = find_late(job, where[0], where[1], clock, standing, history)
+            late = find_late(job, self._bound_binding(), where[0], where[1], clock, standing, history)
         except LadingError as error:
             self._failed(SweepPlan(where[1], ()), error, began)
             return

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from lading.errors import (
 )
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
-from lading.export.interval import midnight
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim
 from lading.manifest import failure
@@ -39,10 +37,7 @@ from lading.ports import (
     CheckResult,
     FileNumber,
     FileWriter,
-    Member,
     Preflight,
-    Query,
-    Range,
     Reading,
     Reuser,
     Survey,
@@ -52,47 +47,9 @@ from lading.routing.router import Tally
 from lading.routing.spill import scratch
 from lading.run.job import Binding, Job
 from lading.run.lanes import Lanes, apart
+from lading.run.queries import query_of
 from lading.run.sealing import Sealing, Served, publishable
-
-
-def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query:
-    """The reading that serves a sweep."""
-    window, ranges = job.window, []
-    if window is not None and job.mode in ("incremental", "continuous"):
-        start = plan.interval.start - timedelta(seconds=window.lookback)
-        # A date is read whole: an interval may begin within one after its column's type, or its zone, was changed.
-        start = midnight(start) if window.column in binding.by_day else start
-        ranges.append(Range(window.column, start, plan.interval.end))
-    elif window is not None:
-        ranges.append(Range(window.column, plan.interval.start, plan.interval.end))
-        if window.arrival is not None:
-            ranges.append(Range(window.arrival, plan.since, clock.arrived))
-    # A revision says that rows did change: it reads all of them anew, in one snapshot.
-    immutable = job.immutable and not any(run.reason for run in plan.runs)
-    member = None
-    if job.tenant_column is not None and plan.only_named:
-        member = Member(job.tenant_column, tuple(run.tenant for run in plan.runs))
-    return Query(
-        dataset=job.dataset,
-        columns=binding.columns,
-        as_text=binding.as_text,
-        types=job.types,
-        ranges=tuple(ranges),
-        member=member,
-        newest=job.newest,
-        whole_parts=job.newest is not None or job.in_order,
-        batch_bytes=min(16 << 20, job.buffer_memory // 32),
-        lanes=job.workers if apart(job) else 1,
-        immutable=immutable,
-    )
-
-
-def unknown_anywhere(tenant: str) -> DataRefused:
-    """Of a tenant that was asked for by name."""
-    return DataRefused(
-        f"Tenant {tenant!r} has no rows here and is not known from anywhere else.",
-        hint="If it is spelt right, list it in tenants/ to have it delivered empty.",
-    )
+from lading.run.unknown import unknown_anywhere, unknown_tenants
 
 
 class Attempt:
@@ -289,11 +246,7 @@ class Attempt:
         with self._lock:
             new = [t for t in tenants if t not in self._served and t not in plan.delivered]
             if new and not plan.discover:
-                raise DataRefused(
-                    f"Column {self._job.tenant_column}: unknown tenant {new[0]!r}"
-                    + (f" and {len(new) - 1} more." if len(new) > 1 else "."),
-                    hint="List it in tenants/, or let the export discover tenants.",
-                )
+                raise unknown_tenants(self._job, self._binding, new)
             self._inactive |= set(tenants) & plan.inactive
             self._serve([RunPlan(tenant) for tenant in new])
             return set(tenants) - plan.delivered

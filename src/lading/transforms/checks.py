@@ -24,7 +24,8 @@ constraint. All other checks judge the rows of the tenants together.
 
 A broken promise fails the sweep, or is only said in the manifest where ``on_violation`` is ``warn``. What is said are
 counts and names, never a value that was read. Tenants are names of recipients, and are told: a tenant that nobody lists
-fails a run with its name.
+fails a run with its name. Where the tenant column is classified as anything but `public` or `internal`, or is excluded,
+tenants that nobody lists are counted and not named.
 """
 
 from __future__ import annotations
