@@ -183,3 +183,54 @@ def test_a_reading_that_the_primary_ends_delivers_nothing_and_may_be_tried_again
     again = loaded.run("drop")
     assert {result.status for result in again} <= {"succeeded", "skipped"}
     assert sum(result.rows or 0 for result in again if result.status == "succeeded") == 50000
+
+
+# --- a URL of several servers ---------------------------------------------------------------------------------------
+
+
+def listed(urls: tuple[str, str], more: str = "&load_balance_hosts=random") -> str:
+    """The same database on both servers, either of which a connection may go to."""
+    (first, host), (_, other) = (url.split("?host=") for url in urls)
+    return f"{first}?host={host},{other}{more}"
+
+
+@pytest.mark.parametrize("way", ["hosts", "addresses", "environment", "service file"])
+def test_the_bound_is_unknown_where_another_server_may_be_read(
+    way: str, urls: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, primary = urls[0].split("?host=")
+    hosts = f"{primary},{urls[1].split('?host=')[1]}"
+    assert source(urls[0]).bound().at is not None
+    if way == "hosts":
+        url = listed(urls, "")
+    elif way == "addresses":
+        url = f"{urls[0]}&load_balance_hosts=random"  # of one name, with several addresses
+    elif way == "environment":
+        monkeypatch.setenv("PGHOST", hosts)
+        url = database
+        assert source(urls[0]).bound().at is not None
+    else:
+        (tmp_path / "services").write_text(f"[pair]\nhost={hosts}\n")
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+        url = f"{database}?service=pair"
+    bound = source(url).bound()
+    assert bound.at is None
+    assert "several servers" in bound.why
+    assert "one server, the primary" in bound.why
+
+
+def test_an_export_from_several_servers_needs_a_safety_lag(urls: tuple[str, str], tmp_path: Path) -> None:
+    environ = {"DB": listed(urls)}
+    with pytest.raises(InvalidProject, match="several servers") as error:
+        Project.load(project(tmp_path), environ=environ).run("drop")
+    assert "safety_lag" in str(error.value.hint)
+    results = Project.load(project(tmp_path, safety_lag="1h"), environ=environ).run("drop")
+    assert {result.status for result in results} == {"succeeded"}
+    assert sum(result.rows or 0 for result in results) == 100000
+
+
+def test_every_connection_of_a_reading_is_to_one_server(urls: tuple[str, str]) -> None:
+    for _ in range(12):  # each has the chance of a half to go wrong
+        with source(listed(urls), part_size=2**20).open(Query(Dataset(table="orders"), ("id",))) as reading:
+            parts = reading.survey().parts[:2]
+            assert all(batch.num_rows for part in parts for batch in reading.read(part))

@@ -14,15 +14,17 @@ How types arrive is written in `lading.sources.postgres_types`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 import pyarrow as pa
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import ConninfoOption
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from lading.errors import InvalidProject, SourceUnavailable
@@ -128,6 +130,7 @@ class PostgresSource:
             (now,) = _one(connection, sql.CLOCK)
             oldest, hidden, prepared, standby, sees, subscribed = _one(connection, sql.ACTIVITY, own)
             (role,) = _one(connection, "select quote_ident(current_user)")
+            several = self._many_servers(connection)
         now = now.astimezone(UTC)
         reasons = {
             "the server is a standby, which cannot see the primary's transactions": standby,
@@ -137,6 +140,8 @@ class PostgresSource:
             "a session hides its activity (track_activities is off)": hidden,
             "the database has a subscription, and the publisher's transactions cannot be seen": subscribed,
             elsewhere: elsewhere,
+            "the url leads to several servers, and what is asked here may be read on another, "
+            "a standby that lags (a url of one server, the primary, makes it known)": several,
         }
         why = "; ".join(reason for reason, holds in reasons.items() if holds)
         if why:
@@ -145,12 +150,13 @@ class PostgresSource:
 
     @contextmanager
     def open(self, query: Query) -> Iterator[PostgresReading]:
-        with (
-            self._session(query.dataset) as holder,
-            closing(self._connect("repeatable read")) as control,
-        ):
+        with ExitStack() as stack:
+            holder = stack.enter_context(self._session(query.dataset))
+            # Locks and a snapshot belong to one server, so every other connection goes where the first one went.
+            parameters = {**self._parameters, **(_server(holder) if self._many_servers(holder) else {})}
+            control = stack.enter_context(closing(self._connect("repeatable read", parameters)))
             with _translated(query.dataset):
-                reading = self._read(query, holder, control)
+                reading = self._read(query, holder, control, parameters)
                 # Asked now: the first question to `control`, whatever it is, takes the snapshot.
                 own = [_pid(holder), _pid(control)]
             with self._lock:
@@ -169,7 +175,9 @@ class PostgresSource:
             version, database, user, standby = _one(connection, sql.GREETING)
         return f"PostgreSQL {version}, database {database}, role {user}{standby}"
 
-    def _read(self, query: Query, holder: Connection, control: Connection) -> PostgresReading:
+    def _read(
+        self, query: Query, holder: Connection, control: Connection, parameters: Mapping[str, Any]
+    ) -> PostgresReading:
         described = catalog.describe(holder, query.dataset)
         catalog.lock(holder, described)
         standing = Standing(holder, described.what)
@@ -180,40 +188,46 @@ class PostgresSource:
         if unlocked:
             what = "became" if unlocked[0] == described.oid else "got a partition or child"
             raise SourceUnavailable(f"{described.what} {what} {unlocked[1]} while it was opened.")
-        pinned = {"host": control.info.host, "port": control.info.port}
-        conninfo = make_conninfo(**{**self._parameters, **(pinned if self._many_hosts else {})})
         return PostgresReading(
             query,
             described,
             control,
-            self._connect,
-            conninfo,
+            partial(self._connect, parameters=parameters),
+            make_conninfo(**parameters),
             standing=standing,
             begin=self._begin(control),
             unique=unique,
             part_bytes=self._options.part_size,
         )
 
-    @property
-    def _many_hosts(self) -> bool:
-        """A snapshot belongs to one server, so readers go where the control connection went."""
-        return "," in str(self._parameters.get("host", ""))
+    def _many_servers(self, connection: Connection) -> bool:
+        """Whether the next connection may be to another server: by the URL, the environment or a service file."""
+        # psycopg tries hosts one by one, so the connection itself tells only of several that a service file names.
+        defaults = _values(pq.Conninfo.get_defaults())
+        return any(
+            "," in f"{said.get('host') or ''}{said.get('hostaddr') or ''}"
+            or said.get("load_balance_hosts") == "random"
+            for said in ({**defaults, **self._parameters}, _values(connection.pgconn.info))
+        )
 
     @contextmanager
     def _session(self, dataset: Dataset | None = None) -> Iterator[Connection]:
         with closing(self._connect()) as connection, _translated(dataset):
             yield connection
 
-    def _connect(self, isolation: str = "read committed") -> Connection:
+    def _connect(
+        self, isolation: str = "read committed", parameters: Mapping[str, Any] | None = None
+    ) -> Connection:
         """A connection in a transaction of its own, which ends with it. Without prepared statements: a pooler's next
         client would meet them."""
-        conninfo = make_conninfo(**self._parameters)
+        parameters = parameters or self._parameters
+        conninfo = make_conninfo(**parameters)
         try:
             connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
-            secrets = [str(self._parameters.get(name) or "") for name in ("password", "sslpassword")]
+            secrets = [str(parameters.get(name) or "") for name in ("password", "sslpassword")]
             starting = lambda: pq.PGconn.ping(conninfo.encode()) == pq.Ping.REJECT  # noqa: E731
-            raise refused_connection(error, secrets, starting, _place(self._parameters)) from None
+            raise refused_connection(error, secrets, starting, _place(parameters)) from None
         try:
             begin = f"begin isolation level {isolation} read only"
             connection.execute(f"{begin}; {self._begin(connection)}")
@@ -290,6 +304,17 @@ def _translated(dataset: Dataset | None) -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise failed_statement(error, what) from None
+
+
+def _values(options: Sequence[ConninfoOption]) -> dict[str, str]:
+    return {each.keyword.decode(): each.val.decode(errors="replace") for each in options if each.val}
+
+
+def _server(connection: Connection) -> dict[str, Any]:
+    """Parameters that lead to the same server."""
+    info = connection.info
+    network = not info.host.startswith(("/", "@"))  # a socket's address is none
+    return {"host": info.host, "port": info.port, "hostaddr": info.hostaddr if network else ""}
 
 
 def _pid(connection: Connection) -> int:
