@@ -115,7 +115,7 @@ class CsvFormat:
         if len(schema) == 1 and schema[0].nullable and not self.options.null_marker:
             raise SchemaMismatch(
                 f"column {schema[0].name!r} stands alone: a NULL would be an empty line, which readers skip",
-                hint="give the format a null_marker, such as \\N",
+                hint="Give the format a null_marker, such as \\N.",
             )
         return pa.schema([_written(field) for field in schema])
 
@@ -247,7 +247,7 @@ class CsvFormat:
             raise DataRefused(
                 f"{where}: at least {counted(int(mask.sum()), 'value needs', 'values need')} quotes, and the format's "
                 "`quote` is empty",
-                hint="set `quote`, or another `delimiter` or `null_marker`",
+                hint="Set `quote`, or another `delimiter` or `null_marker`.",
             )
         chosen = pa.array(mask)
         rows = values.filter(chosen)

@@ -161,7 +161,7 @@ def _floats(array: Any, rules: Rules, name: str) -> Any:
         raise DataRefused(
             f"column {name!r}: at least {counted(count, 'value is', 'values are')} NaN or infinite, which JSON has "
             "no number for",
-            hint='set `nan: "null"` or `nan: string` in the format, or deliver the column as Parquet',
+            hint='Set `nan: "null"` or `nan: string` in the format, or deliver the column as Parquet.',
         )
     if rules.nan == "null":
         return pc.if_else(odd, pa.scalar(None, pa.string()), values)

@@ -93,14 +93,14 @@ class ParquetFormat:
         if unknown := sorted(named - {column for _, column in _leaves(written)}):
             raise SchemaMismatch(
                 f"column {unknown[0]!r}, which the format's settings name, is not in the export",
-                hint="correct `encodings` or `dictionary`",
+                hint="Correct `encodings` or `dictionary`.",
             )
         if options.schema_version_column is None:
             return written
         if options.schema_version_column in written.names:
             raise SchemaMismatch(
                 f"column {options.schema_version_column!r} is in the data already",
-                hint="choose another schema_version_column",
+                hint="Choose another schema_version_column.",
             )
         return written.append(pa.field(options.schema_version_column, pa.string(), nullable=False))
 

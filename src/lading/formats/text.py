@@ -178,7 +178,7 @@ def _within(array: Any, low: int, high: int, name: str, what: str) -> None:
     raise DataRefused(
         f"column {name!r}: at least {counted(outside, 'value is', 'values are')} {what}, which text has no form "
         "for (RFC 3339)",
-        hint="deliver the column as Parquet, or declare it a string in the contract",
+        hint="Deliver the column as Parquet, or declare it a string in the contract.",
     )
 
 

@@ -53,7 +53,7 @@ def check(schema: Any) -> None:
         if reason is not None:
             raise SchemaMismatch(
                 f"column {field.name!r} cannot be read: {reason.decode()}",
-                hint="leave the column out, or declare it a string in the contract",
+                hint="Leave the column out, or declare it a string in the contract.",
             )
 
 
