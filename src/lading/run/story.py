@@ -50,7 +50,8 @@ def clock_of(job: Job, binding: Binding | None = None) -> Clock:
     elif job.safety_lag is None:
         raise InvalidProject(
             f"{job.export}: up to when all rows have arrived cannot be known: {bound.why}.",
-            hint="Give window.safety_lag: how long the longest writing transaction may take.",
+            hint="Give window.safety_lag: how late a row may become visible; for tables, how long the longest writing "
+            "transaction may take.",
         )
     else:
         clock = Clock(bound.now, bound.now - lag, bound.now - lag)
