@@ -19,7 +19,7 @@ from lading.export.definition import Export
 from lading.formats.written import becomes_text
 from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source, Transform
-from lading.routing.keys import PartitionColumn, texts
+from lading.routing.keys import PartitionColumn, names_tenants
 from lading.run import Binding
 from lading.transforms.checks import parse_check
 from lading.transforms.columns import castable, is_number, value_type
@@ -185,8 +185,7 @@ class Binder:
         for each in () if problems else moments(self.export):
             field = schema.field(each.column)
             if _never_time(field):
-                native = (field.metadata or {}).get(NATIVE, b"").decode() or str(field.type)
-                reason = f'"{each.column}" is {native}, and a window needs a timestamp or a date'
+                reason = f'"{each.column}" is {_native(field)}, and a window needs a timestamp or a date'
                 problems.append(self.document.problem(reason, *each.at))
             elif _zoneless(field):
                 told = untimely(self.export, each, date=pa.types.is_date(field.type))
@@ -208,10 +207,15 @@ class Binder:
         """Tenants and partitions are told apart by text, shards by whole numbers."""
         empty = read.empty_table().to_batches() or [pa.RecordBatch.from_pylist([], read)]
         tenants = self.export.tenants
+        if tenants is not None and not names_tenants(read.field(tenants.column)):
+            native = _native(read.field(tenants.column))
+            reason = (
+                f'"{tenants.column}" is {native}, which names no folder of a tenant: its values have no one text. '
+                "Declare it a string in the contract, or cast it in a query"
+            )
+            raise InvalidProject(problems=[self.document.problem(reason, "tenants", "column")])
         try:
-            at: Loc = ("tenants", "column")
-            if tenants is not None:
-                texts(empty[0].column(tenants.column))
+            at: Loc = ()
             for index, partition in enumerate(self.export.layout.columns):
                 at = ("layout", "partition_by", index)
                 PartitionColumn(partition.column, *partition).values(empty[0])
@@ -372,6 +376,11 @@ def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, A
         "nullable": bool(field.nullable),
         "classification": known.field.classification if known else None,
     }
+
+
+def _native(field: pa.Field) -> str:
+    """The source's own name of the type."""
+    return (field.metadata or {}).get(NATIVE, b"").decode() or str(field.type)
 
 
 def _never_time(field: pa.Field) -> bool:

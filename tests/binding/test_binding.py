@@ -303,6 +303,25 @@ def test_a_tenant_s_values_need_a_text_of_their_own():
 
 
 @pytest.mark.parametrize(
+    "values",
+    [pa.array([0.1, 1e15]), pa.array([Decimal("1.5"), Decimal("2.0")]), pa.array([0, 1], pa.timestamp("us")),
+     pa.array([0, 1], pa.time64("us")), pa.array([b"a", b"b"], pa.binary(1))],
+    ids=lambda values: str(values.type),
+)  # fmt: skip
+def test_a_tenant_of_which_systems_write_different_texts_is_refused_unless_it_is_declared_a_string(values):
+    table = PEOPLE.set_column(2, "city", values)
+    contract = CONTRACT.replace("{name: city, logicalType: string", "{name: city, physicalType: what")
+    tenants = "tenants: {column: city, discover: true}\n"
+    with pytest.raises(InvalidProject) as caught:
+        bind(tenants, contract, table)
+    assert str(caught.value).startswith(
+        f'exports/people.yaml:7: "city" is {values.type}, which names no folder'
+    )
+    assert "Declare it a string in the contract, or cast it in a query" in str(caught.value)
+    assert bind(tenants, table=table).as_text == {"city"}
+
+
+@pytest.mark.parametrize(
     ("check", "why"),
     [
         ("range: {city: [0, 1]}", "a column of type string has no range"),

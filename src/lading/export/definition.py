@@ -97,7 +97,11 @@ class Source(Section):
 class Tenants(Section):
     """Whose rows are whose."""
 
-    column: str = Field(description="The column that holds the tenant.")
+    column: str = Field(
+        description="The column that holds the tenant: text, whole numbers, booleans, dates, an enum or UUIDs "
+        "(under `types: exact` declared a string). A column of any other type is declared a string in the contract, or "
+        "cast in a query."
+    )
     discover: bool = Field(
         False, description="Deliver to tenants that only the data names; else they fail the run."
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lading.errors import DataRefused, InvalidProject, counted
+from lading.ports import LOGICAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,20 @@ class PartitionColumn:
 def texts(values: pa.Array) -> pa.Array:
     """The values as text, one text per value."""
     return values if pa.types.is_string(values.type) else values.cast(pa.string())
+
+
+def names_tenants(field: pa.Field) -> bool:
+    """Whether values of the column have one text, which sources compare (`lading.ports.Member`) and rows go by.
+
+    Text, whole numbers, booleans and dates do. So does what arrives as text where the text is the value (UUIDs, enums).
+    Of numbers with a fraction, moments, bytes and what is made of several values, each system writes its own texts.
+    """
+    kind, logical = field.type, (field.metadata or {}).get(LOGICAL, b"").decode()
+    if pa.types.is_string(kind):
+        return logical in ("", "uuid", "enum")
+    if pa.types.is_decimal(kind):
+        return bool(kind.scale == 0)
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_date32(kind))
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,11 +249,15 @@ class FilesReading:
                     mask = inside if mask is None else pc.and_(mask, inside)
         member = self._query.member
         if member is not None:
-            texts = _text(rows, own[member.column], tally)
+            texts = self._tenants(rows, own[member.column], tally)
             listed = pc.is_in(texts, pa.array(member.values, pa.string()))
             inside = pc.or_(listed, pc.is_null(texts))
             mask = inside if mask is None else pc.and_(mask, inside)
         return rows if mask is None else rows.filter(mask)
+
+    def _tenants(self, rows: pa.RecordBatch, column: Column, tally: Tally) -> Any:
+        """The text that others will see of the column."""
+        return _text(rows, column, tally, as_text=column.name in self._query.as_text)
 
     def _arrive(self, rows: pa.RecordBatch, own: Mapping[str, Column], tally: Tally) -> pa.RecordBatch:
         arrays = []
@@ -291,7 +295,7 @@ class FilesReading:
             nonlocal at
             keys = [_exact(rows, own[name], tally) for name in rule.key]
             order = _exact(rows, own[rule.order], tally)
-            by = [] if rule.by is None else [_text(rows, own[rule.by], tally)]
+            by = [] if rule.by is None else [self._tenants(rows, own[rule.by], tally)]
             batch, _ = ranked(keys, by, order, at, tally.of(rule.order))
             at += rows.num_rows
             return batch
@@ -308,7 +312,7 @@ class FilesReading:
             lone = pc.or_(lone, pc.is_null(rows.column(name)))
         by = pa.array([""] * rows.num_rows, pa.string())
         if rule.by is not None:
-            by = _text(rows, own[rule.by], tally)
+            by = self._tenants(rows, own[rule.by], tally)
         return self._arrive(rows, own, tally), lone, by
 
 
