@@ -18,7 +18,7 @@ from lading.errors import InvalidProject, Problem, Refused, SchemaMismatch
 from lading.export.definition import Export
 from lading.formats.written import becomes_text
 from lading.manifest import OPEN_CLASSIFICATIONS
-from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Source, Transform
+from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Reading, Source, Transform
 from lading.routing.keys import PartitionColumn, names_tenants
 from lading.run import Binding
 from lading.transforms.checks import parse_check
@@ -88,10 +88,12 @@ class Binder:
             conceals_tenants=self._conceals_tenants(delivered),
         )
 
-    def checks(self, binding: Binding, now: datetime, spill: Path, memory: int) -> list[Check]:
-        """The export's checks and those that the contract implies, bound to what is read."""
-        proven = self.source.unique_keys(self.dataset)
-        return self._checks(binding.read, now, spill, memory, proven)
+    def checks(
+        self, binding: Binding, reading: Reading, now: datetime, spill: Path, memory: int
+    ) -> list[Check]:
+        """The export's checks and those that the contract implies, bound to what is read. What proves a key now may
+        not have proven it of the rows of a reading: the reading alone is asked."""
+        return self._checks(binding.read, now, spill, memory, reading.unique_keys)
 
     def _judge_checks(self, read: pa.Schema) -> None:
         """A check that does not fit its columns is refused before anything is claimed."""

@@ -136,6 +136,8 @@ class Reading(Protocol):
     """One consistent snapshot of one query. ``read`` may be called from several threads, one part each."""
 
     replayable: bool  # can the same rows be read again later, part by part?
+    # Sets of columns that the source proves unique and not NULL in these very rows: checks believe it without looking.
+    unique_keys: frozenset[frozenset[str]]
 
     def survey(self) -> Survey: ...
 
@@ -166,7 +168,8 @@ class Source(Protocol):
         ...
 
     def unique_keys(self, dataset: Dataset) -> frozenset[frozenset[str]]:
-        """Sets of columns that the source itself proves unique (primary keys, plain unique constraints, not null)."""
+        """Sets of columns that the source itself proves unique (primary keys, plain unique constraints, not null), as
+        of now. Of the rows of a reading the `Reading` knows."""
         ...
 
     def bound(self, dataset: Dataset) -> Bound:

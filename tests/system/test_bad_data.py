@@ -13,6 +13,7 @@ import pytest
 
 from lading import DataRefused, InvalidProject, LadingError, files
 from lading.errors import SchemaMismatch, SourceDenied
+from lading.events import SweepStarted
 
 FIELDS = {"id": "integer", "customer": "string", "made_at": "timestamp", "amount": "number", "note": "string"}
 MONTHLY = {"column": "made_at", "clock": "event", "late": "ignore", "every": "1 month",
@@ -96,6 +97,21 @@ def test_tenants_of_any_name_stay_apart_and_inside_their_folders(shop: Any):
     assert sorted(row["customer"] for row in rows) == sorted(TENANTS)
     assert len({row["note"] for row in rows}) == len(TENANTS)  # each under a key of its own
     assert {r.status for r in shop.run("orders_drop")} == {"skipped"}
+
+
+def test_duplicates_are_found_although_an_index_was_made_while_they_were_read(shop: Any):
+    shop.sql("alter table orders drop constraint orders_pkey")
+    shop.export("orders_drop", "orders", mode="append", window=MONTHLY)
+    shop.sql("insert into orders (id, note) values (1, 'a'), (1, 'b'), (2, 'c')")
+
+    def mend(event: Any) -> None:
+        if isinstance(event, SweepStarted):
+            shop.sql("delete from orders where note = 'b'", "create unique index on orders (id)")
+
+    (result,) = shop.run("orders_drop", on_event=mend)
+    assert (result.status, result.exit_code) == ("failed", DataRefused.exit_code)
+    assert "unique" in str(result.error)
+    assert {r.status for r in shop.run("orders_drop")} == {"succeeded"}
 
 
 def test_a_tenant_named_no_in_a_file_is_a_text(shop: Any):

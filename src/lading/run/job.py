@@ -16,7 +16,7 @@ from lading.export.interval import Interval
 from lading.export.layout import Names
 from lading.journal.log import Journal
 from lading.plan import Clock, Mode, RunPlan, Standing, Terms
-from lading.ports import Channel, Check, Dataset, Keys, Newest, Source, Transform, Types
+from lading.ports import Channel, Check, Dataset, Keys, Newest, Reading, Source, Transform, Types
 from lading.routing.keys import PartitionColumn
 
 Status = Literal["succeeded", "skipped", "not_due", "failed"]
@@ -48,8 +48,9 @@ class Binding:
     notices: tuple[str, ...]
     open_columns: frozenset[str]  # statistics of these may be published
     by_day: frozenset[str] = frozenset()  # columns of the window that are dates
-    conceals_tenants: bool = False  # the tenant column's values may not be told, but where they name deliveries
-    conceals_tenants: bool = False  # the tenant column's values may not be told, but where they name deliveries
+    conceals_tenants: bool = (
+        False  # the tenant column's values may not be told, but where they name deliveries
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Job:
     journal: Journal
     keys: Keys
     binding: Callable[[], Binding]
-    checks: Callable[[Binding, datetime, Path, int], list[Check]]
+    checks: Callable[[Binding, Reading, datetime, Path, int], list[Check]]
     standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
     tenant_column: str | None = None
     in_order: bool = False  # a check judges the order of rows

@@ -112,7 +112,7 @@ class Attempt:
                     survey.rows,
                 )
             )
-            checks = job.checks(self._binding, self._clock.now, spill, job.buffer_memory // 4)
+            checks = job.checks(self._binding, reading, self._clock.now, spill, job.buffer_memory // 4)
             try:
                 self._read(reading, survey, checks, spill)
                 results = [check.result() for check in checks]

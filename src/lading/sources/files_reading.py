@@ -136,6 +136,8 @@ class Files:
 class FilesReading:
     """Reads ``query`` of ``files``. ``layout``: the settings that decide which rows a part holds, JSON-able."""
 
+    unique_keys: frozenset[frozenset[str]] = frozenset()  # files prove nothing of the kind
+
     def __init__(
         self, files: Files, query: Query, layout: object, part_size: int, newest_memory: int
     ) -> None:

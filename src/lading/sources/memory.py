@@ -74,6 +74,7 @@ class MemoryReading:
 
     def __init__(self, table: pa.Table, query: Query, source: MemorySource) -> None:
         self._table, self._query, self._source = table, query, source
+        self.unique_keys = source.unique_keys(query.dataset)
         self._lock = threading.Lock()
         self._superseded: Counter[str] = Counter()
         names = [*query.columns, *(bounds.column for bounds in query.ranges)]

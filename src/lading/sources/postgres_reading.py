@@ -94,6 +94,9 @@ class PostgresReading:
         self._query, self._described, self._batch_bytes = query, described, query.batch_bytes
         self._control, self._connect, self._conninfo = control, connect, conninfo
         self._standing, self._begin = standing, begin
+        self.unique_keys = (
+            unique  # looked up before the snapshot was taken, under locks that keep every index
+        )
         self._lock = threading.Lock()
         self._idle: list[Lane] = []
         self._lanes: set[Lane] = set()

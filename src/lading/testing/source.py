@@ -233,6 +233,8 @@ class SourceSuite(ABC):
     def test_unique_keys_are_those_that_the_source_knows(self) -> None:
         source, dataset = self.make(rows(10), unique=("id",))
         assert source.unique_keys(dataset) <= {frozenset({"id"})}
+        with source.open(Query(dataset, ("tenant",))) as reading:
+            assert reading.unique_keys == source.unique_keys(dataset)
 
     def test_a_bound_is_aware_and_not_in_the_future(self) -> None:
         source, dataset = self.make(rows(10))
