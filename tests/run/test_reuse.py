@@ -255,7 +255,7 @@ def test_parts_whose_files_have_gone_are_read_again(shop: Shop):
 
 
 def checked(*stated: dict[str, Any], proven: bool = True) -> Any:
-    def checks(binding: Any, now: datetime, spill: Any, memory: int) -> list[Any]:
+    def checks(binding: Any, reading: Any, now: datetime, spill: Any, memory: int) -> list[Any]:
         keys = frozenset({frozenset({"id"})}) if proven else frozenset()
         made = [
             c for one in stated for c in parse_check(one, now=now, memory=memory, spill=spill, proven=keys)
