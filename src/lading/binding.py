@@ -288,13 +288,18 @@ class Binder:
             raise InvalidProject(problems=problems)
 
     def _conceals_tenants(self, delivered: Mapping[str, _Delivered]) -> bool:
-        """Whether an unknown tenant, which is a value of the source, is not to be told."""
+        """Whether an unknown tenant, which is a value of the source, is not to be told: where the contract says that
+        the column is not for everybody, or the export leaves it out."""
         if self.export.tenants is None:
             return False
         column = self.export.tenants.column
-        if not any(f.column == column for f in self.contract.fields):  # nobody says what it is
+        promised = [f for f in self.contract.fields if f.column == column]
+        if not promised:
             return any(isinstance(t, Exclude) and column in t.columns for t in self.transforms)
-        return not any(d.source == column and d.open for d in delivered.values())
+        closed = any(
+            f.classification and f.classification.lower() not in OPEN_CLASSIFICATIONS for f in promised
+        )
+        return closed or not any(d.source == column for d in delivered.values())
 
     def _refuse_uncut(self) -> None:
         """Immutable rows are read in parts of an order that the source must prove."""

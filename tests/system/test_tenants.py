@@ -112,6 +112,8 @@ def test_an_unknown_tenant_is_counted_and_not_told_where_its_column_is_not_open(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["sweep", "late"])
-@pytest.mark.parametrize("promise", [OPEN, None], ids=["open", "unpromised"])
+@pytest.mark.parametrize(
+    "promise", [OPEN, {"logicalType": "string"}, None], ids=["open", "unclassified", "unpromised"]
+)
 def test_an_unknown_tenant_is_told_where_its_column_is_open(place: Any, promise: Any, late: bool):
     assert f"unknown tenant '{SECRET}' and 1 more" in unknown(place, promise, [], late=late)
