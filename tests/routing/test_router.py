@@ -459,4 +459,4 @@ def test_when_one_of_many_small_files_fails_none_stays_open(tmp_path: Path) -> N
         lane.finish()
     lane.abort()
     assert {file.state for file in place.files} <= {"finished", "aborted"}
-    assert len(place.files) < 40
+    assert len(place.files) <= 60 // 5 + OPEN_WRITERS

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 
+from lading.engine import threads
 from lading.errors import DataRefused, InvalidProject, StoreFull
 from lading.keys.memory import MemoryKeyring
 from lading.plan import Asked
 from lading.ports import Bound
 from lading.proof import verify
-from lading.run import run
+from lading.run import lanes, run
 from lading.stores.memory import MemoryStore
 
 
@@ -32,6 +34,25 @@ def test_every_row_of_every_due_interval_is_delivered_once():  # D7
     assert statuses(run(w.job())) == {"succeeded"}
     assert ids(w.lake) == every_id(w)
     assert verify(w.lake).record()["problems"] == []
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+@pytest.mark.parametrize("tenants", [True, False])
+def test_cores_decide_about_threads_and_not_about_what_is_delivered(
+    cores: int, tenants: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lanes, "_cores", lambda: cores)
+    readers: list[int] = []
+
+    def ahead(items: Any, *limits: Any) -> Any:
+        readers.append(1)
+        return threads.ahead(items, *limits)
+
+    monkeypatch.setattr(lanes, "ahead", ahead)
+    w = World(some_orders())
+    run(w.job(tenants=tenants))
+    assert bool(readers) == (cores == 64)
+    assert ids(w.lake) == every_id(w)
 
 
 def test_running_twice_changes_no_object_and_says_skipped():  # D15

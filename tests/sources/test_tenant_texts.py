@@ -63,7 +63,9 @@ MAY = {"text", "varchar(9)", "char(9)", "name", '"char"', "int2", "int4", "int8"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("types", "as_text"), MODES)
-def test_postgres_gives_the_rows_that_routing_calls_a_tenant_s(url: str, types: Types, as_text: bool) -> None:
+def test_postgres_gives_the_rows_that_routing_calls_a_tenant_s(
+    postgres: Any, url: str, types: Types, as_text: bool
+) -> None:
     run(
         url,
         "create type mood as enum ('sad', 'VERY  Ü', 'it''s ')",
@@ -72,6 +74,8 @@ def test_postgres_gives_the_rows_that_routing_calls_a_tenant_s(url: str, types: 
     )
     source = PostgresSource(PostgresOptions(url=url))
     for number, (kind, values) in enumerate(POSTGRES.items()):
+        if kind == "numeric(5,-2)" and postgres.version < 15:
+            continue  # no such scale before
         rows = ", ".join(f"({i}, {literal}::{kind})" for i, literal in enumerate(map(quoted, values)))
         run(
             url,

@@ -9,6 +9,7 @@ most `MOST_PARTITIONS` of a tenant and `MOST_KEYS` in all where data names them.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -221,14 +222,25 @@ class Router:
         _close(output)
 
     def _complete_all(self, keys: Sequence[Key]) -> None:
-        """Side by side where there are many. Raises the first failure in the order of the keys, when none is at work
-        any more."""
+        """Side by side where there are many. After a failure none is begun; the first in the order of the keys is
+        raised, when none is at work any more."""
         if len(keys) <= OPEN_WRITERS:
             for key in keys:
                 self._complete(key)
             return
+        failed = threading.Event()
+
+        def complete(key: Key) -> None:
+            if failed.is_set():
+                return
+            try:
+                self._complete(key)
+            except BaseException:
+                failed.set()
+                raise
+
         with ThreadPoolExecutor(OPEN_WRITERS, thread_name_prefix="lading-files") as pool:
-            futures = [pool.submit(self._complete, key) for key in keys]
+            futures = [pool.submit(complete, key) for key in keys]
             try:
                 for future in futures:
                     future.result()

@@ -7,8 +7,10 @@ not from how the source was cut.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ class Lanes:
     publishable: Callable[[Written], Written]
     rows: int = 0
     left_out: int = 0  # rows of tenants that another sweep serves
+    _side_by_side: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> list[Mapping[str, Tally]]:
@@ -55,7 +58,8 @@ class Lanes:
         parts = self.survey.parts
         alone = apart(self.job)
         tasks = [self._alone(part, len(parts)) for part in parts] if alone else [self._together(parts)]
-        return gather(tasks, min(self.job.workers, len(tasks)))
+        self._side_by_side = min(self.job.workers, len(tasks))
+        return gather(tasks, self._side_by_side)
 
     def _router(self, lane: int, lanes: int) -> Router:
         job = self.job
@@ -148,18 +152,24 @@ class Lanes:
         self, part: Part, check: Callable[[], None], router: Router | None, judges: Sequence[Check]
     ) -> int:
         job, rows = self.job, 0
-        for batch in ahead(
-            self.reading.read(part), lambda b: int(b.nbytes), job.buffer_memory // 8 // job.workers
-        ):
-            check()
-            for promise in judges:
-                promise.observe(batch)
-            if router is not None:
-                router.feed(batch)
-            rows += batch.num_rows
-            job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
+        with closing(self._batches(part)) as batches:
+            for batch in batches:
+                check()
+                for promise in judges:
+                    promise.observe(batch)
+                if router is not None:
+                    router.feed(batch)
+                rows += batch.num_rows
+                job.on_event(RowsRead(job.export, batch.num_rows, batch.nbytes))
         job.on_event(PartRead(job.export, part.index, len(self.survey.parts), rows))
         return self._count(rows)
+
+    def _batches(self, part: Part) -> Generator[pa.RecordBatch]:
+        """Read by a thread of its own, where there is a core for it: else it would only take turns with the lane."""
+        batches = self.reading.read(part)
+        if self._side_by_side < _cores():
+            batches = ahead(batches, lambda b: int(b.nbytes), self.job.buffer_memory // 8 // self.job.workers)
+        yield from batches
 
     def _count(self, rows: int) -> int:
         with self._lock:
@@ -178,6 +188,11 @@ class Lanes:
             "bytes": tally.bytes,
             "files": [self.publishable(file).record() for file in tally.files],
         }
+
+
+def _cores() -> int:
+    """That this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def apart(job: Job) -> bool:
