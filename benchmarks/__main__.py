@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     }  # fmt: skip
     whole = asked.scale in REPORTED and not asked.cases and not asked.tools
     target = asked.report or (ROOT / "docs" if whole else home / "report")
-    found = report.write(target, report.run_of(measured, {case.name: case.title for case in cases}, about))
+    this = report.run_of(measured, {case.name: case.title for case in cases}, about)
+    found = report.write(target, this, beside=whole)
     _say("")
     print(report.verdicts(row for row in found if whole or row.excess is not None))
     _say(f"The report is in {os.path.relpath(target)}.")

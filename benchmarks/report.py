@@ -90,11 +90,11 @@ def measured_in(run: Run) -> Measured:
     }
 
 
-def write(folder: Path, run: Run) -> list[Row]:
-    """Writes the three files, with what stood there of the other scale; gives the rows that this run shows."""
+def write(folder: Path, run: Run, *, beside: bool) -> list[Row]:
+    """Writes the three files, ``beside`` what stood there of the other scale; gives the rows that this run shows."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "benchmarks.json"
-    runs: dict[str, Run] = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    runs: dict[str, Run] = json.loads(kept.read_text(encoding="utf-8")) if beside and kept.exists() else {}
     runs[run["scale"]] = run
     kept.write_text(json.dumps(runs, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     scales = sorted(runs, key=float)

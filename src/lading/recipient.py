@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
@@ -14,17 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from lading.assemble import format_of, open_url
-from lading.errors import Failed, IntegrityError, counted
-from lading.formats.duckdb_sql import query
-from lading.formats.statistics import Statistics
-from lading.formats.type_names import parse_type
+from lading.assemble import open_url
 from lading.manifest import canonical
-from lading.ports import LOGICAL, ColumnStats, Store
 from lading.proof import Report, current
 from lading.proof import verify as prove
+from lading.proof.checks import Deep
 from lading.proof.found import is_manifest, is_marker
 from lading.stores.local import LocalStore
 from lading.stores.unfinished import TEMPORARY
@@ -40,12 +33,19 @@ def verify(url: str, *, deep: bool = False) -> Report:
     them, or a place without a delivery, is in the report (``ok``, ``problems``).
     """
     store = open_url(url)
-    report = prove(store, deep=_deep if deep else None)
+    report = prove(store, deep=_rows() if deep else None)
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
         _check_hidden(store, Path(store.url.removeprefix("file://")), report)
     return report
+
+
+def _rows() -> Deep:
+    """Loaded where it is needed: a proof of bytes takes less time than Arrow takes to load."""
+    from lading.contents import check_rows
+
+    return check_rows
 
 
 def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
@@ -83,11 +83,13 @@ def duckdb_query(url: str) -> str:
 
     Raises ValueError where DuckDB cannot read them or would change a value, and IntegrityError as `files` does.
     """
+    from lading.contents import select
+
     alike: dict[bytes, tuple[Mapping[str, Any], list[str]]] = {}
     for name, manifest in sorted(_listed(url), key=lambda pair: pair[0]):
         shape = canonical([manifest["format"], manifest["schema"]])
         alike.setdefault(shape, (manifest, []))[1].append(name)
-    selects = [query(format_of(m["format"]), schema_of(m), names) for m, names in alike.values()]
+    selects = [select(manifest, names) for manifest, names in alike.values()]
     return " UNION ALL BY NAME ".join(selects) + ";" if selects else ""
 
 
@@ -97,61 +99,3 @@ def _listed(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for delivery in current(open_url(url)):
         for file in delivery.manifest["files"]:
             yield posixpath.join(base, delivery.folder, file["name"]), delivery.manifest
-
-
-def schema_of(manifest: Mapping[str, Any]) -> pa.Schema:
-    """The Arrow schema that a manifest describes."""
-    return pa.schema(
-        pa.field(
-            column["name"],
-            parse_type(column["type"]),
-            bool(column["nullable"]),
-            {LOGICAL: column["logical"].encode()} if column.get("logical") else None,
-        )
-        for column in manifest["schema"]
-    )
-
-
-def _deep(store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with a data file's rows, though its bytes are those that the manifest names."""
-    try:
-        reader, schema = format_of(manifest["format"]), schema_of(manifest)
-        statistics, rows = Statistics(schema), 0
-        file = store.read(name)
-        try:
-            for batch in reader.scan(file, schema):
-                statistics.observe(batch)
-                rows += batch.num_rows
-        finally:
-            file.close()
-    except (
-        Failed,
-        IntegrityError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        pa.ArrowException,
-    ) as error:
-        yield f"cannot be read as the manifest describes it: {error}"
-        return
-    if rows != entry["rows"]:
-        yield f"holds {counted(rows, 'row')} where the manifest says {entry['rows']}"
-    yield from _compared(statistics.result(), entry["columns"])
-
-
-def _compared(found: Mapping[str, ColumnStats], told: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Columns whose statistics differ. Those of classified columns are not told, and None says nothing."""
-    for column in sorted(told.keys() - found.keys()):
-        yield f"column {column} is not there, and the manifest tells of it"
-    for column, here in found.items():
-        there = told.get(column)
-        if there is None:
-            continue
-        if there.get("nulls") != here.nulls:
-            yield f"column {column} has {counted(here.nulls, 'NULL')} where the manifest says {there.get('nulls')}"
-        # As the manifest's JSON spells them: whole numbers beyond 2^53 - 1 are text there.
-        spelt = json.loads(canonical({"min": here.min, "max": here.max}))
-        for side in ("min", "max"):
-            if there.get(side) is not None and there[side] != spelt[side]:
-                yield f"column {column}: its {side} is not what the manifest says"

@@ -35,6 +35,15 @@ def test_help_imports_nothing_that_is_slow(words: list[str], needed: set[str]) -
     assert "lading.project" not in loaded.split()
 
 
+def test_a_proof_of_bytes_imports_nothing_that_reads_rows(tmp_path: Path) -> None:
+    code = (
+        f"import sys\nfrom lading.cli import main\nmain(['verify', {str(tmp_path)!r}])\nprint(*sys.modules)"
+    )
+    loaded = {name.partition(".")[0] for name in python(code).split()}
+    assert "lading" in loaded
+    assert not {"pyarrow", "numpy", "duckdb", "polars", "obstore", "psycopg"} & loaded
+
+
 def test_importing_the_command_line_imports_no_command_s_needs() -> None:
     loaded = python("import sys, lading.cli\nprint(*sys.modules)").split()
     assert not set(HEAVY) & {name.partition(".")[0] for name in loaded}
