@@ -150,21 +150,31 @@ class LocalStore:
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         path = self._path(name)
         with explained(f"cannot swap {self._of(name)}"):
-            make_folder(self._root, sync=self._durable)
-            # The root is the one folder that no delete removes, so that everybody locks the same thing.
-            lock = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC)
+            file = self._begin(path)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                try:
-                    found: bytes | None = _read_all(path)
-                except (FileNotFoundError, NotADirectoryError):
-                    found = None
-                if found != expected:
-                    return False
-                self.put(name, data)
-                return True
+                file.write(data)
+                file.settle()  # before others have to wait
+                if self._swap(file, path, expected):
+                    return True
             finally:
-                os.close(lock)
+                file.discard()
+            self._prune(os.path.dirname(path))
+            return False
+
+    def _swap(self, file: Unfinished, path: str, expected: bytes | None) -> bool:
+        # The root is the one folder that no delete removes, so that everybody locks the same thing.
+        lock = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                found: bytes | None = _read_all(path)
+            except (FileNotFoundError, NotADirectoryError):
+                found = None
+            if found == expected:
+                self._publish(file, path)
+            return found == expected
+        finally:
+            os.close(lock)
 
     def _of(self, name: str) -> str:
         return f"{name} in {self.url}" if name else self.url

@@ -30,19 +30,26 @@ class Unfinished:
 
     def __init__(self, folder: str, *, unnamed: bool, sync: bool) -> None:
         self._sync = sync
+        self._settled = False
         self._temporary: str | None = None
         descriptor, self._temporary = _open(folder, unnamed=unnamed, sync=sync)
         self._file = os.fdopen(descriptor, "wb", buffering=256 * 1024)
         self._source = self._temporary or f"/proc/self/fd/{descriptor}"
 
     def write(self, data: bytes | memoryview) -> None:
+        self._settled = False
         self._file.write(data)
+
+    def settle(self) -> None:
+        """Brings all bytes to the disk."""
+        self._file.flush()
+        if self._sync and not self._settled:
+            os.fsync(self._file.fileno())
+        self._settled = True
 
     def publish(self, path: str, *, create: bool) -> None:
         """Gives the file its name, with all its bytes; raises FileExistsError if ``create`` and the name is taken."""
-        self._file.flush()
-        if self._sync:
-            os.fsync(self._file.fileno())
+        self.settle()
         if self._temporary is not None and not create:
             with collisions(path):
                 os.replace(self._temporary, path)
