@@ -57,13 +57,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """One sealed sweep. ``discover``: whoever had rows in it was found, so that nobody else lags there."""
+    """One sealed sweep. ``discover``: whoever had rows in it was found, so that nobody else lags there. ``named``: rows
+    of some tenants alone were read, so that a tenant whom nobody knows was not met."""
 
     interval: Interval
     bound: datetime | None
     discover: bool
     terms: Terms
     inactive: frozenset[str] = frozenset()  # tenants that had rows here and were inactive
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,11 @@ class History:
     def inactive_at(self, start: datetime) -> frozenset[str]:
         """Tenants that had rows in this interval when it was swept, and were inactive then."""
         return frozenset(t for sweep in self.sweeps if sweep.interval.start == start for t in sweep.inactive)
+
+    @cached_property
+    def met(self) -> frozenset[datetime]:
+        """Starts of the intervals of which all rows were read once: an unknown tenant would have been met."""
+        return frozenset(sweep.interval.start for sweep in self.sweeps if not sweep.named)
 
     @cached_property
     def discovered(self) -> frozenset[datetime]:
@@ -308,7 +315,7 @@ def _interval_sweep(
             discover,
             delivered=frozenset(here) | standing.inactive,
             inactive=standing.inactive,
-            only_named=not discover and (bool(here) or asked.tenants is not None),
+            only_named=asked.tenants is not None or (not discover and interval.start in history.met),
             doubtful=doubtful,
         ),
         have,
@@ -466,7 +473,8 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
                     finding,
                     delivered=others | standing.inactive,
                     inactive=standing.inactive,
-                    only_named=not finding and (bool(others) or asked.tenants is not None),
+                    # Whoever runs for everybody must meet rows of a tenant that nobody knows, where the first begin.
+                    only_named=asked.tenants is not None or (not finding and start != min(groups)),
                     doubtful=doubtful,
                 )
             )

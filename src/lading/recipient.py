@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,22 @@ def duckdb_query(url: str) -> str:
     for name, manifest in sorted(_listed(url), key=lambda pair: pair[0]):
         shape = canonical([manifest["format"], manifest["schema"]])
         alike.setdefault(shape, (manifest, []))[1].append(name)
+    _refuse_two_types([manifest for manifest, _ in alike.values()])
     selects = [select(manifest, names) for manifest, names in alike.values()]
     return " UNION ALL BY NAME ".join(selects) + ";" if selects else ""
+
+
+def _refuse_two_types(manifests: Sequence[Mapping[str, Any]]) -> None:
+    """DuckDB would make one type of two, which holds the values of neither for certain."""
+    found: dict[str, str] = {}
+    for manifest in manifests:
+        for column in manifest["schema"]:
+            kind = " ".join(filter(None, (column["type"], column.get("logical"))))
+            if found.setdefault(column["name"], kind) != kind:
+                raise ValueError(
+                    f"column {column['name']!r} is {found[column['name']]} in some deliveries and {kind} in others, "
+                    "of which DuckDB would make one; read the folders of each apart"
+                )
 
 
 def _listed(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -95,11 +95,17 @@ def test_what_json_writes_as_text_is_text(tmp_path: Path) -> None:
     assert found.slice(0, 1).to_pylist() == [{"temp": "20.003", "raw": "eA==", "took": "PT61S"}]
 
 
-def test_json_stays_json(tmp_path: Path) -> None:
-    field = pa.field("doc", pa.string(), metadata={LOGICAL: b"json"})
-    rows = pa.record_batch([pa.array(['{"a": [1, null]}', '"text"', None])], schema=pa.schema([field]))
-    found = read(JsonlFormat(), rows, tmp_path).column("doc").to_pylist()
-    assert [value and value.replace(" ", "") for value in found[:3]] == ['{"a":[1,null]}', '"text"', None]
+@pytest.mark.parametrize(
+    "format", [ParquetFormat(), CsvFormat(CsvOptions(null_marker="\\N"))], ids=["parquet", "csv"]
+)
+def test_json_is_the_text_that_it_was_or_is_refused(format: Any, tmp_path: Path) -> None:
+    schema = pa.schema([pa.field("doc", pa.string(), metadata={LOGICAL: b"json"})])
+    rows = pa.record_batch(
+        [pa.array(['{"a": [0.1234567890123456789, 1.10]}', '"text"', None])], schema=schema
+    )
+    assert read(format, rows, tmp_path).column("doc").to_pylist()[:3] == rows.column("doc").to_pylist()
+    with pytest.raises(ValueError, match="numbers in column 'doc' may lose digits"):
+        query(JsonlFormat(), schema, ["x.jsonl"])
 
 
 def test_a_decimal_that_duckdb_would_round_is_refused_by_column(tmp_path: Path) -> None:

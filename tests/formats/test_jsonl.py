@@ -196,6 +196,15 @@ def test_json_columns_are_embedded_on_one_line() -> None:
     assert lines(extension) == ['{"doc":[1]}']
 
 
+@pytest.mark.parametrize("null", ["null", " null\n"])
+def test_a_json_null_is_refused_where_it_would_be_taken_for_a_missing_value(null: str) -> None:
+    schema = pa.schema([pa.field("doc", pa.string(), metadata={LOGICAL: b"json"})])
+    batch = pa.RecordBatch.from_arrays([pa.array(['"null"', null, None, "[null]", null])], schema=schema)
+    with pytest.raises(DataRefused, match=r"column 'doc' holds the JSON value null \(2 in all\)"):
+        lines(batch)
+    assert lines(batch.filter(pa.array([True, False, True, True, False])))[1] == '{"doc":null}'
+
+
 def test_every_control_character_is_escaped() -> None:
     text = "".join(map(chr, range(32))) + '"\\/\x7f\u2028\u2029é😀'
     (line,) = lines(table(t=[text]))

@@ -73,7 +73,10 @@ def sealed(
         ]
     return History(
         (*history.runs, *runs),
-        (*history.sweeps, Swept(sweep.interval, bound, sweep.discover, standing.terms)),
+        (
+            *history.sweeps,
+            Swept(sweep.interval, bound, sweep.discover, standing.terms, named=sweep.only_named),
+        ),
         history.late_checked,
         {**history.ends, sweep.interval.start: sweep.interval.end},
     )
@@ -390,6 +393,21 @@ def test_a_revision_takes_nobody_away_from_the_place_that_they_go_on_from() -> N
     assert starts == {"a": day(3), "b": day(1), "new": day(0)}
     with pytest.raises(InvalidProject, match="None of these tenants"):
         plan(standing, history, clock(day(3)), replace(asked, tenants=("b",)))
+
+
+@pytest.mark.parametrize("standing", [APPEND, INCREMENTAL], ids=["append", "incremental"])
+def test_rows_of_a_tenant_that_nobody_knows_are_met_by_the_run_for_everybody(standing: Standing) -> None:
+    (named,) = plan(standing, History(), clock(day(1)), Asked(tenants=("a",))).sweeps
+    assert named.only_named
+    history = sealed(History(), named, standing, day(1))
+    made = plan(standing, history, clock(day(2)))
+    first = made.sweeps[0]
+    assert (first.interval.start, first.only_named) == (
+        day(0),
+        False,
+    )  # where the rows of others were not read
+    history = all_sealed(history, made, standing, day(2))
+    assert not plan(standing, history, clock(day(3))).sweeps[0].only_named
 
 
 # --- terms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 from collections import Counter
@@ -16,8 +17,10 @@ from worlds import JANUARY, World, ids, orders, snapshot, some_orders
 
 from lading import files
 from lading.errors import IntegrityError
+from lading.manifest import canonical
 from lading.plan import Asked, Clock, Standing
 from lading.proof import current
+from lading.recipient import duckdb_query
 from lading.run import Job, run
 
 
@@ -98,6 +101,25 @@ def test_additions_go_on_under_a_new_major_and_hide_nothing(tmp_path: Path) -> N
     w.table = orders([(1, "a", JANUARY, JANUARY), (2, "a", late, datetime(2024, 2, 10, tzinfo=UTC))])
     run(under_major_2(w, late=True))
     assert opened(lay_out(snapshot(w.lake), tmp_path)) == Counter({1: 1, 2: 1})
+
+
+def test_no_statement_makes_one_type_of_two(tmp_path: Path) -> None:
+    w = World(some_orders(months=2, customers="a"))
+    run(w.job())
+    lay_out(snapshot(w.lake), tmp_path)
+    assert "UNION" not in duckdb_query(str(tmp_path))
+    named = sorted(tmp_path.rglob("_manifest.json"))[0]
+    manifest = json.loads(named.read_text())
+    manifest["schema"][0]["type"] = "double"
+    data = canonical(manifest)
+    named.write_bytes(data)
+    success = json.loads((named.parent / "_SUCCESS").read_text())
+    success["manifest_sha256"] = hashlib.sha256(data).hexdigest()
+    (named.parent / "_SUCCESS").write_bytes(canonical(success))
+    with pytest.raises(
+        ValueError, match=r"column 'id' is (double|int64) in some deliveries and (int64|double)"
+    ):
+        duckdb_query(str(tmp_path))
 
 
 def test_going_back_to_an_older_major_hides_nothing(tmp_path: Path) -> None:

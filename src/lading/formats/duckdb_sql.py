@@ -123,7 +123,9 @@ def _json_type(field: Any, path: str) -> str:
                 "`types: portable` writes decimals as text, and Parquet holds them"
             )
     if pa.types.is_string(kind) and logical(field) == "json":
-        return "JSON"
+        raise ValueError(
+            f"DuckDB spells JSON anew, and numbers in column {path!r} may lose digits; Parquet and CSV hold it as text"
+        )
     return "VARCHAR" if is_binary(kind) else _type(kind)
 
 

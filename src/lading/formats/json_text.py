@@ -67,7 +67,7 @@ def encode(array: Any, field: Any, rules: Rules, name: str) -> Encoded:
     if is_binary(kind):
         return _quoted(text.uuids(array) if is_uuid(kind, meaning) else text.base64(array))
     if pa.types.is_string(kind):
-        return _bare(_on_one_line(array)) if meaning == "json" else _quoted(escape(array))
+        return _bare(_embedded(array, name)) if meaning == "json" else _quoted(escape(array))
     if pa.types.is_floating(kind):
         return _bare(_floats(array, rules, name))
     values = text.render(array, name)
@@ -137,6 +137,16 @@ def _quoted(values: Any) -> Encoded:
     if not values.null_count:
         return Encoded('"', values, '"')
     return _bare(pc.binary_join_element_wise('"', values, '"', ""))
+
+
+def _embedded(array: Any, name: str) -> Any:
+    nulls = pc.sum(pc.match_substring_regex(array, r"^[ \t\r\n]*null[ \t\r\n]*$")).as_py()
+    if nulls:
+        raise DataRefused(
+            f"column {name!r} holds the JSON value null ({nulls:,} in all), which JSON lines cannot tell from NULL",
+            hint="Deliver the column as Parquet or CSV, or read a query that makes it NULL.",
+        )
+    return _on_one_line(array)
 
 
 def _on_one_line(array: Any) -> Any:

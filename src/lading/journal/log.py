@@ -350,4 +350,6 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
         if run["status"] != "failed"
     ]
     inactive = frozenset(record["inactive"])
-    return runs, Swept(interval, bound, bool(record["discover"]), Terms(**record["terms"]), inactive)
+    return runs, Swept(
+        interval, bound, bool(record["discover"]), Terms(**record["terms"]), inactive, record["named"]
+    )

@@ -67,6 +67,7 @@ class Sealing:
             "bound": instant(self.clock.arrived),
             "since": instant(plan.since) if plan.since else None,
             "discover": plan.discover,
+            "named": plan.only_named,
             "inactive": sorted(self.inactive),
             "terms": asdict(job.terms),
             "definition": job.definition,

@@ -254,7 +254,8 @@ class Distribution:
     def _missed(self) -> list[str]:
         options, values = self.options, self._rows - self._nulls
         shares = [
-            (f"share of {v}", Fraction(self._shares[v], values or 1), e) for v, e in options.expect.items()
+            (f"share {number} of `expect`", Fraction(self._shares[v], values or 1), e)
+            for number, (v, e) in enumerate(options.expect.items(), 1)
         ]
         if options.others:
             others = values - sum(self._shares.values())
@@ -263,12 +264,10 @@ class Distribution:
             shares = []
         if options.nulls:
             shares.append(("share of NULL", Fraction(self._nulls, self._rows), options.nulls))
+        # Neither shares nor the mean are said, nor whose share it is: they tell of values, and recipients read this.
         missed = [
-            f"{what} is {float(share):.6g}, expected {spoken(ends)}"
-            for what, share, ends in shares
-            if not inside(share, ends)
+            f"{what} is not within {spoken(ends)}" for what, share, ends in shares if not inside(share, ends)
         ]
-        # the mean itself is not said: of few rows it is nearly a value
         if options.mean and values and (self._infinite or not inside(self._sum / values, options.mean)):
             missed.append(f"mean is not within {spoken(options.mean)}")
         if options.distinct:
