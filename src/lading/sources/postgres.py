@@ -131,6 +131,8 @@ class PostgresSource:
             oldest, hidden, prepared, standby, sees, subscribed = _one(connection, sql.ACTIVITY, own)
             (role,) = _one(connection, "select quote_ident(current_user)")
             several = self._many_servers(connection)
+            # Before it is closed: a pooler lets go of a session by and by, and the next look would meet it.
+            connection.execute("rollback")
         now = now.astimezone(UTC)
         reasons = {
             "the server is a standby, which cannot see the primary's transactions": standby,
