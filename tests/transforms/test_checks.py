@@ -409,6 +409,14 @@ def test_distribution_judges_shares_exactly(
         agree({"distribution": declared}, two(rows, type_), missed)
 
 
+# law 10: recipients read what a check says
+def test_distribution_tells_neither_values_nor_how_many_have_them() -> None:
+    table = pa.table({"v": ["flu"] * 7 + ["hiv"] * 3})
+    declared = {"column": "v", "expect": {"flu": [0, 1], "hiv": [0, 0.01]}, "others": [0.5, 1]}
+    said = judge({"distribution": declared}, table).detail
+    assert said == "share 2 of `expect` is not within 0 to 0.01; share of other values is not within 0.5 to 1"
+
+
 @DISK
 @given(st.lists(small), st.integers(-2, 0), st.integers(0, 2), st.integers(0, 4))
 def test_distribution_judges_mean_and_different_values(
