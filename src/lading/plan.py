@@ -250,6 +250,10 @@ def _revision(runs: Iterable[Delivered]) -> int:
     return max((run.revision for run in runs), default=-1) + 1
 
 
+def _newest(runs: Iterable[Delivered]) -> Delivered:
+    return max(runs, key=lambda run: run.revision)
+
+
 def standing_runs(runs: Iterable[Delivered]) -> tuple[Delivered, ...]:
     """Of one tenant and interval: the newest full delivery and the additions after it. The rest is superseded."""
     ordered = sorted(runs, key=lambda run: run.revision)
@@ -303,9 +307,7 @@ def _interval_sweep(
         RunPlan(tenant, _revision(every.get(tenant, ())), supersedes=_replaced(every.get(tenant, ())))
         for tenant in lagging - set(here)
     ]
-    have = [
-        max(runs, key=lambda r: r.revision) for t, runs in here.items() if not asked.tenants or t in tenants
-    ]
+    have = [_newest(runs) for t, runs in here.items() if not asked.tenants or t in tenants]
     if not make and not discover:
         return None, have
     return (
@@ -421,9 +423,7 @@ def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Ask
                 f"{instant(interval.start)}.",
                 hint="Wait for its next tick: readers keep what is newest.",
             )
-        return Plan(
-            (), tuple(max(runs, key=lambda r: r.revision) for runs in history.by_start[newest].values())
-        )
+        return Plan((), tuple(_newest(runs) for runs in history.by_start[newest].values()))
     sweep, have = _interval_sweep(standing, history, asked, interval)
     if sweep is not None and standing.latest is not None and interval.start < standing.latest:
         raise InvalidProject(
@@ -503,7 +503,7 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             t: r for t, r in _at(history, interval.start).items() if not asked.tenants or t in asked.tenants
         }
         if not asked.revise:
-            skipped.extend(max(runs, key=lambda r: r.revision) for runs in here.values())
+            skipped.extend(_newest(runs) for runs in here.values())
             continue
         make, have = _revised(here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
