@@ -97,8 +97,7 @@ def _sums(folder: Path, table: str) -> Sums:
 def _load(connection: psycopg.Connection[Any], data: Data, table: str) -> None:
     if _one(connection, f"select to_regclass('public.{table}')::text") is None:
         made = TABLES[table].replace(", ", " not null, ").replace(",\n", " not null,\n")
-        # Unlogged, since loading is not what is measured; it is read as any other table.
-        connection.execute(f"create unlogged table {table} ({made} not null)".encode())
+        connection.execute(f"create table {table} ({made} not null)".encode())
         _fill(data, table)
         connection.execute(f"alter table {table} add primary key ({', '.join(KEYS[table])})".encode())
         connection.execute(f"vacuum analyze {table}".encode())

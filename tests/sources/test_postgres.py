@@ -320,6 +320,30 @@ def test_files_are_no_tables(url: str) -> None:
         source(url).describe(Dataset(files="x.parquet"), "portable")
 
 
+# --- NaN --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["t", "v"])
+def test_a_nan_is_seen_in_whatever_part_it_stands_before_its_rows_are_given(url: str, what: str) -> None:
+    run(url, "create table t (i int, a numeric(9,2), b numeric(9,2), at timestamptz default '2024-01-01')")
+    run(url, "insert into t select n, n % 3, n + 1 from generate_series(1, 20000) n")
+    run(url, "create view v as select * from t")
+    query = Q(Dataset(table=what), ("i", "a", "b"), ranges=(Range("at", EPOCH),))
+    assert ids(url, query, part_size=65536) == list(range(1, 20001))
+    for column, i in (("a", 20000), ("b", 9000)):
+        run(url, f"update t set {column} = 'NaN' where i = {i}")
+        with reading(url, query, part_size=65536) as opened:
+            given: list[int] = []
+            with pytest.raises(DataRefused, match=f'"{column}" holds values of NaN \\(1 in all\\)'):
+                for part in opened.survey().parts:
+                    for batch in opened.read(part):
+                        given += batch.column("i").to_pylist()
+            assert i not in given
+        run(url, f"update t set {column} = 1 where i = {i}")
+    run(url, "update t set a = 'NaN', at = '1969-01-01' where i = 7")  # of no interval that is read
+    assert len(ids(url, query, part_size=65536)) == 19999
+
+
 # --- the bound ------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -237,7 +238,8 @@ def _dictionaries(
     if options.dictionary is True:
         wanted = {name for _, name in leaves}
         if rows is not None and rows.num_rows >= _FEW_ROWS:
-            wanted = {name for name in wanted if _repeats(rows.column(name))}
+            places = _places(rows.num_rows)
+            wanted = {name for name in wanted if _repeats(rows.column(name), places)}
     else:
         wanted = set(options.dictionary)
     return [path for path, name in leaves if name in wanted and name not in options.encodings]
@@ -263,20 +265,25 @@ def _flat(kind: Any) -> bool:
     )
 
 
-def _repeats(column: Any) -> bool:
+def _places(rows: int) -> Any:
+    """Evenly spaced ones."""
+    places = np.arange(0, rows, -(-rows // _SAMPLE))
+    return pa.Array.from_buffers(pa.int64(), len(places), [None, pa.py_buffer(places)])
+
+
+def _repeats(column: Any, places: Any) -> bool:
     """Whether at most every fifth value is a new one. Beyond, plain values are smaller once compressed, and cheaper.
 
-    Estimated from evenly spaced rows (GEE; Charikar et al., Towards estimation error guarantees for distinct values,
-    PODS 2000): sqrt(N/n) times the values seen once, and those seen more often.
+    Estimated from the rows at ``places`` (GEE; Charikar et al., Towards estimation error guarantees for distinct
+    values, PODS 2000): sqrt(N/n) times the values seen once, and those seen more often.
     """
     kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
     if pa.types.is_nested(kind):
         return True
-    count = len(column)
-    sample = column if count <= _SAMPLE else column.take(pa.array(range(0, count, -(-count // _SAMPLE))))
-    seen = pc.value_counts(sample.cast(kind).drop_null()).field("counts")
+    seen = pc.value_counts(column.take(places).cast(kind).drop_null()).field("counts")
     once = pc.sum(pc.equal(seen, 1)).as_py() or 0
-    return bool((count / max(1, len(sample))) ** 0.5 * once + len(seen) - once <= count / 5)
+    count = len(column)
+    return bool((count / len(places)) ** 0.5 * once + len(seen) - once <= count / 5)
 
 
 def _leaves(schema: Any) -> list[tuple[str, str]]:

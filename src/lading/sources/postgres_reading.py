@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from lading.sources.postgres_errors import failed_statement, in_another_language
 from lading.sources.postgres_pace import VECTOR_ROWS, Pace
 from lading.sources.postgres_parts import Order, Point, Span, spans
 from lading.sources.postgres_standing import Standing
-from lading.sources.postgres_types import arrive, carry, field, unfit
+from lading.sources.postgres_types import Noticed, arrive, carry, field, has_zero, unfit
 
 UNCUT_ROWS = 256  # of a batch of what cannot be read in slices: smaller ones take longer
 
@@ -68,7 +68,7 @@ class Refusal:
     condition: str
     why: str
     hint: str
-    guarded: bool
+    noticed: Noticed
 
 
 class PostgresReading:
@@ -139,14 +139,14 @@ class PostgresReading:
         for name, bounds in {bounds.column: bounds for bounds in self._query.ranges}.items():
             column = self._window(name)
             if column.nullable:
-                yield Refusal(name, f"{sql.column(name)} is null", "NULLs", _NO_INTERVAL, True)
+                yield Refusal(name, f"{sql.column(name)} is null", "NULLs", _NO_INTERVAL, "row")
             if name not in own:  # what is delivered refuses its infinities itself
                 infinite = sql.infinite(bounds, column.native.base)
-                yield Refusal(name, infinite, "infinite values", _NO_INTERVAL, True)
+                yield Refusal(name, infinite, "infinite values", _NO_INTERVAL, "row")
         for name, carried in zip(self._query.columns, self._carried, strict=True):
             if carried.refuses:
                 condition = carried.refuses.replace("{c}", sql.column(name))
-                yield Refusal(name, condition, carried.why, _AS_STRING, carried.guarded)
+                yield Refusal(name, condition, carried.why, _AS_STRING, carried.noticed)
 
     def _find_where(self) -> Iterator[str]:
         for bounds in self._query.ranges:
@@ -256,6 +256,7 @@ class PostgresReading:
     def read(self, part: Part) -> Iterator[pa.RecordBatch]:
         cut = self._cuts[part.index]
         lane, done, read = self._take(), False, 0
+        doubtful = self._doubtful(cut)
         try:
             lane.begin(self._snapshot, self._begin)
             self._sample(lane, cut)
@@ -265,7 +266,7 @@ class PostgresReading:
                 for batch in self._pace.gather(lane.read(statement, rows)):
                     size += batch.nbytes
                     read += batch.num_rows
-                    yield from self._arrive(batch, cut)
+                    yield from self._arrive(batch, cut, doubtful)
                 if asked:
                     self._pace.took(asked, size)
                 self._refuse_closed()  # a stream whose DuckDB was closed just ends
@@ -289,7 +290,9 @@ class PostgresReading:
         ]
 
     def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
-        guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.guarded]
+        # What is no table may give other rows when it is read again.
+        along = ("row",) if cut.pages else ("row", "zero")
+        guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.noticed in along]
         return sql.select(
             cut.target,
             self._shown(),
@@ -339,11 +342,26 @@ class PostgresReading:
                 yield self._statement(cut, tuple(order.between(low, span.high))), 0
                 return
 
-    def _arrive(self, batch: pa.RecordBatch, cut: Cut) -> Iterator[pa.RecordBatch]:
+    def _doubtful(self, cut: Cut) -> dict[int, Refusal]:
+        """By place, the columns of a part in which a zero may be none."""
+        if not cut.pages:
+            return {}
+        places = {name: place for place, name in enumerate(self._query.columns)}
+        return {places[each.column]: each for each in self._refusals if each.noticed == "zero"}
+
+    def _arrive(
+        self, batch: pa.RecordBatch, cut: Cut, doubtful: dict[int, Refusal]
+    ) -> Iterator[pa.RecordBatch]:
+        """``doubtful``: loses those of which PostgreSQL has now said that every zero is one."""
         arrays = [arrive(batch.column(i), carried) for i, carried in enumerate(self._carried)]
         suspicious = "guard" in batch.schema.names and pc.any(batch.column("guard")).as_py()
         if suspicious or any(unfit(array) for array in arrays):
             raise self._refuse(cut)
+        asked = {place: refusal for place, refusal in doubtful.items() if has_zero(arrays[place])}
+        if asked and self._count_refused(cut, list(asked.values())):
+            raise self._refuse(cut)
+        for place in asked:
+            del doubtful[place]
         out = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
         if self._keep:
             kept = out.filter(batch.column("keep"))
@@ -370,22 +388,24 @@ class PostgresReading:
     def _refuse(self, cut: Cut) -> LadingError:
         """Counts, in the same snapshot, what may not be there."""
         self._standing.confirm(cut.relation)
-        found = self._count_refused(cut)
+        found = self._count_refused(cut, self._refusals)
         if isinstance(found, LadingError):
             return found
         said = [held(refusal.column, refusal.why, n) for refusal, n in found]
         hints = dict.fromkeys(refusal.hint for refusal, _ in found)
         return DataRefused(f"{self._described.what}: {'; '.join(said)}.", hint=" ".join(hints))
 
-    def _count_refused(self, cut: Cut) -> list[tuple[Refusal, int]] | LadingError:
-        conditions = [f"({refusal.condition})" for refusal in self._refusals]
+    def _count_refused(
+        self, cut: Cut, refusals: Sequence[Refusal]
+    ) -> list[tuple[Refusal, int]] | LadingError:
+        conditions = [f"({refusal.condition})" for refusal in refusals]
         try:
             statement = sql.count(cut.target, conditions, [*cut.where, *self._where])
             row = self._control.execute(statement, binary=True).fetchone()
         except psycopg.Error as error:
             return failed_statement(error, self._described.what, rows=True)
         assert row is not None
-        return [(refusal, n) for refusal, n in zip(self._refusals, row, strict=True) if n]
+        return [(refusal, n) for refusal, n in zip(refusals, row, strict=True) if n]
 
     def _explain(self, said: str, pid: int, cut: Cut) -> LadingError:
         """Why DuckDB failed: its message has no SQLSTATE and may hold the connection string, so PostgreSQL is asked."""
@@ -407,7 +427,7 @@ class PostgresReading:
         if is_passing(server_said(said)):
             return SourceUnavailable(f"PostgreSQL interrupted the reading of {what}: {server_said(said)}.")
         if self._refusals:
-            found = self._count_refused(cut)
+            found = self._count_refused(cut, self._refusals)
             if found:
                 return found if isinstance(found, LadingError) else self._refuse(cut)
         if in_another_language(said):

@@ -35,6 +35,8 @@ PostgreSQL does not fix its dimensions: a single value with two, or with a lower
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -76,6 +78,11 @@ _REFUSED = {
 }
 
 
+Noticed = Literal["arrival", "row", "zero"]
+"""How a value that its Arrow type cannot hold is noticed: when it arrives; by a condition that PostgreSQL is asked
+along with each row; or by such a condition about the rows of a part once a zero has arrived, which may be one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Native:
     """A type of PostgreSQL, with domains resolved to what they are made of."""
@@ -98,9 +105,7 @@ class Carried:
     logical: str = ""
     refuses: str = ""  # a condition: the value cannot be held by `type`
     why: str = ""  # what such values are, in words and in the plural
-    guarded: bool = (
-        False  # True: only PostgreSQL sees such values, so the condition is read along with each row
-    )
+    noticed: Noticed = "arrival"
     padded: bool = False  # read with its padding: taking it off costs PostgreSQL much more than Arrow
 
 
@@ -132,6 +137,10 @@ def unfit(array: pa.Array) -> int:
     if pa.types.is_time64(kind):
         return _outside(array.view(pa.int64()), 0, MICROSECONDS - 1)
     return 0
+
+
+def has_zero(array: pa.Array) -> bool:
+    return bool(pc.any(pc.equal(array, pa.scalar(Decimal(), array.type))).as_py())
 
 
 def arrive(array: pa.Array, carried: Carried) -> pa.Array:
@@ -167,7 +176,7 @@ def _scalar(native: Native, types: Types) -> Carried:
         hours = "{c} is not null and coalesce(extract(hour from {c}) not between -2562046 and 2562046, true)"
         kind = pa.month_day_nano_interval()
         return Carried(
-            "{c}", kind, kind, "", hours, "infinite intervals or intervals beyond 2562046 hours", True
+            "{c}", kind, kind, "", hours, "infinite intervals or intervals beyond 2562046 hours", "row"
         )
     if base in ("json", "jsonb"):
         return _text("json")
@@ -182,10 +191,10 @@ def _numeric(typmod: int, types: Types) -> Carried:
     if typmod < 4:
         return _text("decimal")
     precision, scale = ((typmod - 4) >> 16) & 0xFFFF, (((typmod - 4) & 0x7FF) ^ 0x400) - 0x400
-    refused = ("{c} = numeric 'NaN'", "values of NaN", True)
+    refused = ("{c} = numeric 'NaN'", "values of NaN")
     if 0 <= scale <= precision <= 38:
         kind = pa.decimal128(precision, scale)
-        return Carried("{c}", kind, kind, "", *refused)  # DuckDB reads NaN as 0, so PostgreSQL must look
+        return Carried("{c}", kind, kind, "", *refused, "zero")  # DuckDB reads NaN as 0
     if types == "exact" and 0 <= scale <= precision <= 76:
         return Carried("({c})::text", pa.string(), pa.decimal256(precision, scale), "", *refused)
     return _text("decimal")
@@ -204,7 +213,7 @@ def _array(native: Native, types: Types) -> Carried:
     if element.sql.startswith("to_json("):
         shape = r"array_dims({c}) !~ '^(\[1:[0-9]+\])+$'"
         why = "arrays with a lower bound other than 1"
-        return Carried("to_json({c})::text", pa.string(), pa.string(), "json", shape, why, True)
+        return Carried("to_json({c})::text", pa.string(), pa.string(), "json", shape, why, "row")
     refuses, why = (
         "array_ndims({c}) <> 1 or array_lower({c}, 1) <> 1",
         "arrays of several dimensions or bounds",
@@ -225,7 +234,7 @@ def _array(native: Native, types: Types) -> Carried:
         "",
         refuses,
         why,
-        True,
+        "row",
     )
 
 
