@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lading.documents import Document, Loc, unknown, validate, worded
+from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem
 from lading.export.layout import segment
 from lading.journal.log import Journal
@@ -289,27 +289,6 @@ def _limits(document: Document, settings: Settings) -> tuple[dict[str, Any], dic
     limit = validate(LimitOptions, document, ("limit",), settings.limit)
     retry = validate(RetryOptions, document, ("retry",), settings.retry)
     return limit.model_dump(), retry.model_dump()
-
-
-def open_url(url: str) -> Store:
-    """A store by its URL alone, with the provider's own credentials: for `lading verify URL`."""
-    if "://" not in url or url.startswith("file://"):
-        from lading.stores.local import LocalStore
-
-        path = Path(url.removeprefix("file://"))
-        if not path.is_dir():
-            raise InvalidProject(f"There is no folder {path}.")
-        return LocalStore(path)
-    from pydantic import ValidationError
-
-    from lading.stores.object import ObjectStore
-    from lading.stores.object_options import ObjectOptions
-    from lading.stores.retry import RetryStore
-
-    try:
-        return RetryStore(ObjectStore(ObjectOptions.model_validate({"url": url})), initial=1.0, maximum=10.0)
-    except ValidationError as error:
-        raise InvalidProject(f"The URL: {worded(error.errors(include_url=False)[0])}.") from None
 
 
 def open_keys(files: ProjectSettings) -> Keys:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lading.assemble import open_url
+from lading.errors import InvalidProject
 from lading.manifest import canonical
+from lading.ports import Store
 from lading.proof import Report, current
 from lading.proof import verify as prove
 from lading.proof.checks import Deep
@@ -32,7 +33,7 @@ def verify(url: str, *, deep: bool = False) -> Report:
     not there and for what is no URL, StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong with
     them, or a place without a delivery, is in the report (``ok``, ``problems``).
     """
-    store = open_url(url)
+    store = _open(url)
     report = prove(store, deep=_rows() if deep else None)
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
@@ -110,6 +111,26 @@ def _refuse_two_types(manifests: Sequence[Mapping[str, Any]]) -> None:
 def _listed(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each data file's URL, and the manifest that lists it."""
     base = url.rstrip("/")
-    for delivery in current(open_url(url)):
+    for delivery in current(_open(url)):
         for file in delivery.manifest["files"]:
             yield posixpath.join(base, delivery.folder, file["name"]), delivery.manifest
+
+
+def _open(url: str) -> Store:
+    """A store by its URL alone, with the provider's own credentials."""
+    if "://" not in url or url.startswith("file://"):
+        path = Path(url.removeprefix("file://"))
+        if not path.is_dir():
+            raise InvalidProject(f"There is no folder {path}.")
+        return LocalStore(path)
+    from pydantic import ValidationError
+
+    from lading.documents import worded
+    from lading.stores.object import ObjectStore
+    from lading.stores.object_options import ObjectOptions
+    from lading.stores.retry import RetryStore
+
+    try:
+        return RetryStore(ObjectStore(ObjectOptions.model_validate({"url": url})), initial=1.0, maximum=10.0)
+    except ValidationError as error:
+        raise InvalidProject(f"The URL: {worded(error.errors(include_url=False)[0])}.") from None
