@@ -18,9 +18,9 @@ def fixed(root: Path) -> dict[str, float]:
     import lading
 
     taken = []
-    for number in range(REPETITIONS + 5):
+    for _ in range(REPETITIONS + 5):
         for folder in ("lake", "journal"):
-            if number:
+            if (root / folder).exists():
                 (root / folder).rename(
                     root / f"{folder}-{uuid.uuid4().hex}"
                 )  # deleting would slow what comes next

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lading.errors import DataRefused
-from lading.formats.compression import Compression, Counted, compressed, fitting
+from lading.formats.compression import GZIP_LEVEL, Compression, Counted, compressed, fitting
 from lading.formats.statistics import Statistics
 from lading.formats.written import accept
 from lading.ports import FileStats, Sink
@@ -41,12 +41,13 @@ class LineWriter:
         written: Any,
         head: bytes = b"",
         limit: int | None = None,
+        gzip_level: int = GZIP_LEVEL,
     ) -> None:
         """``written`` is the schema of what a reader finds; ``head`` goes before the first line."""
         self._schema = schema
         self._encode = encode
         self._out = Counted(sink)
-        self._stream = compressed(self._out, compression)
+        self._stream = compressed(self._out, compression, gzip_level)
         self._statistics = Statistics(schema, written)
         # What is encoded and does not go into this file is encoded again for the next one: little of it, then.
         self._slice = max(1, min(_SLICE, memory // _GROWTH, limit // 8 if limit else _SLICE))
