@@ -26,8 +26,8 @@ def run() -> NoReturn:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # it would look for some in every package there is
     sys.meta_path.insert(0, _WithoutPandas())
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy brings it, nobody computes with it
-    # Loading makes some hundred thousand objects that stay: looking through them again and again finds nothing.
-    gc.set_threshold(100_000, 20, 20)
+    # Loading makes some two hundred thousand objects that stay: looking through them again and again finds nothing.
+    gc.set_threshold(300_000, 20, 20)
 
     from lading.cli import main
 
