@@ -1,7 +1,7 @@
 """What a recipient does with a delivery, by its URL alone: prove it, and list what to open."""
 
 # Plain strings rather than Path objects: a walk through many small files.
-# ruff: noqa: PTH114, PTH118, PTH120
+# ruff: noqa: PTH112, PTH114, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -119,10 +119,13 @@ def _listed(url: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _open(url: str) -> Store:
     """A store by its URL alone, with the provider's own credentials."""
     if "://" not in url or url.startswith("file://"):
-        path = Path(url.removeprefix("file://"))
-        if not path.is_dir():
-            raise InvalidProject(f"There is no folder {path}.")
-        return LocalStore(path)
+        folder = url.removeprefix("file://")
+        # An empty one would be the folder that the command is called in, which nobody asked about.
+        if not folder or not os.path.isdir(folder):
+            raise InvalidProject(
+                f"There is no folder {folder}." if folder else "No folder and no URL is named."
+            )
+        return LocalStore(folder)
     from pydantic import ValidationError
 
     from lading.documents import worded

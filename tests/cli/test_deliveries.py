@@ -45,6 +45,16 @@ def test_verify_does_not_call_nothing_proven(lading: Any, tmp_path: Path) -> Non
     assert lading("verify", str(tmp_path / "absent")).code == 2
 
 
+@pytest.mark.parametrize("place", ["", "file://", "x" * 5000])
+@pytest.mark.parametrize("command", ["verify", "files"])
+def test_a_place_that_is_none_is_not_taken_for_the_folder_it_is_called_in(
+    lading: Any, project: Path, command: str, place: str
+) -> None:
+    told = lading(command, place)
+    assert told.code == 2
+    assert "No folder" in told.err or "There is no folder" in told.err
+
+
 def test_files_lists_what_a_reader_should_open(lading: Any, project: Path) -> None:
     delivered(lading)
     told = lading("files", "deliveries")

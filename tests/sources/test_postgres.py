@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,8 +17,9 @@ import pyarrow as pa
 import pytest
 from servers import run
 
-from lading.errors import DataRefused, InvalidProject, SchemaMismatch
+from lading.errors import DataRefused, InvalidProject, SchemaMismatch, SourceUnavailable
 from lading.ports import NATIVE, Dataset, Member, Newest, Query, Range, Reading, Source
+from lading.sources import postgres_sql as sql
 from lading.sources.postgres import PostgresOptions, PostgresSource
 from lading.sources.postgres_duckdb import Lane
 from lading.testing.source import EPOCH, SourceSuite, collect
@@ -342,6 +345,53 @@ def test_a_nan_is_seen_in_whatever_part_it_stands_before_its_rows_are_given(url:
         run(url, f"update t set {column} = 1 where i = {i}")
     run(url, "update t set a = 'NaN', at = '1969-01-01' where i = 7")  # of no interval that is read
     assert len(ids(url, query, part_size=65536)) == 19999
+
+
+def test_whoever_wants_the_first_rows_of_a_table_alone_waits_for_no_question_about_the_others(
+    url: str,
+) -> None:
+    run(url, "create table t (i int, a numeric(9,2))")
+    run(
+        url,
+        "insert into t select n, 0 from generate_series(1, 200000) n; insert into t values (200001, 'NaN')",
+    )
+    with reading(url, Q(T, ("i", "a"), whole_parts=True)) as opened:
+        batches = opened.read(opened.survey().parts[0])
+        assert next(batches).column("i")[0].as_py() == 1
+        with pytest.raises(DataRefused, match='"a" holds values of NaN'):
+            list(batches)
+
+
+def test_a_question_about_zeros_that_fails_is_told_and_holds_nothing_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(url, "create table t (i int, a numeric(9,2))")
+    run(url, "insert into t select n, 0 from generate_series(1, 20000) n")
+    count, query = sql.count, Q(T, ("i", "a"))
+    slow = lambda *words: count(*words).replace(" from ", ", pg_sleep(60)::text from ", 1)  # noqa: E731
+    monkeypatch.setattr(sql, "count", slow)
+    with (
+        reading(url, query, statement_timeout=1) as opened,
+        pytest.raises(SourceUnavailable, match="timeout"),
+    ):
+        list(opened.read(opened.survey().parts[0]))
+    with reading(url, query) as opened, ThreadPoolExecutor(1) as pool:
+        read = pool.submit(lambda: list(opened.read(opened.survey().parts[0])))
+        while not asked(url, "pg_sleep"):
+            time.sleep(0.01)
+        opened.close()
+        with pytest.raises(SourceUnavailable, match="was closed"):
+            read.result(timeout=30)
+
+
+def asked(url: str, what: str) -> bool:
+    """Whether a session is at work on a statement that holds these words."""
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "select from pg_stat_activity where state = 'active' and query like %s and pid <> pg_backend_pid()",
+            (f"%{what}%",),
+        ).fetchone()
+    return found is not None
 
 
 # --- the bound ------------------------------------------------------------------------------------------------------

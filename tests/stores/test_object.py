@@ -393,6 +393,7 @@ def test_no_secret_shows() -> None:
     "settings",
     [
         {"url": "s3://key:secret@lake/x"},
+        {"url": "s3://key:sec/ret@lake/x"},
         {"url": "https://acc.blob.core.windows.net/lake?sig=x"},
         {"url": "ftp://lake"},
         {"url": "lake"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,9 @@ from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import CheckResult, FileNumber, Survey, Written
 from lading.routing.router import Tally
 from lading.run.job import Binding, Job
+
+PREPARERS = 8
+"""Threads that write prepared commits side by side: most of their time goes to waiting for the journal's store."""
 
 
 @dataclass(slots=True)
@@ -49,16 +53,9 @@ class Sealing:
         """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
         job, plan = self.job, self.plan
         now = job.journal.now()
-        runs = []
-        for served in sorted(served_runs, key=lambda s: s.run.tenant):
-            quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
-            if quiet and not served.tally.read and not served.run.reason:
-                runs.append(self._unchanged(served))
-                continue
-            if not served.tally.files:
-                served.tally.files.append(self._empty(served))
-            older = self.superseded.get(served.run.tenant if job.tenant_column else "", 0)
-            runs.append(self._prepare(served, older, now))
+        ordered = sorted(served_runs, key=lambda served: served.run.tenant)
+        with ThreadPoolExecutor(PREPARERS, thread_name_prefix="lading-seal") as pool:
+            runs = list(pool.map(lambda served: self._run(served, now), ordered))
         return {
             "status": "sealed",
             "at": instant(now),
@@ -75,6 +72,16 @@ class Sealing:
             "snapshot": self.survey.snapshot,
             "runs": runs,
         }
+
+    def _run(self, served: Served, now: datetime) -> dict[str, Any]:
+        job = self.job
+        quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
+        if quiet and not served.tally.read and not served.run.reason:
+            return self._unchanged(served)
+        if not served.tally.files:
+            served.tally.files.append(self._empty(served))
+        older = self.superseded.get(served.run.tenant if job.tenant_column else "", 0)
+        return self._prepare(served, older, now)
 
     def _empty(self, served: Served) -> Written:
         """A delivery without rows still carries a file with the schema."""

@@ -7,6 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -290,8 +291,7 @@ class PostgresReading:
         ]
 
     def _statement(self, cut: Cut, extra: tuple[str, ...] | None = None) -> str:
-        # What is no table may give other rows when it is read again.
-        along = ("row",) if cut.pages else ("row", "zero")
+        along = ("row",) if self._is_asked_about(cut) else ("row", "zero")
         guards = [f"({refusal.condition})" for refusal in self._refusals if refusal.noticed in along]
         return sql.select(
             cut.target,
@@ -342,9 +342,14 @@ class PostgresReading:
                 yield self._statement(cut, tuple(order.between(low, span.high))), 0
                 return
 
+    def _is_asked_about(self, cut: Cut) -> bool:
+        """Whether PostgreSQL can be asked about its rows once more: what is no table may give others then, and of a
+        whole table perhaps only the first few are wanted."""
+        return bool(cut.pages) and not self._query.whole_parts
+
     def _doubtful(self, cut: Cut) -> dict[int, Refusal]:
         """By place, the columns of a part in which a zero may be none."""
-        if not cut.pages:
+        if not self._is_asked_about(cut):
             return {}
         places = {name: place for place, name in enumerate(self._query.columns)}
         return {places[each.column]: each for each in self._refusals if each.noticed == "zero"}
@@ -358,7 +363,11 @@ class PostgresReading:
         if suspicious or any(unfit(array) for array in arrays):
             raise self._refuse(cut)
         asked = {place: refusal for place, refusal in doubtful.items() if has_zero(arrays[place])}
-        if asked and self._count_refused(cut, list(asked.values())):
+        found = self._count_refused(cut, list(asked.values())) if asked else []
+        if isinstance(found, LadingError):
+            self._refuse_closed()
+            raise found
+        if found:
             raise self._refuse(cut)
         for place in asked:
             del doubtful[place]
@@ -462,6 +471,9 @@ class PostgresReading:
             self._closed = True
             lanes, self._idle = list(self._lanes), []
             self._lanes.clear()
+        if any(lane.pid for lane in lanes):
+            with suppress(psycopg.Error):
+                self._control.cancel_safe()  # a question about the rows, which would be waited for
         for lane in lanes:
             self._cancel(lane)
             lane.close()
@@ -500,7 +512,10 @@ class PostgresReading:
         if not lane.pid:
             return
         try:
-            self._control.execute("select pg_cancel_backend(%s)", (lane.pid,))
+            self._control.execute(sql.CANCEL, (lane.pid,))
+        except psycopg.errors.InFailedSqlTransaction:  # a question about the rows has failed
+            with suppress(LadingError, psycopg.Error), closing(self._connect()) as connection:
+                connection.execute(sql.CANCEL, (lane.pid,))
         except psycopg.Error:  # the server has gone, and with it what was to be cancelled
             return
 

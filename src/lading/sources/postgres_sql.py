@@ -47,6 +47,8 @@ left join pg_type e on e.oid = t.typelem
 where t.oid = any(%s::oid[])
 """
 
+CANCEL = "select pg_cancel_backend(%s)"
+
 TYPE_NAMES = (
     "select format_type(t, m) from unnest(%s::oid[], %s::int[]) with ordinality u(t, m, i) order by i"
 )

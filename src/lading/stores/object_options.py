@@ -143,7 +143,7 @@ class ObjectOptions(BaseModel):
                 "a URL such as s3://bucket/prefix, gs://bucket/prefix or az://container/prefix is needed"
             )
         if (
-            parts.password
+            ":" in parts.netloc  # a password, or one cut off at a slash in it
             or parts.query
             or parts.fragment
             or (parts.username and parts.scheme not in ("abfs", "abfss"))
