@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from lading.errors import DataRefused, IntegrityError, SchemaMismatch, counted
 from lading.formats import text
 from lading.formats.compression import SUFFIXES, Compression, decompressed
+from lading.formats.joining import each
 from lading.formats.json_text import Rules, encode, unified, written_type
 from lading.formats.lines import LineWriter
 from lading.formats.parsing import parse
@@ -131,17 +133,28 @@ class CsvFormat:
             names = self._text(pa.array(schema.names, pa.string()), "the header", begins_file=True)
             head += options.delimiter.join(names.to_pylist()) + end
 
-        def lines(batch: Any) -> Any:
+        def pieces(columns: list[Any]) -> list[Any]:
             fields = [
-                self._fields(array, field, begins_file=number == 0 and not options.header)
-                for number, (array, field) in enumerate(zip(batch.columns, schema, strict=True))
+                each(
+                    column, partial(self._fields, field=field, begins_file=number == 0 and not options.header)
+                )
+                for number, (column, field) in enumerate(zip(columns, schema, strict=True))
             ]
-            # As the separator a delimiter costs half of what it costs as a further argument.
-            fields[-1] = pc.binary_join_element_wise(fields[-1], end, "")
-            return pc.binary_join_element_wise(*fields, options.delimiter)
+            # As the separator a delimiter costs half of what it costs as a further piece.
+            fields[-1] = each(fields[-1], lambda last: pc.binary_join_element_wise(last, end, ""))
+            return fields
 
         return LineWriter(
-            sink, schema, options.compression, memory, lines, written, head.encode(), limit, _GZIP_LEVEL
+            sink,
+            schema,
+            options.compression,
+            memory,
+            pieces,
+            written,
+            separator=options.delimiter,
+            head=head.encode(),
+            limit=limit,
+            gzip_level=_GZIP_LEVEL,
         )
 
     def notices(self) -> tuple[str, ...]:

@@ -213,13 +213,18 @@ def _nested(array: Any, rules: Rules, name: str) -> Any:
     return pc.if_else(array.is_valid(), text_, pa.scalar(None, pa.string())) if array.null_count else text_
 
 
-def objects(columns: list[Encoded], names: list[str], rows: int, end: str = "}") -> Any:
-    """One JSON object per row, ``end`` closing it."""
+def objects(columns: list[Encoded], names: list[str], rows: int) -> Any:
+    """One JSON object per row."""
     if not columns:
-        return pa.array(["{" + end] * rows, pa.string())
+        return pa.array(["{}"] * rows, pa.string())
+    return pc.binary_join_element_wise(*object_pieces(columns, names, "}"), "")
+
+
+def object_pieces(columns: list[Encoded], names: list[str], end: str) -> list[Any]:
+    """What one JSON object per row is joined from: fixed texts and columns in turn. ``end`` closes it."""
     pieces: list[Any] = []
     before = "{"
     for name, column in zip(names, columns, strict=True):
         pieces += [f"{before}{json.dumps(name, ensure_ascii=False)}:{column.before}", column.values]
         before = f"{column.after},"
-    return pc.binary_join_element_wise(*pieces, columns[-1].after + end, "")
+    return [*pieces, columns[-1].after + end if columns else "{" + end]

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import IntegrityError
 from lading.formats.compression import SUFFIXES, Compression, decompressed
-from lading.formats.json_text import Rules, encode, objects, written_type
+from lading.formats.joining import Few
+from lading.formats.json_text import Encoded, Rules, encode, object_pieces, written_type
 from lading.formats.lines import LineWriter
 from lading.formats.parsing import parse
 from lading.formats.written import check, is_list, logical, marked, refuse, with_holes
@@ -65,14 +67,11 @@ class JsonlFormat:
         written = self.schema(schema, types)
         rules = self._rules(types)
 
-        def lines(batch: Any) -> Any:
-            columns = [
-                encode(array, field, rules, field.name)
-                for array, field in zip(batch.columns, schema, strict=True)
-            ]
-            return objects(columns, schema.names, batch.num_rows, "}\n")
+        def pieces(columns: list[Any]) -> list[Any]:
+            encoded = [_encode(column, field, rules) for column, field in zip(columns, schema, strict=True)]
+            return object_pieces(encoded, schema.names, "}\n")
 
-        return LineWriter(sink, schema, self._options.compression, memory, lines, written, limit=limit)
+        return LineWriter(sink, schema, self._options.compression, memory, pieces, written, limit=limit)
 
     def notices(self) -> tuple[str, ...]:
         said = []
@@ -103,6 +102,13 @@ class JsonlFormat:
                 held = []
         if held:
             yield _batch(held, schema)
+
+
+def _encode(column: Any, field: Any, rules: Rules) -> Encoded:
+    if not isinstance(column, Few):
+        return encode(column, field, rules, field.name)
+    encoded = encode(column.values, field, rules, field.name)
+    return replace(encoded, values=Few(encoded.values, column.places))
 
 
 def _written(field: Any, rules: Rules) -> Any:

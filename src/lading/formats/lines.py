@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,15 @@ import pyarrow as pa
 
 from lading.errors import DataRefused
 from lading.formats.compression import GZIP_LEVEL, Compression, Counted, compressed, fitting
+from lading.formats.joining import Lookups, joined
 from lading.formats.statistics import Statistics
 from lading.formats.written import accept
 from lading.ports import FileStats, Sink
 
-_SLICE = (
-    4 << 20
-)  # bytes of Arrow data encoded at once: small enough for the processor's caches, and for 32-bit offsets
+_SLICE = 4 << 20  # bytes of Arrow data rendered at once: few, for 32-bit offsets
+_JOINED = (
+    512 << 10
+)  # of them joined at once: their lines stay in the processor's cache until they are written
 _GROWTH = 8  # text, its parts and their join against the Arrow data they come from
 _LEFT = (
     64  # a file is full when this part of its greatest size is left and the next line may be too long for it
@@ -24,7 +26,8 @@ _LEFT = (
 
 
 class LineWriter:
-    """Encodes batches as lines. ``encode`` turns a batch into a string column, a line each, line ends included.
+    """Encodes batches as lines. ``pieces`` turns the columns of a batch, some as `Few`, into what `joined` makes lines
+    from, line ends included.
 
     Nothing is held between appends but a block of the compressor; ``memory`` bounds the slices. A file of a greatest
     size takes lines as long as they would fit even if they did not compress at all. Where that ends, the compressor is
@@ -37,15 +40,17 @@ class LineWriter:
         schema: Any,
         compression: Compression,
         memory: int,
-        encode: Callable[[Any], Any],
+        pieces: Callable[[list[Any]], Sequence[Any]],
         written: Any,
+        separator: str = "",
         head: bytes = b"",
         limit: int | None = None,
         gzip_level: int = GZIP_LEVEL,
     ) -> None:
         """``written`` is the schema of what a reader finds; ``head`` goes before the first line."""
         self._schema = schema
-        self._encode = encode
+        self._pieces, self._separator = pieces, separator
+        self._lookups = Lookups(schema)
         self._out = Counted(sink)
         self._stream = compressed(self._out, compression, gzip_level)
         self._statistics = Statistics(schema, written)
@@ -63,16 +68,31 @@ class LineWriter:
         self._begin()
         taken = 0
         for piece in slices(batch, self._slice):
-            try:
-                lines = self._encode(piece)
-            except pa.ArrowCapacityError as error:
-                raise DataRefused("a row is too large for a line of text: its text passes 2 GiB") from error
-            count = self._write(lines)
+            count = self._lines(piece)
             taken += count
             if count < piece.num_rows:
                 break
-        self._statistics.observe(batch.slice(0, taken))
         return taken
+
+    def _lines(self, batch: Any) -> int:
+        """Writes as many rows as the file may take; returns how many those were."""
+        few = self._lookups.find(batch)
+        columns = [few.get(index, column) for index, column in enumerate(batch.columns)]
+        count = 0
+        try:
+            step = max(1, batch.num_rows * _JOINED // max(1, batch.nbytes))
+            for lines in joined(self._pieces(columns), self._separator, batch.num_rows, step):
+                written = self._write(lines)
+                count += written
+                if written < len(lines):
+                    break
+        except pa.ArrowCapacityError as error:
+            raise DataRefused("a row is too large for a line of text: its text passes 2 GiB") from error
+        if count < batch.num_rows:
+            self._statistics.observe(batch.slice(0, count))
+        else:
+            self._statistics.observe(batch, {index: column.values for index, column in few.items()})
+        return count
 
     def _write(self, lines: Any) -> int:
         """Writes as many lines as the file may take; returns how many those were."""

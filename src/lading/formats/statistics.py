@@ -21,7 +21,8 @@ None says nothing: it is not to be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -50,10 +51,12 @@ class Statistics:
         ]
         self._observed = [index for index, name in enumerate(self._names) if name not in told]
 
-    def observe(self, batch: Any) -> None:
-        """Takes a batch in; its columns in the schema's order."""
+    def observe(self, batch: Any, distinct: Mapping[int, Any] = MappingProxyType({})) -> None:
+        """Takes a batch in; its columns in the schema's order. ``distinct`` holds, of some columns by their place, each
+        value once, which is all that need be looked at then."""
         for index in self._observed:
-            self._columns[index].observe(batch.column(index))
+            column = batch.column(index)
+            self._columns[index].observe(distinct.get(index, column), column.null_count)
 
     def tell(self, name: str, nulls: int, span: tuple[Any, Any] | None) -> None:
         """Takes in what an encoder knows of some rows: how many are NULL, and the least and greatest of the others."""
@@ -82,8 +85,8 @@ class _Column:
         self._kind = plain_type(field.type)
         self._comparable, self._spell = _ways(self._kind, logical(field))
 
-    def observe(self, array: Any) -> None:
-        self._nulls += array.null_count
+    def observe(self, array: Any, nulls: int) -> None:
+        self._nulls += nulls
         if self._comparable is None or array.null_count == len(array):
             return
         span = pc.min_max(self._comparable(array))
