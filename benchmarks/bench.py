@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ class Bench:
                 raise Broken(f"{found} deliveries, not {TENANTS}")
             return {}
 
-        lading = self._run("Lading", root, lambda: _put_aside(root), check)
+        lading = self._run("Lading", root, lambda: projects.put_aside(root), check)
         obstore = Tool("obstore", bare, lambda: _deliver(lading, root), tells=True)
         return Case("tenants", f"{TENANTS:,} tenants of ten rows", [lading, obstore], False)
 
@@ -169,16 +168,6 @@ def _forget(root: Path) -> None:
     """All that was delivered, and that it was; keys stay."""
     for name in ("lake", "journal"):
         shutil.rmtree(root / name, ignore_errors=True)
-
-
-def _put_aside(root: Path) -> None:
-    """As `_forget`, for thousands of small files: a file system may search long for the place of a new one past those
-    that were just deleted, which whoever writes next would pay for."""
-    aside = root.parent / f"{root.name}-aside" / uuid.uuid4().hex
-    for name in ("lake", "journal"):
-        if (root / name).exists():
-            aside.mkdir(parents=True, exist_ok=True)
-            (root / name).rename(aside / name)
 
 
 def _deliver(lading: Tool, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,19 @@ def write(
         "name": "copy", "contract": f"{table}@1", "source": {"connection": "source", **read},
         "destination": "lake", "mode": "full_refresh", **export,
     })  # fmt: skip
+
+
+def put_aside(root: Path) -> None:
+    """All that a project delivered, and that it did; keys stay.
+
+    For thousands of small files: where they are deleted, a file system may search long for the place of a new one past
+    them, which whoever writes next would pay for.
+    """
+    aside = root.parent / f"{root.name}-aside" / uuid.uuid4().hex
+    for name in ("lake", "journal"):
+        if (root / name).exists():
+            aside.mkdir(parents=True, exist_ok=True)
+            (root / name).rename(aside / name)
 
 
 def _property(name: str, logical: str, physical: str, key: list[str]) -> dict[str, Any]:

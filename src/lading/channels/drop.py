@@ -222,7 +222,9 @@ class DropChannel:
         name = self._layout.pointer(names, self._export)
         owner = [names.dataset, names.env] if self._layout.shares_pointer else None
         _refuse_foreign(destination.store, name, owner)
-        relative = posixpath.relpath(self._layout.folder(names) + manifest_name, posixpath.dirname(name))
+        # From the root, since a relative name would be looked up from the working directory.
+        manifest_path = f"/{self._layout.folder(names)}{manifest_name}"
+        relative = posixpath.relpath(manifest_path, f"/{posixpath.dirname(name)}")
         return {
             "name": name,
             "owner": owner,

@@ -1,12 +1,13 @@
 """Files that are being written, how they get their names, and what the operating system's errors mean to a store."""
 
 # Plain strings rather than Path objects, since this is the way of thousands of small objects.
-# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH112, PTH116, PTH120
+# ruff: noqa: PTH102, PTH105, PTH108, PTH110, PTH112, PTH116, PTH120
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from lading.errors import LadingError, ObjectExists, ObjectNotFound, StoreDenied, StoreFull, StoreUnavailable
 
 TEMPORARY = ".lading-tmp-"
+_HELD = 256 * 1024  # bytes of small pieces that are written together
 ATTEMPTS = 100  # a folder is made again when a delete has just removed it: never so often in a row
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -33,16 +35,31 @@ class Unfinished:
         self._settled = False
         self._temporary: str | None = None
         descriptor, self._temporary = _open(folder, unnamed=unnamed, sync=sync)
-        self._file = os.fdopen(descriptor, "wb", buffering=256 * 1024)
+        # Unbuffered: a buffered file asks the system for its position, type and block size first.
+        self._file = io.FileIO(descriptor, "wb")
+        self._held = bytearray()
         self._source = self._temporary or f"/proc/self/fd/{descriptor}"
 
     def write(self, data: bytes | memoryview) -> None:
         self._settled = False
-        self._file.write(data)
+        if len(self._held) + len(data) < _HELD:
+            self._held += data
+            return
+        self._flush()
+        self._write(data)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, bytearray()
+        self._write(held)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
 
     def settle(self) -> None:
         """Brings all bytes to the disk."""
-        self._file.flush()
+        self._flush()
         if self._sync and not self._settled:
             os.fsync(self._file.fileno())
         self._settled = True
@@ -60,7 +77,7 @@ class Unfinished:
 
     def discard(self) -> None:
         """Lets go of the file, and of its temporary name if that still stands. Never raises."""
-        with contextlib.suppress(OSError):  # what is still buffered is not wanted
+        with contextlib.suppress(OSError):
             self._file.close()
         if self._temporary is not None:
             with contextlib.suppress(OSError):
@@ -92,21 +109,27 @@ def temporary_name(folder: str) -> str:
 
 def make_folder(folder: str, *, sync: bool) -> None:
     """Makes a folder and its parents; when it returns, their entries are on the disk if ``sync``."""
-    missing = []
-    above = folder
-    while not os.path.isdir(above):
-        above = os.path.dirname(above)
-        missing.append(above)
-    for _ in range(ATTEMPTS):
+    missing: list[str] = [folder]
+    parents: list[str] = []
+    for attempt in range(ATTEMPTS + 2 * folder.count("/")):
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.mkdir(missing[-1])
+        except FileNotFoundError:  # no parent, or a delete has just removed it
+            missing.append(os.path.dirname(missing[-1]))
+            continue
+        except NotADirectoryError:
+            raise collision(folder) from None
+        except FileExistsError:
+            if not os.path.isdir(missing[-1]):
+                if _is_blocked(missing[-1]):
+                    raise collision(folder) from None
+                continue
+            if not attempt:
+                return
+        parents.append(os.path.dirname(missing.pop()))
+        if not missing:
             break
-        except FileNotFoundError:
-            continue  # a delete has just removed a parent
-        except (FileExistsError, NotADirectoryError):
-            if _is_blocked(folder):
-                raise collision(folder) from None
-    for parent in missing if sync else ():
+    for parent in parents if sync else ():
         sync_folder(parent)
 
 
