@@ -96,23 +96,26 @@ def _sums(folder: Path, table: str) -> Sums:
 
 def _load(connection: psycopg.Connection[Any], data: Data, table: str) -> None:
     if _one(connection, f"select to_regclass('public.{table}')::text") is None:
+        part = f"lading_bench_{table}"  # named when it is whole: whoever is interrupted begins again
         made = TABLES[table].replace(", ", " not null, ").replace(",\n", " not null,\n")
-        connection.execute(f"create table {table} ({made} not null)".encode())
-        _fill(data, table)
-        connection.execute(f"alter table {table} add primary key ({', '.join(KEYS[table])})".encode())
-        connection.execute(f"vacuum analyze {table}".encode())
+        connection.execute(f"drop table if exists {part}".encode())
+        connection.execute(f"create table {part} ({made} not null)".encode())
+        _fill(data, table, part)
+        connection.execute(f"alter table {part} add primary key ({', '.join(KEYS[table])})".encode())
+        connection.execute(f"vacuum analyze {part}".encode())
+        connection.execute(f"alter table {part} rename to {table}".encode())
     rows = _one(connection, f"select count(*) from {table}")
     if rows != data.sums[table].rows:
         raise SystemExit(f"The database's {table} has {rows} rows and not {data.sums[table].rows}: drop it, or give "
                          "another database.")  # fmt: skip
 
 
-def _fill(data: Data, table: str) -> None:
+def _fill(data: Data, table: str, target: str) -> None:
     from benchmarks.peers.with_duckdb import attach
 
     with duckdb.connect(config={"threads": 2}) as connection:
         attach(connection, data.url, read_only=False)
-        connection.execute(f"insert into pg.{table} from '{data.parquet(table)}'")
+        connection.execute(f"insert into pg.{target} from '{data.parquet(table)}'")
 
 
 def _one(connection: psycopg.Connection[Any], query: str) -> Any:

@@ -70,8 +70,8 @@ def find(python: str, url: str) -> Peers:
         program = shutil.which(os.environ.get(variable) or name.lower())
         if program is None:
             absent[name] = f"no program `{name.lower()}` on the PATH, and {variable} names none"
-        elif name == "Sling" and address(url)["host"].startswith("/"):
-            absent[name] = "it does not speak by sockets: give BENCH_POSTGRES with a host"
+        elif address(url)["host"].startswith("/"):
+            absent[name] = "it does not speak by a socket in a folder: give BENCH_POSTGRES with a host"
         else:
             programs[name] = program
             told = subprocess.run([program, "--version"], check=False, capture_output=True, text=True)
@@ -98,7 +98,8 @@ def address(url: str) -> dict[str, str]:
         known.get("dbname", "postgres"),
     )
     login = quote(user, "") + (f":{quote(password, '')}" if password else "")
+    encrypted = f"?sslmode={known['sslmode']}" if "sslmode" in known else ""
     return {
-        "conninfo": url, "url": f"postgresql://{login}@{quote(host, '')}:{port}/{quote(database, '')}",
+        "conninfo": url, "url": f"postgresql://{login}@{quote(host, '')}:{port}/{quote(database, '')}{encrypted}",
         "host": host, "port": port, "user": user, "password": password, "dbname": database,
     }  # fmt: skip

@@ -36,7 +36,8 @@ meanwhile.
   [benchmarks/peers.txt](../benchmarks/peers.txt).
 - `BENCH_POSTGRES` may give the URL of an empty database, in place of the embedded server.
 - rivet (`cargo install rivet-cli`) and Sling take part where `rivet` and `sling` are on the `PATH`, or `RIVET` and
-  `SLING` name them. Sling speaks to PostgreSQL by TCP only, and fetches a program of DuckDB's to write Parquet.
+  `SLING` name them, and where `BENCH_POSTGRES` has a host: they speak by TCP only. Sling fetches a program of DuckDB's
+  to write Parquet.
 - The bucket is on VersityGW where Go is there to install it, else on moto.
 - `ROUNDS=3` and `OPTIONS="--cases parquet-jsonl"` shorten a run; the report of a part goes to `.bench/report`.
 """

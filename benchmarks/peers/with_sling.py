@@ -5,7 +5,10 @@ import os
 
 
 def main(job: dict[str, str]) -> None:
-    environ = {**os.environ, "BENCH": job["url"], "SLING_DISABLE_TELEMETRY": "TRUE"}
+    url = job["url"]
+    if "sslmode=" not in url:  # its driver would insist on TLS, and knows no `prefer`
+        url += "?sslmode=disable"
+    environ = {**os.environ, "BENCH": url, "SLING_DISABLE_TELEMETRY": "TRUE"}
     words = ["run", "--src-conn", "BENCH", "--src-stream", f"public.{job['table']}"]
     words += ["--tgt-object", f"file://{job['output']}/{job['file']}"]
     words += ["--tgt-options", "{format: parquet, compression: snappy}"]
