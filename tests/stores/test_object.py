@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 from pydantic import ValidationError
 
@@ -40,11 +41,21 @@ PART = 5 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    """moto's address. It looks at a put's condition and then writes; S3 does both at once, and so does it here."""
+    writing = threading.Lock()
+    put = S3Response.put_object
+
+    def put_at_once(response: S3Response) -> Any:
+        with writing:
+            return put(response)
+
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "put_object", put_at_once)
+        yield f"http://{host}:{port}"
     server.stop()
 
 
