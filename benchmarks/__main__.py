@@ -18,7 +18,7 @@ from benchmarks import bucket, data, peer_tools, report
 from benchmarks.bench import Bench
 from benchmarks.cases import COPIES, Case
 from benchmarks.measuring import keep_to_cores, machine
-from benchmarks.requirements import Row
+from benchmarks.requirements import AT_ONE, Row
 from benchmarks.rounds import Results, run
 
 ROOT = Path(__file__).parents[1]
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     tools = asked.tools or (["Lading", "Lading, local"] if alone else None)
     names = asked.cases or [name for name in NAMES if not alone or name in (*NAMES[: len(COPIES)], "bucket")]
     with ExitStack() as stack:
-        folder, label = home / "data" / f"sf{asked.scale}", f"sf{asked.scale.replace('.', '_')}"
-        url = asked.postgres or data.embedded(home / "postgres", label)
-        peers = peer_tools.find(asked.peers, url)
-        generator = str(Path(asked.peers).parent / "tpchgen-cli")
-        rows = data.prepare(asked.scale, folder, generator, url)
-        bench = Bench(rows, peers, work)
-        cases = list(_cases(bench, names, tools, stack, work))
+        rows = _data(asked, home, asked.scale)
+        peers = peer_tools.find(asked.peers, rows.url)
+        cases = list(_cases(Bench(rows, peers, work), names, tools, stack, home / "s3"))
+        if alone and not asked.postgres:  # a given database holds one scale
+            small = Bench(_data(asked, home, "1"), peers, work / "scale1")
+            ones = _cases(small, names, tools, stack, home / "s3-scale1")
+            cases = [_beside(case, one) for case, one in zip(cases, ones, strict=True)]
         measured: dict[str, dict[str, Results]] = {}
         for case in cases:
             _say(case.title)
@@ -69,14 +69,27 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     return found
 
 
+def _data(asked: argparse.Namespace, home: Path, scale: str) -> data.Data:
+    label = f"sf{scale.replace('.', '_')}"
+    url = asked.postgres or data.embedded(home / "postgres", label)
+    generator = str(Path(asked.peers).parent / "tpchgen-cli")
+    return data.prepare(scale, home / "data" / f"sf{scale}", generator, url)
+
+
+def _beside(case: Case, one: Case) -> Case:
+    """The case, with Lading's copy of the rows of scale 1 taking turns with what is in it."""
+    ones = [replace(tool, name=AT_ONE) for tool in one.tools if tool.name == "Lading"]
+    return replace(case, tools=[*case.tools, *ones])
+
+
 def _cases(
-    bench: Bench, names: list[str], tools: list[str] | None, stack: ExitStack, work: Path
+    bench: Bench, names: list[str], tools: list[str] | None, stack: ExitStack, s3: Path
 ) -> Iterator[Case]:
     for copy in COPIES:
         if copy.name in names:
             yield _only(bench.copy(copy), tools)
     if "bucket" in names:
-        yield _only(bench.bucket(stack.enter_context(bucket.serve(work.parent / "s3"))), tools)
+        yield _only(bench.bucket(stack.enter_context(bucket.serve(s3))), tools)
     for make in (bench.fixed, bench.tenants, bench.help, bench.verify):
         if make.__name__ in names:
             yield _only(make(), tools)
@@ -89,7 +102,7 @@ def _only(case: Case, tools: list[str] | None) -> Case:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     add = parser.add_argument
-    add("--scale", default="1", help="TPC-H's scale factor; above 1, Lading alone")
+    add("--scale", default="1", help="TPC-H's scale factor; above 1, Lading alone, beside itself at scale 1")
     add("--rounds", type=int, default=5, help="that count, after one that warms up; 0: that one")
     add("--cases", type=lambda text: text.split(","), help=f"only these: {', '.join(NAMES)}")
     add("--tools", type=lambda text: text.split(","), help="only these")

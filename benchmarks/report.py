@@ -102,8 +102,9 @@ def write(folder: Path, run: Run, *, beside: bool) -> list[Row]:
     first = runs[scales[0]]
     found = rows(measured_in(first))
     grown: list[Row] = []
-    for scale in scales[1:]:
-        grown += growth(measured_in(first), measured_in(runs[scale]), float(scale) / float(scales[0]))
+    for scale in scales:
+        if float(scale) > 1:
+            grown += growth(measured_in(runs[scale]), float(scale))
     (folder / "benchmarks.svg").write_text(draw(measured_in(first), _titles(first)), encoding="utf-8")
     page = [INTRODUCTION, *_about(runs[s] for s in scales), *_verdicts(found, grown), *_details(first),
             METHOD, *_peers(first), CAVEATS]  # fmt: skip
