@@ -111,6 +111,14 @@ def test_long_values_are_not_combined() -> None:
     assert pa.total_allocated_bytes() < 64 << 20
 
 
+# D3
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_number_of_columns_may_have_few_values(name: str) -> None:
+    columns = {f"c{i}": pa.nulls(MANY, pa.int32()) if i % 3 else pa.array(["v"] * MANY) for i in range(200)}
+    batch = pa.record_batch(columns)
+    assert written(FORMATS[name], batch, MANY) == written(FORMATS[name], batch, 100)
+
+
 # D3: a text that is in no row is nobody's extreme
 def test_extremes_are_those_of_the_rows() -> None:
     whole = pa.record_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 
 USAGE = 2
+_COLLECTED = 700  # new objects that set a collection off, Python's default
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,11 @@ class Place:
     def project(self) -> Project:
         from lading.project import Project
 
-        return Project.load(self.folder, **self.overrides)
+        project = Project.load(self.folder, **self.overrides)
+        if gc.get_threshold()[0] > _COLLECTED:  # as `lading.__main__` has it while everything is loaded
+            gc.freeze()  # what is loaded stays, so only what the work makes is looked through
+            gc.set_threshold(_COLLECTED, 10, 10)
+        return project
 
 
 def _version(wanted: bool) -> None:

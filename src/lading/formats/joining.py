@@ -20,6 +20,7 @@ from lading.formats.written import logical
 
 _LEAST = 1024  # rows; with fewer, looking up gains nothing
 _SHARE = 4  # a value comes that often on average, or it is not looked up
+_MEMBERS = 16  # columns of a group; numpy tells at most 64 places of an array
 _COMBINED = 1 << 20  # bytes that the combinations of neighbours may take
 
 
@@ -90,29 +91,47 @@ def _part(piece: Any, begin: int, end: int) -> Any:
 def _gathered(pieces: Sequence[Any], separator: str, rows: int) -> list[Any]:
     """The pieces, of which those that can share a look-up are one."""
     gathered: list[Any] = []
-    group: list[Any] = []
-    for piece in [*pieces, None]:
-        if isinstance(piece, str | Few) and _affordable([*group, piece], rows):
-            group.append(piece)
+    group = _Group(rows)
+    for piece in pieces:
+        looked_up = isinstance(piece, str | Few)
+        if looked_up and group.takes(piece):
             continue
-        if group:
-            gathered.append(_combined(group, separator))
-        group = [piece] if isinstance(piece, str | Few) else []
-        if piece is not None and not group:
+        if group.pieces:
+            gathered.append(_combined(group.pieces, separator))
+        group = _Group(rows)
+        if looked_up:
+            group.takes(piece)
+        else:
             gathered.append(piece)
+    if group.pieces:
+        gathered.append(_combined(group.pieces, separator))
     return gathered
 
 
-def _affordable(group: list[Any], rows: int) -> bool:
-    lengths = [len(piece.values) for piece in group if isinstance(piece, Few)]
-    if len(lengths) < 2:
+class _Group:
+    """Neighbours that share a look-up, as long as their combinations are few and small."""
+
+    def __init__(self, rows: int) -> None:
+        self.pieces: list[Any] = []
+        self._rows = rows
+        self._few = 0
+        self._combinations = 1
+        self._bytes = 0.0  # of one combination
+
+    def takes(self, piece: Any) -> bool:
+        """Adds the piece, if it may come in. A first column always may: it takes no more than it does by itself."""
+        few = isinstance(piece, Few)
+        combinations = self._combinations * (len(piece.values) if few else 1)
+        size = self._bytes + (piece.values.nbytes / max(1, len(piece.values)) if few else len(piece.encode()))
+        if self._few + few > 1 and (
+            self._few + few > _MEMBERS
+            or combinations * _SHARE > self._rows
+            or combinations * size > _COMBINED
+        ):
+            return False
+        self.pieces.append(piece)
+        self._few, self._combinations, self._bytes = self._few + few, combinations, size
         return True
-    count = math.prod(lengths)
-    size = sum(
-        len(piece.encode()) if isinstance(piece, str) else piece.values.nbytes / max(1, len(piece.values))
-        for piece in group
-    )
-    return count * _SHARE <= rows and count * size <= _COMBINED
 
 
 def _combined(group: list[Any], separator: str) -> Any:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pc_csv
 
 from lading.errors import DataRefused, SchemaMismatch
-from lading.ports import Download, Range
+from lading.ports import Download, ObjectInfo, Range
 from lading.sources.files_records import Group, Look, Tally, Wanted, plain_bytes, records
 from lading.sources.files_types import Column
 
@@ -44,8 +44,8 @@ class CsvFiles:
 
     alike = True
 
-    def look(self, file: Download, size: int, ranges: Sequence[Range]) -> Look:
-        groups = (Group(0, size),) if size else ()
+    def look(self, file: Download, info: ObjectInfo, ranges: Sequence[Range]) -> Look:
+        groups = (Group(0, info.size),) if info.size else ()
         names = list(self.dialect.types)
         if self.dialect.header:
             first = next(records(plain_bytes(file, self.codec), self._ends, _HEADER), b"")

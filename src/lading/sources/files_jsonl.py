@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lading.errors import DataRefused, SchemaMismatch
-from lading.ports import Download, Range
+from lading.ports import Download, ObjectInfo, Range
 from lading.sources.files_records import Group, Look, Tally, Wanted, plain_bytes, records
 from lading.sources.files_types import Column
 
@@ -50,17 +50,17 @@ class JsonlFiles:
     def __init__(self, types: Mapping[str, Any], codec: str) -> None:
         self._types, self._codec = types, codec
 
-    def look(self, file: Download, size: int, ranges: Sequence[Range]) -> Look:
+    def look(self, file: Download, info: ObjectInfo, ranges: Sequence[Range]) -> Look:
         if self._types:
             declared = (Column(name, pa.string(), "JSON", parsed=kind) for name, kind in self._types.items())
-            return Look(tuple(declared), (Group(0, size),))
+            return Look(tuple(declared), (Group(0, info.size),))
         seen: dict[str, _Seen] = {}
         for rows, bad in self._rows(file):
             if bad:
                 raise DataRefused(f"has {bad} or more {_BAD}.")
             for name in dict.fromkeys(key for row in rows for key in row):
                 seen.setdefault(name, _Seen()).observe([row.get(name) for row in rows])
-        return Look(tuple(found.column(name) for name, found in seen.items()) or None, (Group(0, size),))
+        return Look(tuple(found.column(name) for name, found in seen.items()) or None, (Group(0, info.size),))
 
     def read(
         self, file: Download, wanted: Wanted, groups: Sequence[int], tally: Tally

@@ -8,6 +8,7 @@ would cut nanoseconds off, so it is read as nanoseconds beside that and compared
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lading.ports import Download, Range
+from lading.ports import Download, ObjectInfo, Range
 from lading.sources.files_records import BATCH_ROWS, Group, Handle, Look, Tally, Wanted
 from lading.sources.files_types import Column
 from lading.sources.files_values import DAY
@@ -27,6 +28,7 @@ _AT_ONCE = (
     64 * 1024 * 1024
 )  # bytes of a row group that are fetched together; a larger one streams column by column
 _STREAM = 1024 * 1024
+_FOOTERS = 4  # that are kept: lanes read the same file, or neighbours
 _PROBED = 16  # rows: few, since they may be large
 _SHORTENED = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}  # a long value may take few bytes
 _PLACE = 5  # bytes of an offset and of what says whether there is a value
@@ -37,8 +39,22 @@ class ParquetFiles:
 
     alike = True
 
-    def look(self, file: Download, size: int, ranges: Sequence[Range]) -> Look:
-        opened = _open(file)
+    def __init__(self) -> None:
+        self._footers: dict[ObjectInfo, Any] = {}
+        self._lock = threading.Lock()
+
+    def _opened(self, file: Download, info: ObjectInfo) -> Any:
+        """The file, its footer read once for all its parts: Arrow's footer and the schema in it hold each other, and so
+        stay, some ten times as large as in the file, until Python looks for such pairs."""
+        opened = _open(file, self._footers.get(info))
+        with self._lock:
+            self._footers.setdefault(info, opened.metadata)
+            if len(self._footers) > _FOOTERS:
+                del self._footers[next(iter(self._footers))]
+        return opened
+
+    def look(self, file: Download, info: ObjectInfo, ranges: Sequence[Range]) -> Look:
+        opened = self._opened(file, info)
         roots = _roots(opened)
         columns = tuple(
             Column(
@@ -66,7 +82,7 @@ class ParquetFiles:
     def read(
         self, file: Download, wanted: Wanted, groups: Sequence[int], tally: Tally
     ) -> Iterator[pa.RecordBatch]:
-        footer = _open(file)
+        footer = self._opened(file, wanted.file)
         names = [column.name for column in wanted.columns]
         leaves = dict(zip(footer.schema_arrow.names, _roots(footer), strict=True))
         projected = [leaf for name in names for leaf in leaves[name]]

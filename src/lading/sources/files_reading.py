@@ -88,7 +88,7 @@ class Files:
     def _look(self, ranges: Sequence[Range]) -> list[Look]:
         def one(info: ObjectInfo) -> Look:
             with self.reading(info) as file:
-                return self.kind.look(file, info.size, ranges)
+                return self.kind.look(file, info, ranges)
 
         if self.kind.alike:
             with ThreadPoolExecutor(_LOOKERS) as threads:
@@ -224,7 +224,11 @@ class FilesReading:
             columns = self._files.of(piece.info, self._wanted)
             own = {column.name: column for column in columns}
             wanted = Wanted(
-                columns, self._query.as_text, frozenset(self._files.columns), self._query.batch_bytes
+                piece.info,
+                columns,
+                self._query.as_text,
+                frozenset(self._files.columns),
+                self._query.batch_bytes,
             )
             names.check_unchanged(self._files.store, piece.info)
             for raw in self._raw(piece, wanted, tally):

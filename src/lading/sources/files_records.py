@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from lading.errors import DataRefused, counted
-from lading.ports import Download, Range
+from lading.ports import Download, ObjectInfo, Range
 from lading.sources.files_types import Column
 from lading.sources.files_values import Refuse
 from lading.sources.findings import held
@@ -40,6 +40,7 @@ class Look:
 class Wanted:
     """What is read of a file: its own columns. ``known``: the names of all columns of the dataset."""
 
+    file: ObjectInfo
     columns: tuple[Column, ...]
     as_text: frozenset[str]  # columns of which any value will do, since its text is what arrives
     known: frozenset[str]
@@ -51,7 +52,7 @@ class Kind(Protocol):
 
     alike: bool  # False: looking at a file reads it whole, so only the first one with rows tells the columns
 
-    def look(self, file: Download, size: int, ranges: Sequence[Range]) -> Look:
+    def look(self, file: Download, info: ObjectInfo, ranges: Sequence[Range]) -> Look:
         """Groups that hold no row of ``ranges``, by proof, are left out. Raises SchemaMismatch, DataRefused, and for a
         file that is damaged OSError and ArrowException."""
         ...

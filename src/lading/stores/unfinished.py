@@ -52,15 +52,19 @@ class Unfinished:
         self._write(data)
 
     def _flush(self) -> None:
-        held, self._held = self._held, bytearray()
-        self._write(held)
+        self._write(self._held)
+        self._held = bytearray()
 
     def _write(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
-        while rest:
-            count = self._file.write(rest)
-            self._size += count
-            rest = rest[count:]
+        try:
+            while rest:
+                count = self._file.write(rest)
+                self._size += count
+                rest = rest[count:]
+        except OSError:
+            self._file.close()  # some of it may be written: what comes now would follow a hole
+            raise
         if self._sync and self._size - self._begun >= _AHEAD:
             self._begin_writing()
 
@@ -72,7 +76,8 @@ class Unfinished:
         """
         end = self._size - self._size % _PAGE
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), self._begun, end - self._begun, os.POSIX_FADV_DONTNEED)
+            with contextlib.suppress(OSError):  # advice that cannot be taken
+                os.posix_fadvise(self._file.fileno(), self._begun, end - self._begun, os.POSIX_FADV_DONTNEED)
         self._begun = end
 
     def settle(self) -> None:
