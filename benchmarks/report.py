@@ -39,7 +39,9 @@ meanwhile.
   `SLING` name them, and where `BENCH_POSTGRES` has a host: they speak by TCP only. Sling fetches a program of DuckDB's
   to write Parquet.
 - The bucket is on VersityGW where Go is there to install it, else on moto.
-- `ROUNDS=3` and `OPTIONS="--cases parquet-jsonl"` shorten a run; the report of a part goes to `.bench/report`.
+- `ROUNDS=3` and `OPTIONS="--cases parquet-jsonl --tools Lading,ClickHouse"` shorten a run, and so does a smaller
+  `SCALE`, whose times say more of how a tool starts; such a report goes to `.bench/report`. `.venv/bin/python -m
+  benchmarks --help` lists the cases.
 """
 
 METHOD = """\
@@ -58,6 +60,8 @@ METHOD = """\
   processes, without the servers'. Memory is a single process's high-water mark, or the sum of resident sets of its
   process tree, sampled 25 times a second, whichever is larger; the largest round counts. Bytes are those of all files
   written, manifests and sidecars included.
+- Of 1,000 tenants, Lading's rate is that of its whole process; of bare writing, only the writing is timed.
+- A target names the tool that it was set against, which need not be the fastest of its case.
 - `COPY` is the limit: the server's own work for half of the pages on each of two connections, in binary, to nowhere.
 """
 
@@ -137,7 +141,8 @@ def _about(runs: Iterable[Run]) -> Iterator[str]:
     yield "## The machine\n"
     for run in runs:
         machine = ", ".join(f"{name}: {value}" for name, value in run["machine"].items())
-        yield f"Scale {run['scale']}, {run['rounds']} rounds, {run['date']}, commit `{run['commit']}`. {machine}.\n"
+        rounds = "the warm-up alone" if not run["rounds"] else f"rounds: {run['rounds']}"
+        yield f"Scale {run['scale']}, {rounds}, {run['date']}, commit `{run['commit']}`. {machine}.\n"
 
 
 def _details(run: Run) -> Iterator[str]:

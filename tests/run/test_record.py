@@ -93,6 +93,17 @@ def test_an_abandoned_attempt_is_part_of_the_history() -> None:
     assert failures(w, w.job()) == 0
 
 
+def test_an_interval_in_which_nobody_had_rows_is_not_missing() -> None:
+    w = World(some_orders(months=1))
+    w.table = w.table.slice(0, 0)
+    standing = w.job().standing(Clock(w.now, w.now, w.now), None)
+    before = record.status(w.job().journal, w.job().export, w.now, None, standing)["missing_intervals"]
+    assert before
+    run(w.job())
+    after = record.status(w.job().journal, w.job().export, w.now, None, standing)
+    assert (after["missing_intervals"], after["failures"]) == ([], 0)
+
+
 # --- tenants that nobody knows
 
 

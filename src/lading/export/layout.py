@@ -324,8 +324,8 @@ def split_path(path: str, partition_by: Sequence[PartitionColumn]) -> tuple[str,
     # A run's id alone is eight hex digits here: over many intervals two runs could be given the same.
     if "HHMMSS" not in held or not ("yyyymmdd" in held or {"yyyy", "MM", "dd"} <= held):
         raise ValueError(
-            "must hold the run's whole start before any partition: {yyyymmdd}, or {yyyy}, {MM} and {dd}, "
-            "and {HHMMSS}, so that two runs never share a folder"
+            "must hold the run's whole start before any partition, its day ({yyyymmdd}, or {yyyy}, {MM} and {dd}) "
+            "and its time ({HHMMSS}): {run} is eight digits here, too few to tell all runs apart"
         )
     used = [name for part in inside for name in _VARIABLE.findall(part)]
     if inside and sorted(used) != sorted(keys):

@@ -157,6 +157,14 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
     return sorted(found, key=_at)
 
 
+def _met_nobody(journal: Journal, seen: list[Seen]) -> set[datetime]:
+    """Starts of intervals that were read whole, for whomever they might hold, and held nobody."""
+    ended = ((s.attempt.start, journal.end(s.attempt)) for s in seen if s.ended)
+    return {
+        start for start, end in ended if end["status"] == "sealed" and end["discover"] and not end["runs"]
+    }
+
+
 def _at(record: Mapping[str, Any]) -> datetime:
     """When an attempt was claimed, or ended."""
     return parse_instant(record["at"])
@@ -188,7 +196,7 @@ def status(
     upto = _at(journal.claim_of(recorded[-1].attempt)) if whole and recorded else watermark
     age = (now - upto).total_seconds() if upto else None
     failures = _unmended(journal, seen, standing)
-    delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded}
+    delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded} | _met_nobody(journal, seen)
     fresh = None if sla is None or age is None else age <= sla
     return {
         "export": export,
