@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from worlds import Hooked
 
-from lading.channels.drop import Destination, DropChannel
+from lading.channels.drop import Destination, DropChannel, DropFile
 from lading.errors import StoreDenied
 from lading.export.layout import Layout
+from lading.formats.arrow import ArrowFormat
+from lading.formats.csv import CsvFormat
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
-from lading.ports import Store
+from lading.formats.parquet import ParquetFormat
+from lading.ports import Format, Store
 from lading.proof import verify
 from lading.stores.local import LocalStore
 from lading.stores.memory import MemoryStore
@@ -100,6 +106,25 @@ class TestDropWithACopy(ChannelSuite):
     @pytest.fixture
     def place(self, tmp_path: Path) -> DropPlace:
         return DropPlace(MemoryStore("memory://lake"), LocalStore(tmp_path, durable=False), preset="dated")
+
+
+# D21: a file that is finished is let go of at once, with all that its encoder holds
+@pytest.mark.parametrize("format", [ParquetFormat(), JsonlFormat(), CsvFormat(), ArrowFormat()])
+def test_a_finished_file_is_in_no_cycle(format: Format) -> None:
+    batch = pa.record_batch({"id": range(3), "name": ["a", "b", "c"]})
+    upload = MemoryStore("memory://lake").write("a")
+    gc.collect()
+    gc.disable()
+    try:
+        file = DropFile("a", {}, [upload], format, batch.schema, "portable", 1 << 20, None)
+        file.append(batch)
+        file.finish()
+        gone = weakref.ref(file)
+        encoder = weakref.ref(file._writer)
+        del file
+        assert (gone(), encoder()) == (None, None)
+    finally:
+        gc.enable()
 
 
 def test_every_destination_is_proven_on_its_own() -> None:

@@ -43,6 +43,23 @@ class Destination:
         return f"{self.store.url.rstrip('/')}/{folder}"
 
 
+class _Bytes:
+    """The sink of a file: hashed and counted on their way to every destination. An object of its own, since a file and
+    an encoder that held each other would keep all that they have until Python looks for such pairs."""
+
+    def __init__(self, uploads: Sequence[Upload]) -> None:
+        self.uploads = uploads
+        self.sha = hashlib.sha256()
+        self.count = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.sha.update(data)
+        for upload in self.uploads:
+            upload.write(data)
+        self.count += len(data)
+        return len(data)
+
+
 class DropFile:
     """One data file on its way to every destination, hashed as it passes."""
 
@@ -57,18 +74,9 @@ class DropFile:
         memory: int,
         limit: int | None,
     ) -> None:
-        self._name, self._partition, self._uploads = name, partition, uploads
-        self._sha = hashlib.sha256()
-        self._bytes = 0
-        self._writer = format.open(self, schema, types, memory, limit)
-
-    def write(self, data: bytes | memoryview) -> int:
-        """What the format writes to: the sink of its bytes."""
-        self._sha.update(data)
-        for upload in self._uploads:
-            upload.write(data)
-        self._bytes += len(data)
-        return len(data)
+        self._name, self._partition = name, partition
+        self._bytes = _Bytes(uploads)
+        self._writer = format.open(self._bytes, schema, types, memory, limit)
 
     def append(self, batch: pa.RecordBatch) -> int:
         return self._writer.append(batch)
@@ -80,7 +88,7 @@ class DropFile:
     def finish(self) -> Written:
         try:
             stats = self._writer.finish()
-            for upload in self._uploads:
+            for upload in self._bytes.uploads:
                 upload.finish()
         except BaseException:
             self._abort_uploads()
@@ -88,8 +96,8 @@ class DropFile:
         return Written(
             self._name,
             stats.rows,
-            self._bytes,
-            self._sha.hexdigest(),
+            self._bytes.count,
+            self._bytes.sha.hexdigest(),
             dict(self._partition),
             dict(stats.columns),
         )
@@ -99,7 +107,7 @@ class DropFile:
         self._abort_uploads()
 
     def _abort_uploads(self) -> None:
-        for upload in self._uploads:
+        for upload in self._bytes.uploads:
             upload.abort()
 
 
