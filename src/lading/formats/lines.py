@@ -20,9 +20,7 @@ _JOINED = (
     512 << 10
 )  # of them joined at once: their lines stay in the processor's cache until they are written
 _GROWTH = 8  # text, its parts and their join against the Arrow data they come from
-_LEFT = (
-    64  # a file is full when this part of its greatest size is left and the next line may be too long for it
-)
+_LEFT = 64  # a file is full when this part of its greatest size is left and the next line may not fit
 
 
 class LineWriter:
