@@ -84,10 +84,10 @@ def page() -> str:
         *_errors(),
         "## lading.yaml",
         *_models(Settings, "lading.yaml"),
-        "`retry` and `limit` hold for every bucket, and are described under [stores](#stores). `keys` takes one key: "
-        "the `url` of a folder, such as file://./keys. `environment`, `journal`, `lease` and `buffer_memory` give way "
-        "to variables named `LADING_ENVIRONMENT` and so on, and these to flags. `${NAME}` in any text is the variable "
-        "of that name.",
+        "`retry` and `limit` hold for every bucket, and are described under [stores](#stores). `keys` and `signing` "
+        "take one key each: the `url` of a folder, such as file://./keys and file://./keys/signing. `environment`, "
+        "`journal`, `lease` and `buffer_memory` give way to variables named `LADING_ENVIRONMENT` and so on, and these "
+        "to flags. `${NAME}` in any text is the variable of that name.",
         "## Tenants",
         "One file of `tenants/` for each tenant.",
         *_models(Tenant, "tenants"),
@@ -115,9 +115,17 @@ def _commands() -> Iterator[str]:
     yield "## Commands"
     root = _context(group, "lading", None)
     yield _help(root)
-    for name in group.list_commands(root):
-        yield f"### lading {name}"
-        yield _help(_context(group.get_command(root, name), name, root))
+    yield from _commands_of(group, root)
+
+
+def _commands_of(group: Any, context: Any) -> Iterator[str]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        inner = _context(command, name, context)
+        yield f"### {inner.command_path}"
+        yield _help(inner)
+        if hasattr(command, "list_commands"):
+            yield from _commands_of(command, inner)
 
 
 def _context(command: Any, name: str, parent: Any) -> Any:

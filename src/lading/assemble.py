@@ -6,17 +6,24 @@ import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from lading.documents import Document, Loc, unknown, validate
-from lading.errors import InvalidProject, Problem
+from lading.errors import InvalidProject, Problem, Refused
+from lading.evidence.signers import AllowedSigner, objection, read_signers
+from lading.evidence.sshsig import PublicKey
+from lading.export.definition import Export
 from lading.export.layout import segment
 from lading.journal.log import Journal
-from lading.ports import Format, Keys, Source, Store, Transform
-from lading.settings import ProjectSettings, Settings
+from lading.ports import Encrypting, Encryption, Format, Keys, Signer, Source, Store, Transform, Wrapper
+from lading.settings import SIGNERS, ProjectSettings, Settings
+
+if TYPE_CHECKING:
+    from lading.keys.wrapping import FileWrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,8 @@ class Workshop:
         self._stores: dict[str, Store] = {}
         self._sources: dict[str, Source] = {}
         self._keys: Keys | None = None
+        self._signer: Signer | None = None
+        self._wrapper: FileWrapper | None = None
 
     def store(self, name: str) -> Store:
         """A store of lading.yaml, with retry and limits around it where it is reached over a network."""
@@ -255,6 +264,80 @@ class Workshop:
             self._keys = open_keys(self._files)
         return self._keys
 
+    def wrapper(self) -> FileWrapper:
+        """Who wraps data keys. Raises InvalidProject where the project has no keyring."""
+        if self._wrapper is None:
+            self._wrapper = open_wrapper(self._files)
+        return self._wrapper
+
+    def encryption(self, export: Export, format: Format) -> Encryption:
+        """How the files of an export that asks for it are encrypted. Raises InvalidProject."""
+        from lading.keys.age import AgeStreams, AgeWrapper, Recipients
+        from lading.keys.envelopes import Envelopes
+
+        assert export.encryption is not None
+        wrapper: Wrapper
+        if export.encryption.key == "tenant":
+            wrapper = self.wrapper()
+        else:
+            recipients = Recipients({t: s.age for t, s in self._files.tenants.items() if s.age})
+            if not isinstance(format, Encrypting):
+                return AgeStreams(recipients)
+            wrapper = AgeWrapper(recipients)
+        assert isinstance(format, Encrypting)
+        return Envelopes(wrapper, format.encryption, bound=export.encryption.binding != "portable")
+
+    def check_recipients(self) -> None:
+        """Raises InvalidProject for public keys that are none, each with its file."""
+        from lading.keys.age import public_key
+
+        for tenant, settings in self._files.tenants.items():
+            if settings.age is not None:
+                document = self._files.tenant_documents[tenant]
+                try:
+                    public_key(settings.age)
+                except ValueError as error:
+                    raise InvalidProject(problems=[document.problem(f"age {error}", "age")]) from error
+
+    def check_signing(self) -> None:
+        """Raises InvalidProject for a wrong `signing`. Reads no key."""
+        open_signing(self._files)
+
+    def signer(self) -> Signer:
+        """Who signs manifests. Raises what reading its key raises, and Refused where recipients do not go by it."""
+        if self._signer is None:
+            signer = open_signing(self._files)
+            if why := objection(self.signers(), PublicKey(signer.public_key), datetime.now(UTC)):
+                raise Refused(
+                    f"A signature made now {why}: recipients go by {SIGNERS}.",
+                    hint="`lading signing new` makes a key and its line there.",
+                )
+            self._signer = signer
+        return self._signer
+
+    def signers(self) -> tuple[AllowedSigner, ...]:
+        """Who may sign manifests. Raises InvalidProject for a damaged list."""
+        path = self._files.root / SIGNERS
+        return read_signers(path.read_text("utf-8"), SIGNERS) if path.exists() else ()
+
+    def new_signing_key(self) -> AllowedSigner:
+        """Makes the next signing key, and adds it to those who may sign."""
+        from lading.keys.signing import FileSigner, new_signing_key
+
+        folder = _signing_folder(self._files)
+        self.signers()
+        name = new_signing_key(folder)
+        # From the day's beginning: clocks of several machines differ.
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        made = AllowedSigner(PublicKey(FileSigner(folder).public_key), today, comment=name)
+        path = self._files.root / SIGNERS
+        path.parent.mkdir(exist_ok=True)
+        text = path.read_text("utf-8") if path.exists() else ""
+        separator = "" if not text or text.endswith("\n") else "\n"
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{separator}{made.line(self._files.settings.name)}\n")
+        return made
+
 
 def open_store(document: Document, at: Loc, url: str, root: Path, settings: Any) -> Store:
     """The store of a section: a folder, memory, or a bucket behind limits and retry."""
@@ -292,20 +375,49 @@ def _limits(document: Document, settings: Settings) -> tuple[dict[str, Any], dic
 
 
 def open_keys(files: ProjectSettings) -> Keys:
-    """The keyring. Raises InvalidProject where the project has none."""
-    section = files.settings.keys
-    if section is None:
-        raise InvalidProject(
-            problems=[
-                Problem(files.document.path, 0, "hmac_sha256 needs a keyring: keys: {url: file://./keys}")
-            ]
-        )
-    others = set(section) - {"url"}
-    url = section.get("url")
-    if others or not isinstance(url, str) or not url.startswith("file://"):
-        raise InvalidProject(
-            problems=[files.document.problem("keys takes a url of a folder, such as file://./keys", "keys")]
-        )
+    """The keyring, for masks. Raises InvalidProject where the project has none."""
     from lading.keys.file import FileKeyring
 
-    return FileKeyring(files.root / url.removeprefix("file://"))
+    return FileKeyring(_keyring(files, "hmac_sha256"))
+
+
+def open_wrapper(files: ProjectSettings) -> FileWrapper:
+    """The keyring, for encryption. Raises InvalidProject where the project has none."""
+    from lading.keys.wrapping import FileWrapper
+
+    return FileWrapper(_keyring(files, "encryption") / "wrapping")
+
+
+def _keyring(files: ProjectSettings, what: str) -> Path:
+    if files.settings.keys is None:
+        reason = f"{what} needs a keyring: keys: {{url: file://./keys}}"
+        raise InvalidProject(problems=[Problem(files.document.path, 0, reason)])
+    return _key_folder(files, "keys", files.settings.keys, "keys")
+
+
+def open_signing(files: ProjectSettings) -> Signer:
+    """Who signs manifests. Raises InvalidProject where the project does not say."""
+    from lading.keys.signing import FileSigner
+
+    return FileSigner(_signing_folder(files))
+
+
+def _signing_folder(files: ProjectSettings) -> Path:
+    if files.settings.signing is None:
+        raise InvalidProject(
+            problems=[
+                Problem(files.document.path, 0, "there is no signing: signing: {url: file://./keys/signing}")
+            ]
+        )
+    return _key_folder(files, "signing", files.settings.signing, "keys/signing")
+
+
+def _key_folder(files: ProjectSettings, name: str, section: Mapping[str, Any], path: str) -> Path:
+    url = section.get("url")
+    if set(section) != {"url"} or not isinstance(url, str) or not url.startswith("file://"):
+        raise InvalidProject(
+            problems=[
+                files.document.problem(f"{name} takes a url of a folder, such as file://./{path}", name)
+            ]
+        )
+    return files.root / url.removeprefix("file://")

@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from lading.assemble import format_of
-from lading.errors import Failed, IntegrityError, counted
+from lading.errors import Failed, IntegrityError, InvalidProject, Refused, counted
 from lading.formats.duckdb_sql import query
 from lading.formats.statistics import Statistics
 from lading.formats.type_names import parse_type
+from lading.keys.age import AgeStreams, AgeWrapper, identities, opened_key, opened_stream
+from lading.keys.envelopes import Unwrap, opened
+from lading.keys.wrapping import FileWrapper, read_keys, unwrapped
 from lading.manifest import canonical
-from lading.ports import LOGICAL, ColumnStats, Store
+from lading.ports import LOGICAL, ColumnStats, Download, Encrypting, Format, Store
 
 
 def select(manifest: Mapping[str, Any], names: Sequence[str]) -> str:
     """What reads these files in DuckDB. Raises ValueError where it cannot, or would change a value."""
+    if manifest["encryption"]["type"] != "none":
+        raise ValueError("the files are encrypted: DuckDB needs the key of each, see docs/encryption.md")
     return query(format_of(manifest["format"]), schema_of(manifest), names)
 
 
@@ -38,23 +46,73 @@ def schema_of(manifest: Mapping[str, Any]) -> pa.Schema:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a recipient opens files with: the keys in copies of a keyring, and private keys of age."""
+
+    keys: Sequence[bytes] = ()
+    identities: Sequence[Any] = ()
+
+    def unwrap(self, wrapping: str) -> Unwrap:
+        """Opens data keys. Raises ValueError for a kind that this version does not know."""
+        if wrapping == FileWrapper.wrapping:
+            return lambda wrapped: unwrapped(wrapped, self.keys)
+        if wrapping == AgeWrapper.wrapping:
+            return lambda wrapped: opened_key(wrapped, self.identities)
+        raise ValueError(f"this version does not know the wrapping {wrapping!r}")
+
+
+def read_held(paths: Sequence[Path]) -> Held:
+    """Keys in files that `lading keys copy` or age-keygen wrote. Raises Refused for what is neither."""
+    keys: list[bytes] = []
+    held: list[Any] = []
+    for path in paths:
+        try:
+            text = path.read_text("utf-8", errors="replace")
+        except OSError as error:
+            raise InvalidProject(f"The file of keys {path} cannot be read: {error.strerror}.") from error
+        if "AGE-SECRET-KEY-" in text:
+            held += identities(text)
+        else:
+            keys += read_keys(text, str(path))
+    return Held(keys, held)
+
+
+@contextmanager
+def _in_the_clear(
+    store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any], held: Held
+) -> Iterator[tuple[Format, Download]]:
+    """A data file, and the format that reads it. Raises ValueError for what this version does not know, and Refused
+    where none of the keys opens it."""
+    format, encryption = format_of(manifest["format"]), manifest["encryption"]
+    with closing(store.read(name)) as file:
+        if encryption["type"] == "none":
+            yield format, file
+        elif encryption["type"] == AgeStreams.record["type"]:
+            with closing(opened_stream(file, held.identities)) as clear:
+                yield format, clear
+        elif isinstance(format, Encrypting) and encryption["type"] == format.encryption:
+            unwrap = held.unwrap(encryption["key_wrapping"])
+            yield format.encrypted(opened(entry["encryption"], manifest, entry["name"], unwrap)), file
+        else:
+            raise ValueError(f"this version does not know the encryption {encryption['type']!r}")
+
+
 def check_rows(
-    store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any]
+    store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any], held: Held
 ) -> Iterator[str]:
     """What is wrong with a data file's rows, though its bytes are those that the manifest names."""
     try:
-        reader, schema = format_of(manifest["format"]), schema_of(manifest)
+        schema = schema_of(manifest)
         statistics, rows = Statistics(schema), 0
-        file = store.read(name)
-        try:
+        with _in_the_clear(store, name, manifest, entry, held) as (reader, file):
             for batch in reader.scan(file, schema):
                 statistics.observe(batch)
                 rows += batch.num_rows
-        finally:
-            file.close()
     except (
         Failed,
         IntegrityError,
+        Refused,
         ValueError,
         KeyError,
         TypeError,

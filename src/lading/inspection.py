@@ -75,6 +75,8 @@ class Inspection:
         found += self._refusals(self.workshop.check_limits)
         if settings.keys is not None:
             found += self._refusals(self.workshop.check_keys)
+        if settings.signing is not None:
+            found += self._refusals(self.workshop.check_signing)
         for name in self.project.exports:
             found += self._definition(name)
         return list(dict.fromkeys(found))
@@ -126,6 +128,9 @@ class Inspection:
             found += _Columns(export, document, contract, transforms).problems()
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
             found += self._refusals(self.workshop.check_keys)
+        if export.encryption is not None:
+            own = export.encryption.key == "recipient"
+            found += self._refusals(self.workshop.check_recipients if own else self.workshop.wrapper)
         return found + checks
 
     def _advice(self, name: str) -> Iterator[str]:

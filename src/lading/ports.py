@@ -362,6 +362,48 @@ class Format(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class FileKey:
+    """What one file is encrypted under: 32 bytes, and what its readers must name beside them (authenticated data)."""
+
+    key: bytes = field(repr=False)
+    bound_to: bytes | None = None
+
+
+@runtime_checkable
+class Encrypting(Protocol):
+    """A format whose files are encrypted from within."""
+
+    encryption: str  # what the manifest calls it
+
+    def encrypted(self, key: FileKey) -> Format:
+        """The same format, for the file of this key."""
+        ...
+
+
+class Encryption(Protocol):
+    """How an export's files are encrypted. Thread-safe."""
+
+    suffix: str  # of files' names, behind the format's own; "" where there is none
+    record: Mapping[str, str]  # what the manifest says of it
+
+    def open(
+        self,
+        format: Format,
+        sink: Sink,
+        schema: pa.Schema,
+        types: Types,
+        memory: int,
+        limit: int | None,
+        *,
+        names: Names,
+        file: str,
+    ) -> tuple[Writer, Mapping[str, str]]:
+        """As `Format.open`, for a file of that name; and what the manifest says of the file, so that its recipient
+        finds the key. Raises Refused for a tenant for whom nothing can be encrypted."""
+        ...
+
+
 # --- transforms and checks -----------------------------------------------------------------------------------------
 
 
@@ -374,6 +416,39 @@ class Keys(Protocol):
 
     def key_id(self, tenant: str) -> str:
         """A name for the tenant's key that reveals nothing of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A data key that only the key called ``key_id`` opens."""
+
+    key_id: str
+    data: bytes
+
+
+@runtime_checkable
+class Wrapper(Protocol):
+    """Wraps data keys for a tenant. Thread-safe."""
+
+    wrapping: str  # what the manifest calls it
+
+    def wrap(self, tenant: str, key: bytes) -> WrappedKey:
+        """``key``: 32 bytes. Raises Refused for a tenant for whom nothing can be wrapped."""
+        ...
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Signs what is delivered, with an Ed25519 key (RFC 8032). Thread-safe."""
+
+    @property
+    def public_key(self) -> bytes:
+        """32 bytes."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes, the same for the same message."""
         ...
 
 
@@ -456,9 +531,11 @@ class Written:
     sha256: str
     partition: Mapping[str, str | int | None]
     columns: Mapping[str, ColumnStats]
+    encryption: Mapping[str, str] | None = None  # how who has the tenant's key finds the file's
 
     def record(self) -> dict[str, object]:
         columns = {n: {"min": c.min, "max": c.max, "nulls": c.nulls} for n, c in self.columns.items()}
+        encryption = {} if self.encryption is None else {"encryption": dict(self.encryption)}
         return {
             "name": self.name,
             "rows": self.rows,
@@ -467,6 +544,7 @@ class Written:
             "checksum": f"sha256:{self.sha256}",
             "partition": dict(self.partition),
             "columns": columns,
+            **encryption,
         }
 
 

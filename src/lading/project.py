@@ -17,13 +17,14 @@ from lading.contract import Contract
 from lading.documents import Document, nearest
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
+from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight, parse_every
 from lading.export.schedule import Schedule, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Dataset, Newest
+from lading.ports import Dataset, Encryption, Newest
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, follow, preview, record, run
@@ -201,6 +202,26 @@ class Project:
             told.append(record.status(journal, name, now, _seconds(sla), standing))
         return told
 
+    def signers(self) -> tuple[AllowedSigner, ...]:
+        """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
+        return self._workshop.signers()
+
+    def new_signing_key(self) -> AllowedSigner:
+        """Makes the key that signs from the next time the project is loaded, and its line in `ops/signers`."""
+        return self._workshop.new_signing_key()
+
+    def copy_keys(self, tenant: str, file: Path) -> int:
+        """Writes the keys that open what is encrypted for a tenant to a new file; returns how many there are."""
+        return self._workshop.wrapper().copy(tenant, file)
+
+    def rotate_key(self, tenant: str) -> str:
+        """Makes the key that wraps a tenant's data keys from now on; returns its id."""
+        return self._workshop.wrapper().rotate(tenant)
+
+    def destroy_keys(self, tenant: str) -> int:
+        """Destroys the keys that open what is encrypted for a tenant, for good; returns how many there were."""
+        return self._workshop.wrapper().destroy(tenant)
+
     def test_connection(self, name: str) -> str:
         """Connects, and says in one line what is there."""
         return self._workshop.source(name).test()
@@ -224,6 +245,7 @@ class Project:
         keyed = any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms)
         if keyed:
             self._workshop.keys()
+        encryption = self._workshop.encryption(definition, format) if definition.encryption else None
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -243,7 +265,7 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format),
+            channel=self._channel(definition, format, encryption),
             journal=self.journal(),
             keys=_LazyKeys(self._workshop),
             binding=binder.bind,
@@ -263,6 +285,7 @@ class Project:
             format_name=format.name,
             codec=format.codec,
             format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
+            encryption=encryption.record if encryption else {"type": "none"},
             max_file_size=definition.max_file_size,
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,
@@ -331,7 +354,7 @@ class Project:
             return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
         return Dataset(table=export.source.table, files=export.source.files)
 
-    def _channel(self, export: Export, format: Any) -> DropChannel:
+    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> DropChannel:
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -348,6 +371,8 @@ class Project:
             export=export.name,
             own=own,
             pointer=export.mode == "full_refresh",
+            signer=self._workshop.signer if self.files.settings.signing is not None else None,
+            encryption=encryption,
         )
 
     def _standing(

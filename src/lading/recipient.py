@@ -10,10 +10,13 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lading.errors import InvalidProject
+from lading.evidence.signers import AllowedSigner, read_signers
+from lading.evidence.sshsig import KIND
 from lading.manifest import canonical
 from lading.ports import Store
 from lading.proof import Report, current
@@ -26,15 +29,21 @@ from lading.stores.unfinished import TEMPORARY
 _UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{16}")
 
 
-def verify(url: str, *, deep: bool = False) -> Report:
+def verify(
+    url: str, *, deep: bool = False, key: str | None = None, tenant_keys: Sequence[str] = ()
+) -> Report:
     """Proves every delivery under ``url`` (a folder or a bucket's prefix) from its bytes alone.
 
-    ``deep`` also reads every row and checks types, counts and statistics. Raises InvalidProject for a folder that is
-    not there and for what is no URL, StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong with
-    them, or a place without a delivery, is in the report (``ok``, ``problems``).
+    ``deep`` also reads every row and checks types, counts and statistics. ``key`` says whose signatures are trusted: a
+    file of public keys or of OpenSSH's allowed signers, or one public key (``ssh-ed25519 AAAA…``); each delivery must
+    then be signed by one of them. ``tenant_keys``: files that `lading keys copy` or age-keygen wrote, for ``deep`` to
+    read what is encrypted; what none of them opens is a problem then. Raises InvalidProject for a folder or a key that
+    is not there and for what is no URL, StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong
+    with them, or a place without a delivery, is in the report (``ok``, ``problems``).
     """
+    signers = None if key is None else _trusted(key)
     store = _open(url)
-    report = prove(store, deep=_rows() if deep else None)
+    report = prove(store, deep=_rows(tenant_keys) if deep else None, signers=signers)
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
@@ -42,11 +51,20 @@ def verify(url: str, *, deep: bool = False) -> Report:
     return report
 
 
-def _rows() -> Deep:
-    """Loaded where it is needed: a proof of bytes takes less time than Arrow takes to load."""
-    from lading.contents import check_rows
+def _trusted(key: str) -> Sequence[AllowedSigner]:
+    if key.startswith(f"{KIND} "):
+        return read_signers(key, "the key")
+    try:
+        return read_signers(Path(key).read_text("utf-8"), key)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidProject(f"There is no file of public keys {key}, and it is no key itself.") from error
 
-    return check_rows
+
+def _rows(tenant_keys: Sequence[str]) -> Deep:
+    """Loaded where it is needed: a proof of bytes takes less time than Arrow takes to load."""
+    from lading.contents import check_rows, read_held
+
+    return partial(check_rows, held=read_held([Path(path) for path in tenant_keys]))
 
 
 def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:

@@ -30,6 +30,7 @@ from lading.documents import (
 from lading.errors import InvalidProject, Problem
 
 FILE = "lading.yaml"
+SIGNERS = "ops/signers"
 OVERRIDABLE = ("environment", "journal", "lease", "buffer_memory")
 
 Raw = dict[str, Any]
@@ -61,6 +62,7 @@ class Settings(BaseModel):
         default="journal", description="The store that keeps claims, receipts, commits, evidence."
     )
     keys: Raw | None = Field(default=None, repr=False, description="The keyring.")
+    signing: Raw | None = Field(default=None, repr=False, description="The keys that sign manifests.")
     lease: Annotated[Duration, AfterValidator(_lease)] = Field(
         default=timedelta(seconds=60), description="How long a silent owner is believed to live."
     )
@@ -116,6 +118,12 @@ class Tenant(BaseModel):
     active: bool = Field(default=True, description="False: nothing is delivered to it.")
     contract_major: int | None = Field(
         default=None, ge=0, description="The contract major that this tenant takes; else the export's."
+    )
+    age: str | None = Field(
+        default=None,
+        pattern="^age1[0-9a-z]{58}$",
+        description="The recipient's public key, for exports with `encryption: {key: recipient}`: age1…, as age-keygen "
+        "tells it.",
     )
 
 

@@ -84,7 +84,6 @@ def test_shells_can_complete(shell: str) -> None:
         (["run", "orders_drop", "--revise"], "'--revise': needs --reason"),
         (["run", "orders_drop", "--reason", "why"], "'--reason': belongs to --revise"),
         (["preview", "orders_drop", "--limit", "0"], "'--limit'"),
-        (["verify", "deliveries", "--key", "k.pub"], "'--key': this version cannot check signatures"),
         (["files", "deliveries", "--format", "xml"], "'--format'"),
         (["run"], "Missing argument"),
         (["rn"], "No such command 'rn'"),

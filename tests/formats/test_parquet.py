@@ -18,16 +18,18 @@ from pydantic import ValidationError
 from lading.errors import IntegrityError, SchemaMismatch
 from lading.formats.parquet import ParquetFormat, ParquetOptions
 from lading.formats.statistics import Statistics
-from lading.ports import ColumnStats
+from lading.ports import ColumnStats, FileKey, Format, Types
 from lading.testing.format import (
     MEMORY,
     SCHEMA,
+    Bytes,
     FormatSuite,
     Sink,
     batch_of,
     differences,
     rows,
     sample,
+    scan,
     write,
 )
 
@@ -272,3 +274,46 @@ def test_extremes_that_the_file_does_not_tell_are_not_guessed() -> None:
     data = pa.record_batch({"text": ["b", "a" * 5000, None]})
     _, stats = write(ParquetFormat(), [pa.record_batch({"text": ["c"]}), data])
     assert stats.columns["text"] == ColumnStats(None, None, 1)
+
+
+# --- encryption
+
+# D12
+FILE_KEYS = [FileKey(bytes(range(32))), FileKey(bytes(32), b'["UA","flights","7f","a.parquet"]')]
+
+
+class TestEncryptedParquet(FormatSuite):
+    @pytest.fixture(params=FILE_KEYS, ids=["portable", "bound"])
+    def format(self, request: pytest.FixtureRequest) -> ParquetFormat:
+        return ParquetFormat().encrypted(request.param)
+
+    def same(self, format: Format, one: bytes, other: bytes, types: Types = "portable") -> bool:
+        """Nonces are random, so the bytes differ; nothing else does."""
+        rows = [scan(format, data, SCHEMA, types) for data in (one, other)]
+        return one != other and len(one) == len(other) and rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize("key", FILE_KEYS, ids=["portable", "bound"])
+def test_an_encrypted_file_opens_with_its_key_alone_and_shows_nothing(key: FileKey) -> None:
+    batch = pa.record_batch([pa.array([f"a secret {n}" for n in range(5_000)])], ["told"])
+    data, _ = write(ParquetFormat(ParquetOptions(compression="none")).encrypted(key), [batch])
+    assert b"secret" not in data
+    assert b"told" not in data
+    assert list(ParquetFormat(key=key).scan(Bytes(data), batch.schema))
+    others = [None, FileKey(bytes([1] * 32), key.bound_to), FileKey(key.key, b"another place")]
+    if key.bound_to is not None:
+        others.append(FileKey(key.key))
+    for other in others:
+        with pytest.raises(IntegrityError, match="not a readable Parquet file"):
+            list(ParquetFormat(key=other).scan(Bytes(data), batch.schema))
+
+
+def test_a_changed_byte_of_an_encrypted_file_is_noticed() -> None:
+    batch = pa.record_batch([pa.array(range(1_000))], ["id"])
+    data, _ = write(ParquetFormat().encrypted(FILE_KEYS[1]), [batch])
+    reader = ParquetFormat(key=FILE_KEYS[1])
+    for at in range(4, len(data), 7):  # readers of Parquet pass over the four bytes that it begins with
+        changed = bytearray(data)
+        changed[at] ^= 1
+        with pytest.raises(IntegrityError):
+            list(reader.scan(Bytes(bytes(changed)), batch.schema))

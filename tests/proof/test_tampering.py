@@ -256,14 +256,6 @@ def test_folders_without_a_manifest_and_failure_markers_are_only_mentioned(objec
     assert report.rows == prove(store_of(objects)).rows
 
 
-def test_a_signature_is_mentioned_as_not_checked(objects: Objects) -> None:
-    name = manifests(objects)[0] + ".sig"
-    report = edited(objects, **{name: b"anything"})
-    assert report.ok
-    assert not report.signed
-    assert report.notes == [f"{name}: signatures are not checked by this version"]
-
-
 def test_an_empty_place_is_not_proven() -> None:
     report = prove(MemoryStore())
     assert [(p.object, p.problem) for p in report.problems] == [(".", "no delivery found here")]

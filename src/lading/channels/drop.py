@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.errors import IntegrityError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.evidence.sshsig import MANIFESTS, PublicKey, armored, message
 from lading.export.interval import parse_instant
 from lading.export.layout import FileType, Layout, Names
 from lading.manifest import canonical, marker, sha256, sums
@@ -21,15 +22,18 @@ from lading.ports import (
     Copier,
     Document,
     Emptied,
+    Encryption,
     FileNumber,
     FileWriter,
     Format,
     Leftover,
     Prober,
+    Signer,
     Store,
     Swapper,
     Types,
     Upload,
+    Writer,
     Written,
 )
 
@@ -67,16 +71,13 @@ class DropFile:
         self,
         name: str,
         partition: Mapping[str, str | int | None],
-        uploads: Sequence[Upload],
-        format: Format,
-        schema: pa.Schema,
-        types: Types,
-        memory: int,
-        limit: int | None,
+        sink: _Bytes,
+        writer: Writer,
+        encryption: Mapping[str, str] | None = None,
     ) -> None:
-        self._name, self._partition = name, partition
-        self._bytes = _Bytes(uploads)
-        self._writer = format.open(self._bytes, schema, types, memory, limit)
+        """``writer`` writes to ``sink``; ``encryption`` is what the manifest says of the file's."""
+        self._name, self._partition, self._encryption = name, partition, encryption
+        self._bytes, self._writer = sink, writer
 
     def append(self, batch: pa.RecordBatch) -> int:
         return self._writer.append(batch)
@@ -100,6 +101,7 @@ class DropFile:
             self._bytes.sha.hexdigest(),
             dict(self._partition),
             dict(stats.columns),
+            self._encryption,
         )
 
     def abort(self) -> None:
@@ -113,7 +115,7 @@ class DropFile:
 
 class DropChannel:
     """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
-    another first destination."""
+    another first destination. ``signer`` is asked for when something is written, and not before."""
 
     def __init__(
         self,
@@ -125,11 +127,14 @@ class DropChannel:
         export: str,
         own: Mapping[str, Destination] | None = None,
         pointer: bool = False,
+        signer: Callable[[], Signer] | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._first, self._copies, self._own = destinations[0], tuple(destinations[1:]), dict(own or {})
         self._known = {d.name: d for d in (*self._own.values(), *destinations)}
         self._layout, self._format, self._types = layout, format, types
-        self._export, self._pointer = export, pointer
+        self._export, self._pointer, self._signer = export, pointer, signer
+        self._encryption = encryption
 
     def folders(self, names: Names) -> Mapping[str, str]:
         return {destination.name: self._layout.folder(names) for destination in self._of(names)}
@@ -148,14 +153,25 @@ class DropChannel:
         limit: int | None = None,
     ) -> FileWriter:
         kind = FileType(self._format.name, self._format.codec, self._format.suffix)
+        sealed = f".{self._encryption.suffix}" if self._encryption and self._encryption.suffix else ""
         inside = self._layout.partition_folder(list(partition.values())) if partition else ""
-        name = inside + self._layout.data_file(names, number.lane, number.sequence, number.lanes, kind)
+        base = self._layout.data_file(names, number.lane, number.sequence, number.lanes, kind)
+        name = inside + base + sealed
         folder = self._layout.folder(names)
+        if self._signer is not None:
+            self._signer()  # who cannot sign need not write
         uploads: list[Upload] = []
         try:
             for destination in self._of(names):
                 uploads.append(destination.store.write(folder + name))
-            return DropFile(name, partition, uploads, self._format, schema, self._types, memory, limit)
+            sink = _Bytes(uploads)
+            if self._encryption is None:
+                writer = self._format.open(sink, schema, self._types, memory, limit)
+                return DropFile(name, partition, sink, writer)
+            writer, told = self._encryption.open(
+                self._format, sink, schema, self._types, memory, limit, names=names, file=name
+            )
+            return DropFile(name, partition, sink, writer, told)
         except BaseException:
             for upload in uploads:
                 upload.abort()
@@ -202,8 +218,9 @@ class DropChannel:
         if record := layout.record(names):
             sidecars.append((record, canonical(_delivery_record(manifest))))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
-        data = canonical({**manifest, "sidecars": listed})
-        objects = [[name, body.decode()] for name, body in (*sidecars, (manifest_name, data))]
+        data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
+        evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]
+        objects = [[name, body.decode()] for name, body in (*sidecars, (manifest_name, data), *evidence)]
         rows = int(manifest["rows"]["written"])
         success = marker(manifest_name, data, rows, manifest["export_timestamp"])
         return {
@@ -217,6 +234,19 @@ class DropChannel:
             if self._pointer
             else None,
         }
+
+    def _signature(self) -> dict[str, str]:
+        """What the manifest says of its signature, so that nobody takes it away unnoticed."""
+        if self._signer is None:
+            return {"type": "none"}
+        key = PublicKey(self._signer().public_key)
+        return {"type": "sshsig", "namespace": MANIFESTS, "key": key.fingerprint}
+
+    def _signed(self, data: bytes) -> bytes:
+        assert self._signer is not None
+        signer = self._signer()
+        signature = signer.sign(message(MANIFESTS, data))
+        return armored(PublicKey(signer.public_key), MANIFESTS, signature)
 
     def _pointer_to(
         self,
@@ -313,6 +343,8 @@ class DropChannel:
         return None
 
     def check_writable(self, folders: Mapping[str, str]) -> None:
+        if self._signer is not None:
+            self._signer()
         for name, folder in folders.items():
             store = self._known[name].store
             if isinstance(store, Prober):

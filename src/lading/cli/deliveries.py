@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lading.cli.console import emit, out, say, table, value_text
 from lading.cli.options import INTEGRITY, Export, Json, Tenants
 from lading.errors import counted
+
+if TYPE_CHECKING:
+    from lading.proof import Report
 
 Url = Annotated[
     str,
@@ -90,7 +93,19 @@ def verify(
     ] = False,
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="PUB", help="A trusted public key. This version signs nothing yet."),
+        typer.Option(
+            "--key",
+            metavar="PUB",
+            help="Whose signatures are trusted: a file of public keys or allowed signers, or a key.",
+        ),
+    ] = None,
+    tenant_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant-key",
+            metavar="FILE",
+            help="With --deep: what opens encrypted files, as `keys copy` or age-keygen wrote it; may be repeated.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
@@ -98,20 +113,15 @@ def verify(
 
     Needs no server, no journal and no source. Ends with exit code 6 when something is not what its manifest says.
     """
-    if key is not None:
-        raise typer.BadParameter(
-            "this version cannot check signatures; without it, integrity alone is proven",
-            param_hint="'--key'",
-        )
     from lading.recipient import verify as prove
 
-    report = prove(url, deep=deep)
+    report = prove(url, deep=deep, key=key, tenant_keys=tenant_key or ())
     if as_json:
         emit(report.record())
     else:
         out(*(f"{problem.object}: {problem.problem}" for problem in report.problems))
         verdict = "ok" if report.ok else counted(len(report.problems), "problem")
-        signed = "signed" if report.signed else "unsigned: integrity only"
+        signed = _signed(report)
         found = (
             counted(report.deliveries, "delivery", "deliveries"),
             counted(report.files, "file"),
@@ -120,3 +130,12 @@ def verify(
         out(f"{verdict}: {', '.join(found)} ({signed})")
         say(*(f"note: {note}" for note in report.notes))
     return 0 if report.ok else INTEGRITY
+
+
+def _signed(report: Report) -> str:
+    if report.signed:
+        return "signed"
+    if not report.signatures:
+        return "unsigned: integrity only"
+    keys = ", ".join(sorted(report.signatures))
+    return f"signed by {keys}, which nobody vouches for: integrity only"

@@ -191,6 +191,22 @@ class Shards(Section):
     shards: int = Field(ge=2, le=10_000)
 
 
+class Encryption(Section):
+    """How files are encrypted. Parquet: by Parquet Modular Encryption, each under a data key of its own, which stands
+    in the manifest, wrapped. Other formats: whole files, as age streams."""
+
+    key: Literal["tenant", "recipient"] = Field(
+        description="tenant: data keys are wrapped under a key of the keyring (Parquet only). recipient: to the public "
+        "key that the tenant's file in tenants/ gives, `age`; nobody here can open them again."
+    )
+    binding: Literal["bound", "portable"] | None = Field(
+        default=None,
+        description="Parquet. bound (the default): a file opens only for who names its tenant, contract, run and name, "
+        "so that one that was moved elsewhere does not; Arrow reads it. portable: DuckDB reads it too; what it is "
+        "bound by is the manifest and its signature.",
+    )
+
+
 class LayoutSection(Section):
     """Where files go: a preset, or a path and file names of one's own."""
 
@@ -276,12 +292,19 @@ class Export(Section):
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     transforms: tuple[dict[str, Any], ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
-    encryption: dict[str, Any] | None = None
+    encryption: Encryption | None = Field(
+        default=None, description="Files are encrypted for their recipient."
+    )
     keep: int | None = Field(default=None, ge=1, description="full_refresh: how many deliveries stay.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        found = [*_unavailable(self), *_mode_findings(self), *_immutable_findings(self)]
+        found = [
+            *_unavailable(self),
+            *_mode_findings(self),
+            *_immutable_findings(self),
+            *_encryption_findings(self),
+        ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
         if (size := _file_size_finding(self.format.get("max_file_size"))) is not None:
@@ -338,12 +361,26 @@ def _unavailable(export: Export) -> list[tuple[Loc, str]]:
         found.append(
             (("channel",), f"the channel {export.channel} is not available in this version; use drop")
         )
-    if export.encryption is not None:
-        found.append(
-            (("encryption",), "encryption is not available in this version: files would go out in the clear")
-        )
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
+    return found
+
+
+def _encryption_findings(export: Export) -> list[tuple[Loc, str]]:
+    encryption = export.encryption
+    if encryption is None:
+        return []
+    found: list[tuple[Loc, str]] = []
+    kind = export.format.get("type", "parquet")
+    if kind != "parquet" and encryption.key == "tenant":
+        reason = f"{kind} files are encrypted to the recipient's own key alone: write key: recipient"
+        found.append((("encryption", "key"), reason))
+    if kind != "parquet" and encryption.binding is not None:
+        found.append((("encryption", "binding"), f"binding is of parquet files, and these are {kind}"))
+    told = [column.column for column in export.layout.columns if column.shards is None]
+    if told:
+        reason = f"folders of the values of {told[0]} would tell what encryption hides; shards do not"
+        found.append((("layout", "partition_by"), reason))
     return found
 
 
@@ -443,7 +480,7 @@ def definition_hash(export: Export, contract_sha256: str, sql: str | None = None
         "unknown_columns": export.unknown_columns,
         "transforms": export.transforms,
         "checks": export.checks,
-    }  # fmt: skip
+    } | ({"encryption": export.encryption.model_dump()} if export.encryption else {})  # fmt: skip
     return hashlib.sha256(rfc8785.dumps(_exact(meant))).hexdigest()
 
 

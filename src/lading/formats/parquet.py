@@ -22,7 +22,7 @@ from lading.formats.compression import Counted, arrow_file
 from lading.formats.groups import Extent, GroupWriter, merged
 from lading.formats.statistics import Statistics, is_ordered_text
 from lading.formats.written import check, columnar, convert, is_list
-from lading.ports import Download, Sink, Types, Writer
+from lading.ports import Download, FileKey, Sink, Types, Writer
 
 Encoding = Literal[
     "PLAIN", "DELTA_BINARY_PACKED", "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY", "BYTE_STREAM_SPLIT"
@@ -33,6 +33,7 @@ _GROUP = 64  # in the footer
 _CHUNK = 250  # of a column in the footer, without its path and statistics
 _PAGE = 160  # a page's header without statistics, and its levels' own
 _PADDING = 3_000  # of a delta encoding's last block, by page
+_SEALED = 32  # of what is encrypted by itself (a header, the values of a page): its length, a nonce, a tag
 _INDEX = 4  # per value: in a dictionary, or a second length in DELTA_BYTE_ARRAY
 _PAGE_ROWS = 10_000
 _LONGEST_STATISTICS = 4_096
@@ -81,9 +82,11 @@ class ParquetFormat:
 
     name = "parquet"
     suffix = "parquet"
+    encryption = "parquet-aes-gcm-v1"
 
-    def __init__(self, options: ParquetOptions | None = None) -> None:
+    def __init__(self, options: ParquetOptions | None = None, key: FileKey | None = None) -> None:
         self._options = options or ParquetOptions()
+        self._key = key
         self.codec = "" if self._options.compression == "none" else self._options.compression
 
     def schema(self, schema: Any, types: Types) -> Any:
@@ -124,12 +127,17 @@ class ParquetFormat:
             schema,
             written,
             Statistics(found, told=told),
-            _Encoder(out, written, self._options, told),
+            _Encoder(out, written, self._options, told, self._key),
             columns,
             rows=self._options.row_group_rows,
             memory=memory,
             limit=limit,
         )
+
+    def encrypted(self, key: FileKey) -> ParquetFormat:
+        """By Parquet Modular Encryption (AES_GCM_V1), one key for footer and columns: nothing is in the clear but that
+        it is such a file. What it is bound to is not stored in it."""
+        return ParquetFormat(self._options, key)
 
     def notices(self) -> tuple[str, ...]:
         return ()
@@ -137,7 +145,9 @@ class ParquetFormat:
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for what is no Parquet file of these columns and types."""
         try:
-            opened = pq.ParquetFile(arrow_file(file), arrow_extensions_enabled=True)
+            opened = pq.ParquetFile(
+                arrow_file(file), arrow_extensions_enabled=True, decryption_properties=_opening(self._key)
+            )
             found = opened.schema_arrow
             if found.names != schema.names or found.types != schema.types:
                 raise IntegrityError(
@@ -152,10 +162,18 @@ class ParquetFormat:
 class _Encoder:
     """Arrow's writer, a row group at a time. ``told``: the columns of which the footer tells the extremes."""
 
-    def __init__(self, out: Counted, written: Any, options: ParquetOptions, told: Sequence[str]) -> None:
-        self._out, self._written, self._options, self._told = out, written, options, told
+    def __init__(
+        self,
+        out: Counted,
+        written: Any,
+        options: ParquetOptions,
+        told: Sequence[str],
+        key: FileKey | None = None,
+    ) -> None:
+        self._out, self._written, self._options, self._told, self._key = out, written, options, told, key
+        page = _PAGE + (2 * _SEALED if key else 0)
         self._leaves = [
-            (len(path.encode()), _PAGE + (_PADDING if name in options.encodings else 0))
+            (len(path.encode()), page + (_PADDING if name in options.encodings else 0))
             for path, name in _leaves(written)
         ]
         self._encoder: Any = None  # from the first row group on, which says where dictionaries pay
@@ -184,6 +202,7 @@ class _Encoder:
             column_encoding=encodings or None,
             store_schema=False,
             store_decimal_as_integer=True,
+            encryption_properties=_sealing(self._key),
         )
 
     def write(self, rows: Any) -> None:
@@ -226,6 +245,25 @@ class _Encoder:
             body += plain + leaf.values * _INDEX + pages * (page + statistics)
             footer += _CHUNK + path + statistics
         return body * 7 // 6, footer
+
+
+def _sealing(key: FileKey | None) -> Any:
+    """Of one file: Arrow takes these for no second one."""
+    if key is None:
+        return None
+    import pyarrow.parquet.encryption as pe
+
+    return pe.create_encryption_properties(
+        footer_key=key.key, aad_prefix=key.bound_to, store_aad_prefix=False
+    )
+
+
+def _opening(key: FileKey | None) -> Any:
+    if key is None:
+        return None
+    import pyarrow.parquet.encryption as pe
+
+    return pe.create_decryption_properties(footer_key=key.key, aad_prefix=key.bound_to)
 
 
 def _dictionaries(

@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import hashlib
 import json
-import os
 import secrets
-import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lading.errors import Refused, StoreDenied, StoreFull, StoreUnavailable
+from lading.errors import Refused
 from lading.keys.identity import KEY_BYTES, key_id
+from lading.keys.private import check_folder, create_private, read_private, told
 
 VERSION = 1
 LONGEST_NAME = 180
@@ -70,37 +67,19 @@ class FileKeyring:
 
     def _load(self, tenant: str) -> bytes:
         path = self._folder / file_name(tenant)
-        with _told(path):
-            self._check_folder()
+        with told(path):
+            check_folder(self._folder)
             try:
-                text = _read_private(path)
+                text = read_private(path)
             except FileNotFoundError:
-                _create(path, tenant)
-                text = _read_private(path)  # ours, or that of a process that was faster
-        return _key_in(text, tenant, path)
-
-    def _check_folder(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # whoever may write here could put a key of his own in place of ours
-        if os.name == "posix" and stat.S_IMODE(self._folder.stat().st_mode) & 0o022:
-            raise StoreDenied(
-                f"the key folder {self._folder} can be written by others", hint=f"chmod 700 {self._folder}"
-            )
+                with suppress(FileExistsError):
+                    create_private(path, new_key(tenant))
+                text = read_private(path)  # ours, or that of a process that was faster
+        return key_in(text, tenant, path)
 
 
-def _read_private(path: Path) -> bytes:
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-        if os.name == "posix" and mode & 0o177:
-            raise StoreDenied(
-                f"the key file {path} has mode {mode:04o}: others than its owner may use it",
-                hint=f"chmod 600 {path}, and consider who may have read it.",
-            )
-        return file.read()
-
-
-def _create(path: Path, tenant: str) -> None:
-    """Puts a new key in place, whole and durable, unless another process was faster."""
+def new_key(tenant: str) -> bytes:
+    """What the file of a new key holds."""
     key = secrets.token_bytes(KEY_BYTES)
     record = {
         "version": VERSION,
@@ -109,26 +88,10 @@ def _create(path: Path, tenant: str) -> None:
         "created_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "key": base64.b64encode(key).decode("ascii"),
     }
-    draft = path.with_name(f".new-{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(record, indent=2).encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)  # fails if the name is taken, unlike a rename
-    finally:
-        draft.unlink(missing_ok=True)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    return json.dumps(record, indent=2).encode("ascii") + b"\n"
 
 
-def _key_in(text: bytes, tenant: str, path: Path) -> bytes:
+def key_in(text: bytes, tenant: str, path: Path) -> bytes:
     """The key that a file holds. Raises Refused, which never shows the file's text."""
     try:
         record = json.loads(text)
@@ -153,23 +116,3 @@ def _damaged(path: Path, why: str) -> Refused:
         hint="Restore it from a backup. Without it, values masked from now on differ from those delivered before; "
         "only if that is meant, move the file away.",
     )
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of the disk, told as stores tell them."""
-    try:
-        yield
-    except PermissionError as error:
-        raise StoreDenied(
-            f"the key file {path} may not be read or made", hint="Check who owns its folder."
-        ) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(f"no room for the key file {path}") from error
-        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
-            raise StoreDenied(
-                f"the disk of {path} has no hard links, which keys are made with",
-                hint="Keep keys on another disk.",
-            ) from error
-        raise StoreUnavailable(f"the key file {path} cannot be reached: {error.strerror}") from error

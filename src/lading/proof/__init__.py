@@ -2,8 +2,8 @@
 
 What is caught: any changed, missing, extra, renamed or truncated object inside a delivery's folder, an edited manifest
 or marker, a delivery without its marker, a delivery that stands there twice, and a pointer that does not lead to the
-newest complete delivery beside it. What is not: an edit that rewrites files, sums, manifest and marker consistently,
-and a delivery that is gone as a whole. Only a signature shows the first, hence ``signed`` is False.
+newest complete delivery beside it. An edit that rewrites files, sums, manifest and marker consistently is caught where
+the manifests are signed and the keys that may sign are given. What is not caught: a delivery that is gone as a whole.
 """
 
 from lading.proof.checks import Deep, Problem, Report, verify

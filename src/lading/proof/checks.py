@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lading.errors import IntegrityError, ObjectNotFound, counted
+from lading.evidence.signers import AllowedSigner, objection
+from lading.evidence.sshsig import MANIFESTS, verified
+from lading.export.interval import parse_instant
 from lading.manifest import canonical, marker
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
@@ -31,13 +34,15 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """``notes``: what was seen and is no failure, such as a folder without a manifest."""
+    """``notes``: what was seen and is no failure, such as a folder without a manifest. ``signed``: trusted keys were
+    given, and one of them signed every delivery. ``signatures``: how many hold, by the fingerprint of their key."""
 
     deliveries: int = 0
     files: int = 0
     rows: int = 0
     bytes: int = 0
     signed: bool = False
+    signatures: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -52,6 +57,7 @@ class Report:
         return {
             "ok": self.ok,
             "signed": self.signed,
+            "signatures": dict(self.signatures),
             "deliveries": self.deliveries,
             "files": self.files,
             "rows": self.rows,
@@ -60,14 +66,26 @@ class Report:
         }
 
 
-def verify(store: Store, prefix: str = "", *, deep: Deep | None = None) -> Report:
-    """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read."""
+def verify(
+    store: Store,
+    prefix: str = "",
+    *,
+    deep: Deep | None = None,
+    signers: Sequence[AllowedSigner] | None = None,
+) -> Report:
+    """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read.
+
+    With ``signers``, a delivery that none of them signed is a problem.
+    """
     report = Report()
     deliveries, strangers = survey(store, prefix)
     jobs: list[tuple[Delivery, Mapping[str, Any]]] = []
+    unsigned = 0
     for delivery in deliveries:
-        if _check_control(store, delivery, report):
+        data = _check_control(store, delivery, report)
+        if data is not None:
             report.deliveries += 1
+            unsigned += not _check_signature(store, delivery, data, signers, report)
             jobs.extend((delivery, entry) for entry in _entries(delivery.manifest))
     with ThreadPoolExecutor(WORKERS) as pool:
         for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
@@ -81,6 +99,7 @@ def verify(store: Store, prefix: str = "", *, deep: Deep | None = None) -> Repor
     for delivery in moved([d for d in deliveries if d.manifest]):
         uri = delivery.manifest["destination"]["uri"]
         report.add(delivery.folder, f"stands in another place than it was delivered to: {uri}")
+    report.signed = signers is not None and report.deliveries > 0 and not unsigned
     pointed = _check_strangers(store, deliveries, strangers, report)
     _check_unpointed(deliveries, strangers, pointed, report)
     if not deliveries:
@@ -93,19 +112,19 @@ def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*manifest["files"], *manifest["sidecars"]]
 
 
-def _check_control(store: Store, delivery: Delivery, report: Report) -> bool:
-    """The marker, the manifest, and which objects there are. False if there is no manifest to go by."""
+def _check_control(store: Store, delivery: Delivery, report: Report) -> bytes | None:
+    """The marker, the manifest, and which objects there are. The manifest's bytes; None if there is none to go by."""
     manifest_path, marker_path = delivery.path(delivery.manifest_name), delivery.path(delivery.marker_name)
     if not delivery.manifest_name:
         report.add(marker_path, "a success marker without a manifest")
-        return False
+        return None
     data = get(store, manifest_path) or b""
     try:
         manifest = parsed(data, Manifest)
         exact = canonical(manifest) == data
     except ValueError:
         report.add(manifest_path, "is damaged: not a manifest")
-        return False
+        return None
     delivery.manifest = manifest
     if not exact:
         report.add(manifest_path, "is not in canonical form: it was changed")
@@ -123,19 +142,46 @@ def _check_control(store: Store, delivery: Delivery, report: Report) -> bool:
     if rows["read"] != sum(rows[k] for k in ("written", "filtered", "rejected", "superseded")):
         report.add(manifest_path, "its row counts do not add up")
     _check_names(delivery, report)
-    return True
+    return data
 
 
 def _check_names(delivery: Delivery, report: Report) -> None:
     listed = [entry["name"] for entry in _entries(delivery.manifest)]
     for name in sorted({name for name in listed if listed.count(name) > 1}):
         report.add(delivery.path(delivery.manifest_name), f"lists {name} twice")
-    signature = delivery.manifest_name + ".sig"
-    if signature in delivery.objects:
-        report.notes.append(f"{delivery.path(signature)}: signatures are not checked by this version")
-    expected = {*listed, delivery.manifest_name, delivery.marker_name, signature}
+    expected = {*listed, delivery.manifest_name, delivery.marker_name, delivery.signature_name}
     for name in sorted(delivery.objects.keys() - expected):
         report.add(delivery.path(name), "is not listed in the manifest")
+
+
+def _check_signature(
+    store: Store, delivery: Delivery, data: bytes, signers: Sequence[AllowedSigner] | None, report: Report
+) -> bool:
+    """Whether one of ``signers`` signed the manifest. What its signature contradicts is a problem without them too."""
+    manifest_path, path = delivery.path(delivery.manifest_name), delivery.path(delivery.signature_name)
+    told = delivery.manifest.get("signature") or {"type": "none"}
+    file = get(store, path) if delivery.signature_name in delivery.objects else None
+    if file is None:
+        if told.get("type") != "none":
+            report.add(path, f"is missing: {delivery.manifest_name} says that it is signed")
+        elif signers is not None:
+            report.add(manifest_path, "is not signed")
+        return False
+    try:
+        key = verified(file, MANIFESTS, data)
+    except ValueError as error:
+        report.add(path, f"{error}: it or {delivery.manifest_name} was changed")
+        return False
+    if told.get("key") != key.fingerprint:
+        report.add(path, f"is by {key.fingerprint}, which {delivery.manifest_name} does not name")
+        return False
+    report.signatures[key.fingerprint] = report.signatures.get(key.fingerprint, 0) + 1
+    if signers is None:
+        return False
+    why = objection(signers, key, parse_instant(delivery.manifest["export_timestamp"]))
+    if why is not None:
+        report.add(path, why)
+    return why is None
 
 
 def _check_file(

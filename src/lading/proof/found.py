@@ -34,6 +34,10 @@ class Delivery:
         return posixpath.join(self.folder, name)
 
     @property
+    def signature_name(self) -> str:
+        return f"{self.manifest_name}.sig"
+
+    @property
     def place(self) -> tuple[datetime, int]:
         """Later deliveries of one export to one tenant have greater places."""
         return _place(self.manifest)
@@ -143,6 +147,11 @@ class _Metadata(_Part):
     export_type: str = ""
 
 
+class _Signature(_Part):
+    type: str
+    key: str | None = None
+
+
 class Manifest(_Part):
     project: str
     environment: str
@@ -160,6 +169,7 @@ class Manifest(_Part):
     rows: _Rows
     files: list[_DataFile]
     sidecars: list[_Listed]
+    signature: _Signature = _Signature(type="none")
 
 
 class _WholeInterval(BaseModel):
@@ -191,6 +201,8 @@ def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:
         raise ValueError("nested too deeply") from error
     shape.model_validate(document)
     _place(document)
+    if "export_timestamp" in shape.model_fields:
+        parse_instant(document["export_timestamp"])
     return document
 
 

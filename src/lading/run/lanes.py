@@ -212,6 +212,7 @@ def _tally(record: Mapping[str, Any]) -> Tally:
             file["sha256"],
             file["partition"],
             {name: ColumnStats(s["min"], s["max"], s["nulls"]) for name, s in file["columns"].items()},
+            file.get("encryption"),
         )
         for file in record["files"]
     ]

@@ -121,7 +121,8 @@ class Sealing:
         )
         if sum(f.rows for f in tally.files) != tally.written:
             raise LadingError(f"Run {served.names.run_id}: the files hold other than {tally.written} rows.")
-        files = [publishable(f, binding) for f in tally.files]
+        encrypted = job.encryption["type"] != "none"
+        files = [publishable(f, binding, encrypted=encrypted) for f in tally.files]
         bill = Bill(
             run_id=served.names.run_id,
             project=job.project,
@@ -147,7 +148,7 @@ class Sealing:
             policy=self._policy(served.run.tenant),
             rows=rows,
             files=[f.record() for f in files],
-            checks=[_check_record(r) for r in self.results],
+            checks=[_check_record(r, encrypted=encrypted) for r in self.results],
             format=job.format_name,
             codec=job.codec,
             format_options=job.format_options,
@@ -181,17 +182,18 @@ class Sealing:
         return keyed
 
 
-def publishable(file: Written, binding: Binding) -> Written:
-    """The file without statistics of columns whose values may not be told."""
-    told = {name: stats for name, stats in file.columns.items() if name in binding.open_columns}
+def publishable(file: Written, binding: Binding, *, encrypted: bool = False) -> Written:
+    """The file without statistics of columns whose values may not be told: of an encrypted one, all."""
+    open_columns = frozenset() if encrypted else binding.open_columns
+    told = {name: stats for name, stats in file.columns.items() if name in open_columns}
     return replace(file, columns=told)
 
 
-def _check_record(result: CheckResult) -> dict[str, Any]:
+def _check_record(result: CheckResult, *, encrypted: bool) -> dict[str, Any]:
     return {
         "name": result.name,
         "ok": result.ok,
         "on_violation": result.on_violation,
         "violations": result.violations,
-        "detail": result.detail,
+        "detail": "" if encrypted else result.detail,  # it may tell a value of an open column
     }

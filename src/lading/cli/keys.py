@@ -1,0 +1,73 @@
+"""The keys that wrap data keys: ``keys copy``, ``keys rotate``, ``keys destroy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lading.cli.console import emit, out
+from lading.cli.options import Json
+from lading.errors import counted
+
+app = typer.Typer(help="Tenants' keys, under which files are encrypted.", rich_markup_mode=None)
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Whose keys.", show_default=False)]
+
+
+@app.command()
+def copy(
+    context: typer.Context,
+    tenant: Tenant,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, for its owner only.")],
+    as_json: Json = False,
+) -> int:
+    """Copy a tenant's keys to a file, for the recipient.
+
+    Whoever has the file opens all that is encrypted for this tenant: hand it over as a secret, by another way than the
+    deliveries. It does not hold the key under which columns are masked.
+    """
+    count = context.obj.project().copy_keys(tenant, file)
+    if as_json:
+        emit({"tenant": tenant, "keys": count, "file": str(file)})
+    else:
+        out(f"{counted(count, 'key')} of {tenant} in {file}")
+    return 0
+
+
+@app.command()
+def rotate(context: typer.Context, tenant: Tenant, as_json: Json = False) -> int:
+    """Make a tenant's next key, which wraps from now on.
+
+    Nothing is rewritten: earlier deliveries open with the keys that they were made under, which stay. Give the
+    recipient a new copy before the next delivery.
+    """
+    made = context.obj.project().rotate_key(tenant)
+    if as_json:
+        emit({"tenant": tenant, "key_id": made})
+    else:
+        out(f"{tenant}: {made} wraps from now on")
+    return 0
+
+
+@app.command()
+def destroy(
+    context: typer.Context,
+    tenant: Tenant,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Destroy a tenant's keys: nobody opens its encrypted deliveries again.
+
+    Copies, backups and what the recipient has are not reached. Nothing more is encrypted for this tenant; the key under
+    which its columns are masked stays.
+    """
+    if not yes:
+        typer.confirm(f"Destroy all keys of {tenant}, for good?", abort=True, err=True)
+    count = context.obj.project().destroy_keys(tenant)
+    if as_json:
+        emit({"tenant": tenant, "destroyed": count})
+    else:
+        out(f"{tenant}: {counted(count, 'key')} destroyed")
+    return 0

@@ -1,0 +1,78 @@
+"""``keys copy``, ``keys rotate``, ``keys destroy``: as their users call them."""
+
+# S10, D12
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def encrypting(project: Path) -> Path:
+    with (project / "exports/orders_drop.yaml").open("a") as file:
+        file.write("encryption: {key: tenant}\n")
+    return project
+
+
+def test_a_recipient_gets_a_copy_and_reads_with_it(lading: Any, encrypting: Path) -> None:
+    assert lading("run", "orders_drop").code == 0
+    told = lading("keys", "copy", "berlin", "berlin.keys")
+    assert (told.code, told.out) == (0, "1 key of berlin in berlin.keys\n")
+    copied = json.loads((encrypting / "berlin.keys").read_text())
+    assert stat.S_IMODE((encrypting / "berlin.keys").stat().st_mode) == 0o600
+    assert all(each["key"] not in told.out + told.err for each in copied["keys"])
+    berlin = str(next((encrypting / "deliveries").rglob("tenant=berlin")))
+    assert lading("verify", berlin, "--deep", "--tenant-key", "berlin.keys").code == 0
+    without = lading("verify", berlin, "--deep")
+    assert without.code == 6
+    assert "is not here: what it wrapped cannot be opened" in without.out
+    assert lading("verify", berlin).code == 0
+    again = lading("keys", "copy", "berlin", "berlin.keys")
+    assert again.code == 3
+    assert "is there already" in again.err
+
+
+def test_nobody_has_a_copy_of_what_is_not_there(lading: Any, encrypting: Path) -> None:
+    told = lading("keys", "copy", "nobody", "n.keys")
+    assert told.code == 3
+    assert "has no key" in told.err
+    assert not (encrypting / "n.keys").exists()
+    assert not (encrypting / "keys").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"version": 1, "keys": [{"key": "AAAA"}]}', "\x00"])
+def test_a_file_of_no_keys_is_refused(lading: Any, encrypting: Path, content: str) -> None:
+    lading("run", "orders_drop")
+    (encrypting / "n.keys").write_text(content)
+    told = lading("verify", "deliveries", "--deep", "--tenant-key", "n.keys")
+    assert told.code == 3
+    assert "holds no keys of a tenant" in told.err
+    assert lading("verify", "deliveries", "--deep", "--tenant-key", "missing").code == 2
+
+
+def test_rotating_and_destroying(lading: Any, encrypting: Path) -> None:
+    lading("run", "orders_drop")
+    before = lading("keys", "copy", "berlin", "one.keys", "--json").json["keys"]
+    made = lading("keys", "rotate", "berlin", "--json").json
+    assert made["tenant"] == "berlin"
+    assert lading("keys", "copy", "berlin", "two.keys", "--json").json["keys"] == before + 1
+    asked = lading("keys", "destroy", "berlin")
+    assert asked.code != 0
+    assert len(list((encrypting / "keys/wrapping").glob("tenant-berlin.[0-9]*"))) == 2
+    assert lading("keys", "destroy", "berlin", "--yes").out == "berlin: 2 keys destroyed\n"
+    assert not list((encrypting / "keys/wrapping").glob("tenant-berlin.[0-9]*"))
+    refused = lading("keys", "rotate", "berlin")
+    assert refused.code == 3
+    assert "were destroyed" in refused.err
+
+
+def test_without_a_keyring_there_are_no_keys(lading: Any, project: Path) -> None:
+    settings = project / "lading.yaml"
+    settings.write_text("\n".join(x for x in settings.read_text().splitlines() if not x.startswith("keys:")))
+    told = lading("keys", "rotate", "berlin")
+    assert told.code == 2
+    assert "encryption needs a keyring" in told.err
