@@ -139,15 +139,20 @@ def test_a_tenant_without_a_public_key_is_refused() -> None:
         )  # type: ignore[arg-type]
 
 
+OTHER_END = PUBLIC[:-1] + ("q" if PUBLIC[-1] != "q" else "p")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "age1", f"{PUBLIC}x", PUBLIC[:-1] + ("q" if PUBLIC[-1] != "q" else "p")]
+    "text", ["", "age1", f"{PUBLIC}x", OTHER_END], ids=["none", "cut", "long", "changed"]
 )
 def test_what_is_no_public_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no public key of age"):
         public_key(text)
 
 
-@pytest.mark.parametrize("text", ["", "# nothing", "AGE-SECRET-KEY-1NONE", PUBLIC])
+@pytest.mark.parametrize(
+    "text", ["", "# nothing", "AGE-SECRET-KEY-1NONE", PUBLIC], ids=["none", "comment", "damaged", "public"]
+)
 def test_what_holds_no_private_key_is_refused_and_not_shown(text: str) -> None:
     with pytest.raises(Refused) as caught:
         identities(text)
