@@ -11,7 +11,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.contract import Contract, ContractField
-from lading.documents import Document, Loc
+from lading.documents import Document, Loc, show_duration
 from lading.errors import InvalidProject, Problem
 from lading.export.definition import Export
+from lading.export.schedule import DAILY, Schedule, longest_gap
 from lading.ports import Transform
 from lading.project_files import ProjectFiles, gathered
 from lading.transforms.checks import parse_check
@@ -79,6 +80,7 @@ class Inspection:
             found += self._refusals(self.workshop.check_signing)
         for name in self.project.exports:
             found += self._definition(name)
+            found += self._late_by_design(name)
         return list(dict.fromkeys(found))
 
     def require(self, name: str) -> None:
@@ -132,6 +134,36 @@ class Inspection:
             own = export.encryption.key == "recipient"
             found += self._refusals(self.workshop.check_recipients if own else self.workshop.wrapper)
         return found + checks
+
+    def _late_by_design(self, name: str) -> Iterator[Problem]:
+        """A schedule that cannot hold what the contract agrees on, however fast the runs are."""
+        export, document = self.project.exports[name], self.project.documents[name]
+        sla = self.project.contracts[export.contract].sla
+        agreed = {"frequency": sla.frequency, "freshness": sla.freshness, "latency": sla.latency}
+        history = export.window is not None and export.window.end is not None
+        if history or not any(agreed.values()):
+            return
+        now = datetime.now(UTC)
+        gap = _gap(export, now)
+        # When a delivery comes, the one before is as old as the gap to it, and its rows are older.
+        step, lag = timedelta(0), timedelta(0)
+        if export.window is not None:
+            lag = export.window.safety_lag or lag
+            if export.window.every is not None:
+                step = longest_gap(Schedule(every=export.window.every), now)
+        apart = max(gap, step)
+        for what, reached in (("frequency", apart), ("freshness", apart + lag), ("latency", apart + lag)):
+            span = agreed[what]
+            # A run takes some time, so what is used up without it cannot be held.
+            if span is not None and (reached > span or (reached == span and what != "frequency")):
+                place = (
+                    "schedule" if export.schedule and gap >= step else "window" if export.window else "mode"
+                )
+                reason = (
+                    f"the contract's slaProperties agree on a {what} of {show_duration(span)}, and this comes to "
+                    f"{show_duration(reached)} and the time that a run takes: deliver more often, or agree on more"
+                )
+                yield document.problem(reason, place)
 
     def _advice(self, name: str) -> Iterator[str]:
         export, document = self.project.exports[name], self.project.documents[name]
@@ -356,3 +388,10 @@ def _unfit(check: Any, columns: Iterable[str], fields: Mapping[str, ContractFiel
 
 
 _NOT_TEXT = ("uuid", "binary", "byte")
+
+
+def _gap(export: Export, now: datetime) -> timedelta:
+    """How far apart an export's runs lie at most; nothing where whoever calls decides."""
+    if export.schedule is not None:
+        return longest_gap(export.schedule.schedule(), now)
+    return longest_gap(DAILY, now) if export.mode == "full_refresh" else timedelta(0)

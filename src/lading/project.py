@@ -19,8 +19,8 @@ from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
-from lading.export.interval import Interval, grid, midnight, parse_every
-from lading.export.schedule import Schedule, last_tick, next_tick
+from lading.export.interval import Interval, grid, midnight
+from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from lading.stores.probe import Finding
 
-DAILY = Schedule(every=parse_every("1 day"))
 OnEvent = Callable[[Event], object]
 
 

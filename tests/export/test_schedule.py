@@ -3,11 +3,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lading.export.interval import parse_every, parse_instant
-from lading.export.schedule import Schedule, check_cron, check_timezone, last_tick, next_tick
+from lading.export.schedule import (
+    Schedule,
+    check_cron,
+    check_timezone,
+    last_tick,
+    longest_gap,
+    next_tick,
+)
 
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))
 changes = [datetime(2024, 3, 31, 1), datetime(2024, 10, 27, 1), datetime(2024, 3, 10, 7), datetime(2024, 11, 3, 6),
@@ -88,3 +95,29 @@ def test_what_is_no_cron_expression_is_refused(text: str) -> None:
 def test_what_is_no_time_zone_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be a time zone such as UTC or Europe/Berlin"):
         check_timezone(text)
+
+
+# S13
+@pytest.mark.parametrize(
+    ("schedule", "gap"),
+    [
+        (Schedule(every=parse_every("15m")), timedelta(minutes=15)),
+        (Schedule(every=parse_every("1 month")), timedelta(days=31)),
+        (Schedule("* * * * *"), timedelta(minutes=1)),
+        (Schedule("0,20 * * * *"), timedelta(minutes=40)),
+        (Schedule("0 9-17 * * *"), timedelta(hours=16)),
+        (Schedule("0 9-17 * * 1-5"), timedelta(days=2, hours=16)),
+        (Schedule("0 0 1 * *"), timedelta(days=31)),
+        # The hour that comes twice.
+        (Schedule("0 */6 * * *", "Europe/Berlin"), timedelta(hours=7)),
+    ],
+)
+def test_the_longest_gap(schedule: Schedule, gap: timedelta) -> None:
+    assert longest_gap(schedule, datetime(2026, 11, 22, 7, 3, 5, tzinfo=UTC)) == gap
+
+
+@settings(deadline=None, max_examples=20)
+@given(schedules, instants, st.integers(0, 365 * 24 * 60))
+def test_no_gap_is_longer_than_the_longest(schedule: Schedule, since: datetime, minutes: int) -> None:
+    at = since + timedelta(minutes=minutes)
+    assert next_tick(schedule, at) - last_tick(schedule, at) <= longest_gap(schedule, since)

@@ -24,9 +24,11 @@ whole; what follows from it:
     Whose statistics may be told; without one a column counts as restricted.
 ``slaProperties``: ``freshness``
     What ``lading status`` holds the last delivery against.
+``slaProperties``: ``freshness``, ``latency`` and ``frequency``
+    ``lading validate`` refuses a schedule that cannot hold them, however fast the runs are.
 
 Options of types and quality rules that no check judges are listed in the manifest, as promised and not checked. Other
-``slaProperties``, such as latency, are neither judged nor listed.
+``slaProperties`` are neither judged nor listed.
 """
 
 from lading.contract.checks import contract_checks, unmapped_quality

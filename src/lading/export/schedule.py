@@ -7,6 +7,7 @@ time leaves out ticks when the clock has moved on, a time that comes twice ticks
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +31,10 @@ class Schedule:
     cron: str | None = None
     timezone: str = "UTC"
     every: Every | None = None
+
+
+DAILY = Schedule(every=Every(86_400, "second"))
+"""Of a full refresh without a schedule."""
 
 
 def check_cron(text: str) -> str:
@@ -76,8 +81,37 @@ def next_tick(schedule: Schedule, at: datetime) -> datetime:
     return _cron(schedule, at.replace(microsecond=0), forward=True)
 
 
+def longest_gap(schedule: Schedule, since: datetime) -> timedelta:
+    """How far apart two ticks lie at most, in the year after ``since``.
+
+    A gap that holds a midnight in UTC is met there. Those within a day are the same on all days that have ticks.
+    """
+    if schedule.every is not None and schedule.every.unit == "second":
+        return timedelta(seconds=schedule.every.count)
+    longest = timedelta(0)
+    at, second = since.replace(hour=0, minute=0, second=0, microsecond=0), timedelta(seconds=1)
+    while at < since + timedelta(days=366):
+        after = next_tick(schedule, at - second)
+        longest = max(longest, after - last_tick(schedule, at - second))
+        at = max(at, after.replace(hour=0, minute=0, second=0)) + timedelta(days=1)
+    if schedule.cron is not None and longest < timedelta(days=1):
+        ticks = _ticks(schedule, since)
+        tick = first = next(ticks)
+        while tick < first + timedelta(days=1):
+            before, tick = tick, next(ticks)
+            longest = max(longest, tick - before)
+    return longest
+
+
 def _anchor(every: Every) -> datetime:
     return _SECONDS_FROM if every.unit == "second" else _MONTHS_FROM
+
+
+def _ticks(schedule: Schedule, at: datetime) -> Iterator[datetime]:
+    from croniter import croniter
+
+    for tick in croniter(schedule.cron, at.astimezone(ZoneInfo(schedule.timezone))).all_next(datetime):
+        yield tick.astimezone(UTC)
 
 
 def _cron(schedule: Schedule, at: datetime, *, forward: bool) -> datetime:
