@@ -20,6 +20,7 @@ EXTRAS = {  # modules that only an extra's adapters load
     "postgres": ("sources/postgres", "sources/embedded", "demo", "scaffold"),
     "embedded": ("sources/embedded", "demo"),
     "aws": ("stores/object_",),
+    "age": ("keys/age",),
 }
 
 

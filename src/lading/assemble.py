@@ -307,7 +307,7 @@ class Workshop:
         """Who signs manifests. Raises what reading its key raises, and Refused where recipients do not go by it."""
         if self._signer is None:
             signer = open_signing(self._files)
-            if why := objection(self.signers(), PublicKey(signer.public_key), datetime.now(UTC)):
+            if why := self._objection(PublicKey(signer.public_key)):
                 raise Refused(
                     f"A signature made now {why}: recipients go by {SIGNERS}.",
                     hint="`lading signing new` makes a key and its line there.",
@@ -315,27 +315,40 @@ class Workshop:
             self._signer = signer
         return self._signer
 
+    def _objection(self, key: PublicKey) -> str | None:
+        return objection(self.signers(), key, self._files.settings.name, datetime.now(UTC))
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """Who may sign manifests. Raises InvalidProject for a damaged list."""
+        return read_signers(self._signers_text(), SIGNERS)
+
+    def _signers_text(self) -> str:
         path = self._files.root / SIGNERS
-        return read_signers(path.read_text("utf-8"), SIGNERS) if path.exists() else ()
+        try:
+            return path.read_text("utf-8") if path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidProject(problems=[Problem(SIGNERS, 0, "is no text that can be read")]) from error
 
     def new_signing_key(self) -> AllowedSigner:
         """Makes the next signing key, and adds it to those who may sign."""
         from lading.keys.signing import FileSigner, new_signing_key
 
-        folder = _signing_folder(self._files)
+        folder, path = _signing_folder(self._files), self._files.root / SIGNERS
         self.signers()
-        name = new_signing_key(folder)
         # From the day's beginning: clocks of several machines differ.
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        made = AllowedSigner(PublicKey(FileSigner(folder).public_key), today, comment=name)
-        path = self._files.root / SIGNERS
-        path.parent.mkdir(exist_ok=True)
-        text = path.read_text("utf-8") if path.exists() else ""
-        separator = "" if not text or text.endswith("\n") else "\n"
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{separator}{made.line(self._files.settings.name)}\n")
+        text = self._signers_text()
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                name = new_signing_key(folder)
+                key = PublicKey(FileSigner(folder).public_key)
+                made = AllowedSigner(key, today, None, name, self._files.settings.name)
+                file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{made.line()}\n")
+        except OSError as error:
+            raise InvalidProject(
+                problems=[Problem(SIGNERS, 0, f"cannot be written: {error.strerror}")]
+            ) from error
         return made
 
 

@@ -5,7 +5,9 @@ Loading it loads Arrow, which a proof of bytes does not need.
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from lading.ports import LOGICAL, ColumnStats, Download, Encrypting, Format, Sto
 
 def select(manifest: Mapping[str, Any], names: Sequence[str]) -> str:
     """What reads these files in DuckDB. Raises ValueError where it cannot, or would change a value."""
-    if manifest["encryption"]["type"] != "none":
+    if _encryption(manifest)["type"] != "none":
         raise ValueError("the files are encrypted: DuckDB needs the key of each, see docs/encryption.md")
     return query(format_of(manifest["format"]), schema_of(manifest), names)
 
@@ -78,13 +80,17 @@ def read_held(paths: Sequence[Path]) -> Held:
     return Held(keys, held)
 
 
+def _encryption(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    return manifest.get("encryption") or {"type": "none"}
+
+
 @contextmanager
 def _in_the_clear(
     store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any], held: Held
 ) -> Iterator[tuple[Format, Download]]:
     """A data file, and the format that reads it. Raises ValueError for what this version does not know, and Refused
     where none of the keys opens it."""
-    format, encryption = format_of(manifest["format"]), manifest["encryption"]
+    format, encryption = format_of(manifest["format"]), _encryption(manifest)
     with closing(store.read(name)) as file:
         if encryption["type"] == "none":
             yield format, file
@@ -117,6 +123,9 @@ def check_rows(
         KeyError,
         TypeError,
         AttributeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
         pa.ArrowException,
     ) as error:
         yield f"cannot be read as the manifest describes it: {error}"

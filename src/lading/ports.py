@@ -387,6 +387,11 @@ class Encryption(Protocol):
     suffix: str  # of files' names, behind the format's own; "" where there is none
     record: Mapping[str, str]  # what the manifest says of it
 
+    def key_id(self, tenant: str) -> str:
+        """The key that would be used now: what was encrypted under another is not used again. Raises Refused as `open`
+        does."""
+        ...
+
     def open(
         self,
         format: Format,
@@ -432,6 +437,10 @@ class Wrapper(Protocol):
     """Wraps data keys for a tenant. Thread-safe."""
 
     wrapping: str  # what the manifest calls it
+
+    def key_id(self, tenant: str) -> str:
+        """The key that would wrap now. Raises Refused as `wrap` does."""
+        ...
 
     def wrap(self, tenant: str, key: bytes) -> WrappedKey:
         """``key``: 32 bytes. Raises Refused for a tenant for whom nothing can be wrapped."""

@@ -285,6 +285,7 @@ class Project:
             codec=format.codec,
             format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
             encryption=encryption.record if encryption else {"type": "none"},
+            encryption_key=encryption.key_id if encryption else None,
             max_file_size=definition.max_file_size,
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,

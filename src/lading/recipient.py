@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lading.errors import InvalidProject
+from lading.errors import InvalidProject, Problem
 from lading.evidence.signers import AllowedSigner, read_signers
-from lading.evidence.sshsig import KIND
+from lading.evidence.sshsig import KIND, MANIFESTS
 from lading.manifest import canonical
 from lading.ports import Store
 from lading.proof import Report, current
@@ -52,12 +52,19 @@ def verify(
 
 
 def _trusted(key: str) -> Sequence[AllowedSigner]:
-    if key.startswith(f"{KIND} "):
-        return read_signers(key, "the key")
-    try:
-        return read_signers(Path(key).read_text("utf-8"), key)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidProject(f"There is no file of public keys {key}, and it is no key itself.") from error
+    text, file = key, "the key"
+    if not key.startswith(f"{KIND} "):
+        file = key
+        try:
+            text = Path(key).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidProject(
+                f"There is no file of public keys {key}, and it is no key itself."
+            ) from error
+    signers = read_signers(text, file)
+    if not signers:
+        raise InvalidProject(problems=[Problem(file, 0, f"holds no {KIND} key for {MANIFESTS}")])
+    return signers
 
 
 def _rows(tenant_keys: Sequence[str]) -> Deep:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VARIABLE = "OPS_DATABASE_URL"
-IGNORED = ("/keys/", "/journal/", "/deliveries/", ".env")
+IGNORED = ("/keys/", "*.keys", "/journal/", "/deliveries/", ".env")
 
 
 @dataclass(frozen=True, slots=True)

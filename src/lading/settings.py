@@ -75,7 +75,11 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        found: list[tuple[Loc, str]] = []
+        found: list[tuple[Loc, str]] = [
+            ((name,), f"{name} is empty: it takes the url of a folder")
+            for name in ("keys", "signing")
+            if name in self.model_fields_set and getattr(self, name) is None
+        ]
         seen: dict[str, str] = {}
         for section in ("connections", "stores", "catalogues"):
             for name, raw in getattr(self, section).items():

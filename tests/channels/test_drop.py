@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from worlds import Hooked
 
-from lading.channels.drop import Destination, DropChannel, DropFile
+from lading.channels.drop import Destination, DropChannel, DropFile, _Bytes
 from lading.errors import StoreDenied
 from lading.export.layout import Layout
 from lading.formats.arrow import ArrowFormat
@@ -116,7 +116,8 @@ def test_a_finished_file_is_in_no_cycle(format: Format) -> None:
     gc.collect()
     gc.disable()
     try:
-        file = DropFile("a", {}, [upload], format, batch.schema, "portable", 1 << 20, None)
+        sink = _Bytes([upload])
+        file = DropFile("a", {}, sink, format.open(sink, batch.schema, "portable", 1 << 20))
         file.append(batch)
         file.finish()
         gone = weakref.ref(file)

@@ -3,6 +3,7 @@
 # S10, D12
 from __future__ import annotations
 
+import io
 import json
 import stat
 from pathlib import Path
@@ -31,6 +32,9 @@ def test_a_recipient_gets_a_copy_and_reads_with_it(lading: Any, encrypting: Path
     assert without.code == 6
     assert "is not here: what it wrapped cannot be opened" in without.out
     assert lading("verify", berlin).code == 0
+    useless = lading("verify", berlin, "--tenant-key", "berlin.keys")
+    assert useless.code == 2
+    assert "'--tenant-key': belongs to --deep" in useless.err
     again = lading("keys", "copy", "berlin", "berlin.keys")
     assert again.code == 3
     assert "is there already" in again.err
@@ -54,14 +58,16 @@ def test_a_file_of_no_keys_is_refused(lading: Any, encrypting: Path, content: st
     assert lading("verify", "deliveries", "--deep", "--tenant-key", "missing").code == 2
 
 
-def test_rotating_and_destroying(lading: Any, encrypting: Path) -> None:
+def test_rotating_and_destroying(lading: Any, encrypting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lading("run", "orders_drop")
     before = lading("keys", "copy", "berlin", "one.keys", "--json").json["keys"]
     made = lading("keys", "rotate", "berlin", "--json").json
     assert made["tenant"] == "berlin"
     assert lading("keys", "copy", "berlin", "two.keys", "--json").json["keys"] == before + 1
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     asked = lading("keys", "destroy", "berlin")
-    assert asked.code != 0
+    assert asked.code == 2
+    assert "Nothing was destroyed." in asked.err
     assert len(list((encrypting / "keys/wrapping").glob("tenant-berlin.[0-9]*"))) == 2
     assert lading("keys", "destroy", "berlin", "--yes").out == "berlin: 2 keys destroyed\n"
     assert not list((encrypting / "keys/wrapping").glob("tenant-berlin.[0-9]*"))

@@ -51,7 +51,9 @@ def test_unsigned_deliveries_are_a_problem_for_who_expects_signed_ones(lading: A
     told = lading("verify", "deliveries", "--key", public)
     assert told.code == 6
     assert told.out.count("_manifest.json: is not signed\n") == 6
-    assert told.out.endswith("6 problems: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)\n")
+    assert told.out.endswith(
+        "6 problems: 6 deliveries, 6 files, 7 rows (not what trusted keys have signed)\n"
+    )
 
 
 def test_a_key_that_recipients_do_not_know_signs_nothing(lading: Any, signing: Path) -> None:
@@ -111,3 +113,30 @@ def test_a_damaged_list_is_refused_with_its_line_before_a_key_is_made(lading: An
     assert said.code == 2
     assert "ops/signers:1: is no public key" in said.err
     assert not (signing / "keys").exists()
+
+
+def test_what_cannot_be_a_list_is_told_and_leaves_no_key(lading: Any, signing: Path) -> None:
+    (signing / "ops").write_text("a file")
+    said = lading("signing", "new")
+    assert said.code == 2
+    assert "ops/signers: cannot be written" in said.err
+    (signing / "ops").unlink()
+    (signing / "ops/signers").mkdir(parents=True)
+    for command in ("new", "list"):
+        said = lading("signing", command)
+        assert said.code == 2
+        assert "ops/signers: is no text" in said.err
+    assert not (signing / "keys").exists()
+
+
+def test_when_the_only_key_was_stolen_its_line_goes_and_a_new_one_comes(lading: Any, signing: Path) -> None:
+    stolen = lading("signing", "new", "--json").json["key"]
+    (signing / "ops/signers").write_text("# the first one was stolen\n")
+    assert lading("signing", "list").code == 0
+    made = lading("signing", "new", "--json").json
+    assert made["comment"] == "0002"
+    assert made["key"] != stolen
+    lading("run", "orders_drop")
+    assert lading("verify", "deliveries", "--key", "ops/signers", "--json").json["signatures"] == {
+        made["key"]: 6
+    }

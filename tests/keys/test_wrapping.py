@@ -117,3 +117,48 @@ def test_a_standard_library_of_others_opens_what_is_wrapped(folder: Path) -> Non
     wrapped = wrapper.wrap("UA", KEY)
     (key,) = wrapper.tenant_keys("UA")
     assert aes_key_unwrap(key, wrapped.data) == KEY
+
+
+def test_destroying_also_removes_what_a_killed_process_left(folder: Path) -> None:
+    wrapper = FileWrapper(folder)
+    wrapper.wrap("UA", KEY)
+    wrapper.wrap("UAX", KEY)
+    path = next(path for path in folder.iterdir() if json.loads(path.read_text())["tenant"] == "UA")
+    draft = folder / f".new-0123456789abcdef-{path.name}"
+    draft.write_bytes(path.read_bytes())
+    wrapper.destroy("UA")
+    assert not draft.exists()
+    assert sum(path.stat().st_size > 0 for path in folder.iterdir()) == 1
+
+
+def test_a_key_that_comes_back_from_a_backup_stays_destroyed(folder: Path, tmp_path: Path) -> None:
+    wrapper = FileWrapper(folder)
+    wrapper.wrap("UA", KEY)
+    (path,) = folder.iterdir()
+    kept = path.read_bytes()
+    wrapper.destroy("UA")
+    path.write_bytes(kept)
+    path.chmod(0o600)
+    assert FileWrapper(folder).tenant_keys("UA") == []
+    with pytest.raises(Refused, match="were destroyed"):
+        FileWrapper(folder).copy("UA", tmp_path / "copy")
+    with pytest.raises(Refused, match="were destroyed"):
+        FileWrapper(folder).wrap("UA", KEY)
+
+
+@pytest.mark.parametrize("what", ["rotate", "destroy"])
+def test_a_tenant_that_nobody_encrypts_for_is_refused_and_leaves_nothing(folder: Path, what: str) -> None:
+    with pytest.raises(Refused, match="has no key"):
+        getattr(FileWrapper(folder), what)("typo")
+    assert not folder.exists()
+    FileWrapper(folder).wrap("typo", KEY)
+
+
+@posix
+def test_folders_above_are_for_their_owner_too_whatever_the_umask(folder: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        FileWrapper(folder).wrap("UA", KEY)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700

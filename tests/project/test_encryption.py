@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from lading import Project, verify
 from lading.errors import InvalidProject
 from lading.recipient import duckdb_query, files
 
-JANUARY, MARCH = (datetime(2024, month, 1, tzinfo=UTC) for month in (1, 3))
+JANUARY, FEBRUARY, MARCH = (datetime(2024, month, 1, tzinfo=UTC) for month in (1, 2, 3))
 
 
 def encrypted(root: Path, binding: str | None = None, **sections: Any) -> Path:
@@ -374,3 +375,100 @@ def test_what_is_no_public_key_is_refused_with_its_file(tmp_path: Path, age: str
     (root / "tenants/a.yaml").write_text(json.dumps({"tenant": "a", "age": age}))
     with pytest.raises(InvalidProject, match=r"tenants/a\.yaml"):
         Project.load(root).run("to_lake")
+
+
+# --- after a crash
+
+CRASH = """
+import os, sys, lading, lading.run.sealing as sealing
+def dies(self, served): os._exit(9)
+sealing.Sealing.record = dies
+lading.Project.load(sys.argv[1]).run("to_lake")
+"""
+
+
+def crashed(root: Path, key: str) -> Any:
+    """A project without tenants whose first attempt died when all files were written; returns its recipient's key."""
+    ours = to_recipients(root, {"type": "parquet"})["a"]
+    export = root / "exports/to_lake.yaml"
+    whole = {"tenants": None, "source": {"connection": "incoming", "files": "orders*.parquet"}}
+    shape = {**json.loads(export.read_text()), **whole, "encryption": {"key": key}}
+    export.write_text(json.dumps({name: value for name, value in shape.items() if value is not None}))
+    receives(root, ours)
+    table = pq.read_table(root / "raw/orders.parquet")
+    for number in range(2):
+        pq.write_table(table.slice(20 * number, 20), root / f"raw/orders_{number}.parquet")
+    (root / "raw/orders.parquet").unlink()
+    assert subprocess.run([sys.executable, "-c", CRASH, root]).returncode == 9
+    assert list((root / "lake").rglob("*.parquet"))
+    return ours
+
+
+def receives(root: Path, key: Any) -> None:
+    document = {"tenant": "default"} | ({"age": str(key.to_public())} if key else {})
+    (root / "tenants/default.yaml").write_text(json.dumps(document))
+
+
+def test_parts_of_an_attempt_that_died_are_used_again_under_the_same_key(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    crashed(root, "recipient")
+    (result,) = Project.load(root).run("to_lake", end=FEBRUARY)
+    assert result.status == "succeeded"
+    assert verify(str(root / "lake"), deep=True, tenant_keys=[str(root / "a.txt")]).ok
+
+
+def test_parts_for_a_key_that_was_replaced_are_not_used_again(tmp_path: Path) -> None:
+    pyrage = pytest.importorskip("pyrage", reason="the extra age is not installed")
+    root = tmp_path / "shop"
+    crashed(root, "recipient")
+    new = pyrage.x25519.Identity.generate()
+    receives(root, new)
+    (root / "new.txt").write_text(f"{new}\n")
+    assert {r.status for r in Project.load(root).run("to_lake")} == {"succeeded"}
+    assert verify(str(root / "lake"), deep=True, tenant_keys=[str(root / "new.txt")]).ok
+
+
+def test_nothing_goes_out_under_a_key_that_was_taken_away_meanwhile(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    crashed(root, "recipient")
+    receives(root, None)
+    results = Project.load(root).run("to_lake")
+    assert {r.status for r in results} == {"failed"}
+    assert all("has no public key" in str(r.error) for r in results)
+
+
+def test_nothing_goes_out_under_a_key_that_was_destroyed_meanwhile(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    crashed(root, "tenant")
+    Project.load(root).destroy_keys("default")
+    results = Project.load(root).run("to_lake")
+    assert {r.status for r in results} == {"failed"}
+    assert all("were destroyed" in str(r.error) for r in results)
+
+
+def test_the_journal_of_an_encrypted_export_tells_no_value_either(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    crashed(root, "tenant")
+    parts = [path for path in (root / "journal").rglob("*") if path.is_file() and "/parts/" in str(path)]
+    assert parts
+    for path in parts:
+        assert all(file["columns"] == {} for file in json.loads(path.read_text())["files"])
+
+
+# --- what is not there must not pass for what is
+
+
+@pytest.mark.parametrize("name", ["keys", "signing"])
+def test_an_empty_section_of_the_settings_is_refused(tmp_path: Path, name: str) -> None:
+    root = encrypted(tmp_path / "shop")
+    settings = root / "lading.yaml"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), name: None}))
+    with pytest.raises(InvalidProject, match=f"{name} is empty"):
+        Project.load(root)
+
+
+def test_an_empty_encryption_is_refused_and_nothing_goes_out_in_the_clear(tmp_path: Path) -> None:
+    root = encrypted(tmp_path / "shop", encryption=None)
+    with pytest.raises(InvalidProject, match="encryption is empty"):
+        Project.load(root).run("to_lake")
+    assert not (root / "lake").exists() or not list((root / "lake").rglob("*.parquet"))

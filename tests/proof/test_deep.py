@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import posixpath
@@ -13,12 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from delivered import lay_out
+from delivered import lay_out, store_of
 from worlds import JANUARY, World, orders, snapshot, some_orders
 
 from lading import verify
 from lading.assemble import format_of
 from lading.channels.drop import Destination, DropChannel
+from lading.contents import Held, check_rows
 from lading.export.layout import Layout, Names
 from lading.manifest import canonical, marker, sums
 from lading.ports import LOGICAL, FileNumber, Format
@@ -215,3 +217,14 @@ def test_wrong_types_of_a_parquet_file_are_caught(tmp_path: Path) -> None:
     (problem,) = verify(str(tmp_path), deep=True).problems
     assert problem.object == name
     assert "types are not those that the manifest names" in problem.problem
+
+
+@pytest.mark.parametrize("data", [b"no gzip at all", gzip.compress(b"id\n1\n")[:-9]], ids=["none", "cut"])
+def test_a_damaged_compressed_file_is_a_problem_of_its_own(data: bytes) -> None:
+    """Whoever may write to the store can also write a file that does not decompress, with a manifest that fits it."""
+    store = store_of({"a.csv.gz": data})
+    column = {"name": "id", "type": "int64", "nullable": False, "logical": None}
+    manifest = {"format": {"type": "csv", "compression": "gzip"}, "schema": [column]}
+    entry = {"name": "a.csv.gz", "rows": 1, "columns": {}}
+    (told,) = check_rows(store, "a.csv.gz", manifest, entry, Held())
+    assert "cannot be read as the manifest describes it" in told

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_a_key_that_had_ended_when_the_manifest_was_made_is_not_trusted(
 
 
 def _until(trusted: tuple[AllowedSigner, ...], at: datetime) -> AllowedSigner:
-    return AllowedSigner(trusted[0].key, trusted[0].since, at)
+    return replace(trusted[0], until=at)
 
 
 def test_after_a_rotation_old_and_new_deliveries_are_proven_by_one_list(tmp_path: Path) -> None:
@@ -206,3 +207,39 @@ def test_after_a_rotation_old_and_new_deliveries_are_proven_by_one_list(tmp_path
 def test_a_key_that_is_none_is_refused(project: Path, key: str) -> None:
     with pytest.raises(InvalidProject, match="key"):
         verify(str(project / "lake"), key=key)
+
+
+def test_a_key_of_another_project_does_not_vouch_for_this_one(
+    signed: Objects, trusted: tuple[AllowedSigner, ...]
+) -> None:
+    report = proof(signed, (replace(trusted[0], principals="other"),))
+    assert not report.signed
+    assert len(report.problems) == report.deliveries
+    assert all("may not sign for the project shop" in p.problem for p in report.problems)
+
+
+def test_another_tenants_delivery_in_ones_own_place_is_noticed(
+    signed: Objects, trusted: tuple[AllowedSigner, ...]
+) -> None:
+    """A recipient sees its own folder alone, in which no name tells whose a delivery is."""
+    own = {tenant: f"test/shop/orders/tenant={tenant}/" for tenant in "ab"}
+    seen = {name.removeprefix(own["a"]): data for name, data in signed.items() if name.startswith(own["a"])}
+    assert proof(seen, trusted).signed
+    strange = next(n for n in manifests(signed) if n.startswith(own["b"]))
+    folder = posixpath.dirname(strange) + "/"
+    more = {n.removeprefix(own["b"]): data for n, data in signed.items() if n.startswith(folder)}
+    report = proof(seen, trusted, **more)
+    assert not report.signed
+    assert any("in a place of" in p.problem for p in report.problems)
+
+
+def test_a_pointer_to_another_tenants_delivery_is_noticed(
+    signed: Objects, trusted: tuple[AllowedSigner, ...]
+) -> None:
+    ours, theirs = sorted(name for name in signed if name.endswith("latest.json"))
+    pointer = json.loads(signed[theirs])
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(theirs), pointer["manifest"]))
+    pointer["manifest"] = posixpath.relpath(f"/{target}", f"/{posixpath.dirname(ours)}")
+    report = proof(signed, trusted, **{ours: canonical(pointer)})
+    assert any(p.object == ours and "whose pointer is" in p.problem for p in report.problems)
+    assert not report.signed

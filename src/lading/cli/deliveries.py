@@ -113,6 +113,8 @@ def verify(
 
     Needs no server, no journal and no source. Ends with exit code 6 when something is not what its manifest says.
     """
+    if tenant_key and not deep:
+        raise typer.BadParameter("belongs to --deep: nothing else reads rows", param_hint="'--tenant-key'")
     from lading.recipient import verify as prove
 
     report = prove(url, deep=deep, key=key, tenant_keys=tenant_key or ())
@@ -121,7 +123,7 @@ def verify(
     else:
         out(*(f"{problem.object}: {problem.problem}" for problem in report.problems))
         verdict = "ok" if report.ok else counted(len(report.problems), "problem")
-        signed = _signed(report)
+        signed = _signed(report, trusted=key is not None)
         found = (
             counted(report.deliveries, "delivery", "deliveries"),
             counted(report.files, "file"),
@@ -132,9 +134,11 @@ def verify(
     return 0 if report.ok else INTEGRITY
 
 
-def _signed(report: Report) -> str:
+def _signed(report: Report, *, trusted: bool) -> str:
     if report.signed:
         return "signed"
+    if trusted:
+        return "not what trusted keys have signed"
     if not report.signatures:
         return "unsigned: integrity only"
     keys = ", ".join(sorted(report.signatures))

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from lading.cli.console import emit, out
+from lading.cli.console import emit, out, say
 from lading.cli.options import Json
 from lading.errors import counted
+
+NOT_DONE = 2
 
 app = typer.Typer(help="Tenants' keys, under which files are encrypted.", rich_markup_mode=None)
 
@@ -63,8 +65,9 @@ def destroy(
     Copies, backups and what the recipient has are not reached. Nothing more is encrypted for this tenant; the key under
     which its columns are masked stays.
     """
-    if not yes:
-        typer.confirm(f"Destroy all keys of {tenant}, for good?", abort=True, err=True)
+    if not yes and not typer.confirm(f"Destroy all keys of {tenant}, for good?", err=True):
+        say("Nothing was destroyed.")
+        return NOT_DONE
     count = context.obj.project().destroy_keys(tenant)
     if as_json:
         emit({"tenant": tenant, "destroyed": count})

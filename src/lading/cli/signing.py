@@ -23,7 +23,7 @@ def new(context: typer.Context, as_json: Json = False) -> int:
     if as_json:
         emit(made.record())
     else:
-        out(made.line(project.files.settings.name))
+        out(made.line())
         say(
             f"{made.key.fingerprint} signs from the next run on. Its line is in ops/signers: publish that file."
         )

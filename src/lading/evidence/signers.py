@@ -21,32 +21,36 @@ from lading.evidence.sshsig import KIND, MANIFESTS, PublicKey
 from lading.export.identity import instant
 
 # A word ends at a blank outside of quotes.
-_WORD = re.compile(r'(?:"[^"]*"|[^\s"])+')
+_WORD = re.compile(r'(?:"[^"]*"|[^ \t"])+')
 _OPTION = re.compile(r'([a-z-]+)(?:="([^"]*)")?(?:,|$)')
 _KEY_KIND = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+")
+_ENCODED = "AAAA"  # how every key begins: with the length of its kind
+_NAMES = re.compile(r"[^!\[\]]+")  # with * and ?, which mean the same here as in OpenSSH
 _TIMES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedSigner:
-    """A key that may have signed manifests, ``since`` included, ``until`` not."""
+    """A key that may have signed manifests of the projects called ``principals``, ``since`` included, ``until`` not."""
 
     key: PublicKey
     since: datetime | None = None
     until: datetime | None = None
     comment: str = ""
+    principals: str = "*"
 
-    def line(self, principal: str) -> str:
+    def line(self) -> str:
         """Its line in a file of allowed signers."""
         options = [f'namespaces="{MANIFESTS}"']
         for option, at in (("valid-after", self.since), ("valid-before", self.until)):
             if at is not None:
                 options.append(f'{option}="{at.astimezone(UTC):%Y%m%d%H%M%SZ}"')
-        return f"{principal} {','.join(options)} {self.key.line} {self.comment}".rstrip()
+        return f"{self.principals} {','.join(options)} {self.key.line} {self.comment}".rstrip()
 
     def record(self) -> dict[str, str | None]:
         return {
             "key": self.key.fingerprint,
+            "principals": self.principals,
             "public": self.key.line,
             "since": instant(self.since) if self.since else None,
             "until": instant(self.until) if self.until else None,
@@ -57,31 +61,33 @@ class AllowedSigner:
 def read_signers(text: str, file: str) -> tuple[AllowedSigner, ...]:
     """The signers of manifests in a file of allowed signers, or of public keys. Keys for other things are passed over.
 
-    Raises InvalidProject for what is no such file, and for one without any.
+    Raises InvalidProject for what is no such file, and for what only OpenSSH understands.
     """
     found: list[AllowedSigner] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip() or line.lstrip(" \t").startswith("#"):
             continue
         try:
-            found.extend(_signer(line))
+            found.extend(_signer(line.strip(" \t\r")))
         except ValueError as error:
             raise InvalidProject(problems=[Problem(file, number, str(error))]) from error
-    if not found:
-        raise InvalidProject(
-            problems=[Problem(file, 0, f"holds no {KIND} key for the namespace {MANIFESTS}")]
-        )
     return tuple(found)
 
 
 def _signer(line: str) -> Iterator[AllowedSigner]:
     words = _WORD.findall(line)
-    at = next((index for index, word in enumerate(words[:3]) if _KEY_KIND.fullmatch(word)), None)
-    if at is None or len(words) < at + 2:
+    # A principal may look like the kind of a key, and no key follows it then.
+    kinds = (at for at, word in enumerate(words[:3]) if _KEY_KIND.fullmatch(word))
+    at = next((at for at in kinds if words[at + 1 : at + 2] and words[at + 1].startswith(_ENCODED)), None)
+    if at is None or not line.isprintable():
         raise ValueError(f"is no public key: {KIND} AAAA…, or a line of allowed signers, which ends in one")
     options = _options(words[1]) if at == 2 else {}
-    namespaces = options.pop("namespaces", "*").split(",")
-    if words[at] != KIND or not any(fnmatch.fnmatchcase(MANIFESTS, each) for each in namespaces):
+    principals = words[0].strip('"') if at else "*"
+    namespaces = options.pop("namespaces", "*")
+    for names in (principals, namespaces):
+        if not _NAMES.fullmatch(names):
+            raise ValueError(f"{names} is not understood here: write names, with * and ? where they vary")
+    if words[at] != KIND or not _among(MANIFESTS, namespaces):
         return
     since, until = options.pop("valid-after", None), options.pop("valid-before", None)
     if options:
@@ -91,13 +97,21 @@ def _signer(line: str) -> Iterator[AllowedSigner]:
         None if since is None else _time(since),
         None if until is None else _time(until),
         " ".join(words[at + 2 :]),
+        principals,
     )
+
+
+def _among(name: str, patterns: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.split(","))
 
 
 def _options(text: str) -> dict[str, str]:
     if not re.fullmatch(f"(?:{_OPTION.pattern})+", text) or text.endswith(","):
         raise ValueError(f"{text} is no list of options")
-    return dict(_OPTION.findall(text))
+    found = _OPTION.findall(text)
+    if len({name for name, _ in found}) < len(found):
+        raise ValueError(f"{text} names an option twice")
+    return dict(found)
 
 
 def _time(text: str) -> datetime:
@@ -108,12 +122,15 @@ def _time(text: str) -> datetime:
         raise ValueError(f'"{text}" is no time in UTC: write 20260131Z or 20260131235959Z') from error
 
 
-def objection(signers: Sequence[AllowedSigner], key: PublicKey, at: datetime) -> str | None:
-    """Why a signature by ``key`` over what was made ``at`` does not count; None if it does."""
+def objection(signers: Sequence[AllowedSigner], key: PublicKey, project: str, at: datetime) -> str | None:
+    """Why a signature by ``key`` over a manifest of ``project``, made ``at``, does not count; None if it does."""
     known = [signer for signer in signers if signer.key == key]
     if not known:
         return f"is by {key.fingerprint}, which is none of the trusted keys"
-    for signer in known:
+    ours = [signer for signer in known if _among(project, signer.principals)]
+    if not ours:
+        return f"is by {key.fingerprint}, which may not sign for the project {project}"
+    for signer in ours:
         if (signer.since is None or at >= signer.since) and (signer.until is None or at < signer.until):
             return None
     return f"is by {key.fingerprint}, which may not have signed at {instant(at)}"

@@ -369,7 +369,8 @@ def _unavailable(export: Export) -> list[tuple[Loc, str]]:
 def _encryption_findings(export: Export) -> list[tuple[Loc, str]]:
     encryption = export.encryption
     if encryption is None:
-        return []
+        given = "encryption" in export.model_fields_set
+        return [(("encryption",), "encryption is empty: write encryption: {key: tenant}")] if given else []
     found: list[tuple[Loc, str]] = []
     kind = export.format.get("type", "parquet")
     if kind != "parquet" and encryption.key == "tenant":

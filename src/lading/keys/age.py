@@ -71,6 +71,9 @@ class AgeWrapper:
     def __init__(self, recipients: Recipients) -> None:
         self._recipients = recipients
 
+    def key_id(self, tenant: str) -> str:
+        return self._recipients.of(tenant)[0]
+
     def wrap(self, tenant: str, key: bytes) -> WrappedKey:
         name, recipient = self._recipients.of(tenant)
         return WrappedKey(name, _pyrage().encrypt(key, [recipient]))
@@ -84,6 +87,9 @@ class AgeStreams:
 
     def __init__(self, recipients: Recipients) -> None:
         self._recipients = recipients
+
+    def key_id(self, tenant: str) -> str:
+        return self._recipients.of(tenant)[0]
 
     def open(
         self,

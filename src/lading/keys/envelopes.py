@@ -29,6 +29,9 @@ class Envelopes:
             "key_wrapping": wrapper.wrapping,
         }
 
+    def key_id(self, tenant: str) -> str:
+        return self._wrapper.key_id(tenant)
+
     def open(
         self,
         format: Format,

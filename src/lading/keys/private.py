@@ -14,8 +14,10 @@ from lading.errors import StoreDenied, StoreFull, StoreUnavailable
 
 
 def check_folder(folder: Path) -> None:
-    """Makes the folder (0700) where there is none. Raises StoreDenied where others may write to it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Makes the folder (0700) where there is none, and those above it. Raises StoreDenied where others may write to
+    it."""
+    for missing in [each for each in reversed((folder, *folder.parents)) if not each.exists()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
     # whoever may write here could put a key of his own in place of ours
     if os.name == "posix" and stat.S_IMODE(folder.stat().st_mode) & 0o022:
         raise StoreDenied(f"the key folder {folder} can be written by others", hint=f"chmod 700 {folder}")
@@ -35,7 +37,7 @@ def read_private(path: Path) -> bytes:
 
 def create_private(path: Path, data: bytes) -> None:
     """Raises FileExistsError where the name is taken, by what is as durable then as ours would be, and OSError."""
-    draft = path.with_name(f".new-{secrets.token_hex(8)}")
+    draft = path.with_name(f".new-{secrets.token_hex(8)}-{path.name}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

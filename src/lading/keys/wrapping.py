@@ -11,6 +11,7 @@ keys were destroyed has an empty one with ``.destroyed`` there.
 from __future__ import annotations
 
 import base64
+import glob
 import json
 import re
 import threading
@@ -74,6 +75,10 @@ class FileWrapper:
     def __repr__(self) -> str:
         return f"FileWrapper({str(self._folder)!r})"
 
+    def key_id(self, tenant: str) -> str:
+        with self._lock:
+            return key_id(self._current(tenant))
+
     def wrap(self, tenant: str, key: bytes) -> WrappedKey:
         from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 
@@ -84,30 +89,35 @@ class FileWrapper:
     def rotate(self, tenant: str) -> str:
         """Makes the tenant's next key, which wraps from now on, and returns its id."""
         with self._lock:
-            return key_id(self._made(tenant, max(self._numbers(tenant), default=0) + 1))
+            return key_id(self._made(tenant, max(self._known(tenant)) + 1))
 
     def destroy(self, tenant: str) -> int:
         """Removes all of the tenant's keys from the disk, for good, and returns how many there were."""
         marker = self._path(tenant, _DESTROYED)
+        if not marker.exists():
+            self._known(tenant)
         with self._lock, told(marker):
             check_folder(self._folder)
             # First, so that no process makes a key while the others go.
             with suppress(FileExistsError):
                 create_private(marker, b"")
             numbers = self._numbers(tenant)
-            for number in numbers:
-                self._path(tenant, number).unlink(missing_ok=True)
+            # Also what a process left that was killed while it made one.
+            drafts = self._folder.glob(f".new-*-{glob.escape(file_name(tenant).removesuffix('json'))}*")
+            for path in (*(self._path(tenant, number) for number in numbers), *drafts):
+                path.unlink(missing_ok=True)
         return len(numbers)
 
     def tenant_keys(self, tenant: str) -> list[bytes]:
         """The tenant's keys, oldest first: for whoever is to open its deliveries."""
+        if self._path(tenant, _DESTROYED).exists():
+            return []
         return [self._read(tenant, number) for number in self._numbers(tenant)]
 
     def copy(self, tenant: str, target: Path) -> int:
         """Writes the tenant's keys to a new file, for whoever is to open its deliveries. Returns how many there are."""
+        self._known(tenant)
         keys = self.tenant_keys(tenant)
-        if not keys:
-            raise Refused(f"Tenant {tenant!r} has no key that wraps anything.")
         told_of = [{"key_id": key_id(key), "key": base64.b64encode(key).decode("ascii")} for key in keys]
         document = {"version": VERSION, "tenant": tenant, "keys": told_of}
         with told(target):
@@ -150,6 +160,17 @@ class FileWrapper:
             except FileNotFoundError:
                 raise _destroyed(tenant) from None
         return key_in(text, tenant, path)
+
+    def _known(self, tenant: str) -> list[int]:
+        """The numbers of the tenant's keys. Raises Refused where there are none: a name may be misspelt."""
+        if self._path(tenant, _DESTROYED).exists():
+            raise _destroyed(tenant)
+        if not (numbers := self._numbers(tenant)):
+            raise Refused(
+                f"Tenant {tenant!r} has no key in {self._folder}.",
+                hint="Its first is made when something is encrypted for it.",
+            )
+        return numbers
 
     def _numbers(self, tenant: str) -> list[int]:
         stem = re.escape(file_name(tenant).removesuffix("json"))

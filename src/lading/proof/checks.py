@@ -16,7 +16,7 @@ from lading.export.interval import parse_instant
 from lading.manifest import canonical, marker
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
-from lading.proof.places import moved, pointer_of
+from lading.proof.places import mixed, moved, pointer_of
 from lading.proof.pointer import check_pointer
 
 BLOCK = 1 << 20
@@ -34,14 +34,14 @@ class Problem:
 
 @dataclass(slots=True)
 class Report:
-    """``notes``: what was seen and is no failure, such as a folder without a manifest. ``signed``: trusted keys were
-    given, and one of them signed every delivery. ``signatures``: how many hold, by the fingerprint of their key."""
+    """``notes``: what was seen and is no failure, such as a folder without a manifest. ``all_signed``: trusted keys
+    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint."""
 
     deliveries: int = 0
     files: int = 0
     rows: int = 0
     bytes: int = 0
-    signed: bool = False
+    all_signed: bool = False
     signatures: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -49,6 +49,11 @@ class Report:
     @property
     def ok(self) -> bool:
         return not self.problems
+
+    @property
+    def signed(self) -> bool:
+        """Whether all that was found is what trusted keys have signed."""
+        return self.all_signed and self.ok
 
     def add(self, name: str, problem: str) -> None:
         self.problems.append(Problem(name, problem))
@@ -99,13 +104,20 @@ def verify(
     for delivery in moved([d for d in deliveries if d.manifest]):
         uri = delivery.manifest["destination"]["uri"]
         report.add(delivery.folder, f"stands in another place than it was delivered to: {uri}")
-    report.signed = signers is not None and report.deliveries > 0 and not unsigned
+    report.all_signed = signers is not None and report.deliveries > 0 and not unsigned
+    for delivery, other in mixed([d for d in deliveries if d.manifest]):
+        report.add(delivery.folder or ".", f"is for {_whom(delivery)}, in a place of {_whom(other)}")
     pointed = _check_strangers(store, deliveries, strangers, report)
     _check_unpointed(deliveries, strangers, pointed, report)
     if not deliveries:
         # A mistyped address must not pass for proven.
         report.add(prefix or ".", "no delivery found here")
     return report
+
+
+def _whom(delivery: Delivery) -> str:
+    manifest = delivery.manifest
+    return f"tenant {manifest['tenant']!r} of {manifest['project']} in {manifest['environment']}"
 
 
 def _entries(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -178,7 +190,8 @@ def _check_signature(
     report.signatures[key.fingerprint] = report.signatures.get(key.fingerprint, 0) + 1
     if signers is None:
         return False
-    why = objection(signers, key, parse_instant(delivery.manifest["export_timestamp"]))
+    manifest = delivery.manifest
+    why = objection(signers, key, manifest["project"], parse_instant(manifest["export_timestamp"]))
     if why is not None:
         report.add(path, why)
     return why is None

@@ -36,6 +36,25 @@ def moved(deliveries: Sequence[Delivery]) -> Iterator[Delivery]:
             yield delivery
 
 
+def mixed(deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Delivery]]:
+    """Deliveries for others than the first one's, in a place that is one tenant's: the folder that the layout gave the
+    tenant lies above what is looked at, so that no name here tells them apart. Each with that first one."""
+    first: Delivery | None = None
+    for delivery in deliveries:
+        here, there = _here(delivery), _origin(delivery)
+        tenant = segment(delivery.manifest["tenant"])
+        named = [at for at, name in enumerate(there) if name == tenant or name.endswith(f"={tenant}")]
+        if not named or len(here) >= len(there) - named[-1]:
+            continue
+        first = first or delivery
+        if _whose(delivery) != _whose(first):
+            yield delivery, first
+
+
+def _whose(delivery: Delivery) -> tuple[str, ...]:
+    return tuple(str(delivery.manifest[key]) for key in ("project", "environment", "tenant"))
+
+
 def _misplaced(here: tuple[str, ...], there: tuple[str, ...], start: int, known: set[_Roots]) -> bool:
     """Whether a folder that differs from its origin in the last name is more than the root of a copy."""
     key, equals, _ = there[-1].partition("=")

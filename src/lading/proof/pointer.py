@@ -10,6 +10,7 @@ from lading.errors import IntegrityError
 from lading.manifest import canonical
 from lading.ports import Store
 from lading.proof.found import Delivery, Manifest, Pointer, get, is_manifest, parsed
+from lading.proof.places import pointer_of
 
 
 def check_pointer(store: Store, name: str, deliveries: Sequence[Delivery]) -> Delivery:
@@ -21,6 +22,9 @@ def check_pointer(store: Store, name: str, deliveries: Sequence[Delivery]) -> De
         alike = delivery.manifest and delivery.marker_name and delivery.whose == named.whose
         if near and alike and delivery.place > named.place:
             raise IntegrityError(f"points to {named.folder} where {delivery.folder} is newer")
+    place = pointer_of(named)
+    if place is not None and place != name:
+        raise IntegrityError(f"points to {named.folder}, whose pointer is {place}")
     return named
 
 

@@ -87,6 +87,7 @@ class Job:
     codec: str = ""
     format_options: Mapping[str, Any] = field(default_factory=dict)  # as the export has them, with their type
     encryption: Mapping[str, Any] = field(default_factory=lambda: {"type": "none"})
+    encryption_key: Callable[[str], str] | None = None  # by tenant, the id of the key that would be used now
     max_file_size: int | None = None
     keep: int | None = None
     workers: int = 2

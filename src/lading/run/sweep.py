@@ -87,6 +87,8 @@ class Attempt:
         self._same = {"definition": job.definition, "query": hashlib.sha256(repr(query).encode()).hexdigest()}
         if job.keyed and apart(job):
             self._same["key_id"] = job.keys.key_id(DEFAULT_TENANT)
+        if job.encryption_key is not None and apart(job):
+            self._same["encryption_key"] = job.encryption_key(DEFAULT_TENANT)
         if query.immutable:
             query = replace(query, step=self._step_before())
         with scratch() as spill, job.source.open(query) as reading:
@@ -191,7 +193,9 @@ class Attempt:
             finished=self._finished(reading, survey),
             reuse=self._reuse,
             same=self._same,
-            publishable=lambda file: publishable(file, self._binding),
+            publishable=lambda file: publishable(
+                file, self._binding, encrypted=job.encryption["type"] != "none"
+            ),
         )
         for tallies in lanes.read():
             for tenant, tally in tallies.items():
