@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import posixpath
+from pathlib import Path
 
-from delivered import Objects, store_of
+from delivered import Objects, make_project, objects_in, store_of
 
+from lading import Project
 from lading.proof import Report
 from lading.proof import verify as prove
 
@@ -66,3 +68,17 @@ def test_a_store_that_was_moved_passes_beside_the_one_that_took_its_place(append
     theirs = {n: data for n, data in appended.items() if "tenant=b" in n}
     both = {f"lake/{n}": data for n, data in ours.items()} | {f"old/{n}": data for n, data in theirs.items()}
     assert prove(store_of(both)).ok
+
+
+def test_projects_that_a_layout_keeps_together_pass_in_one_tenants_place(
+    project: Path, tmp_path: Path
+) -> None:
+    """`svc002` has neither project nor environment in its paths: a tenant meets both."""
+    other = make_project(tmp_path / "shop")
+    settings = other / "lading.yaml"
+    document = {**json.loads(settings.read_text()), "environment": "other"}
+    settings.write_text(json.dumps(document))
+    assert {r.status for r in Project.load(other).run("to_svc")} == {"succeeded"}
+    both = {**objects_in(project / "lake"), **objects_in(other / "lake")}
+    seen = {name.removeprefix("a/"): data for name, data in both.items() if name.startswith("a/")}
+    assert prove(store_of(seen)).record()["problems"] == []

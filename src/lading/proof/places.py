@@ -47,12 +47,17 @@ def mixed(deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Delivery]]
         if not named or len(here) >= len(there) - named[-1]:
             continue
         first = first or delivery
-        if _whose(delivery) != _whose(first):
+        pairs = {_pair(delivery), _pair(first)} - {None}
+        if delivery.manifest["tenant"] != first.manifest["tenant"] or len(pairs) > 1:
             yield delivery, first
 
 
-def _whose(delivery: Delivery) -> tuple[str, ...]:
-    return tuple(str(delivery.manifest[key]) for key in ("project", "environment", "tenant"))
+def _pair(delivery: Delivery) -> tuple[str, ...] | None:
+    """Environment and project, where the layout keeps those of others elsewhere."""
+    origin = _origin(delivery)
+    start = _layout_start(origin, delivery.manifest)
+    pair = segment(delivery.manifest["environment"]), segment(delivery.manifest["project"])
+    return pair if start is not None and origin[start : start + 2] == pair else None
 
 
 def _misplaced(here: tuple[str, ...], there: tuple[str, ...], start: int, known: set[_Roots]) -> bool:
