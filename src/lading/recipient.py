@@ -30,20 +30,26 @@ _UNFINISHED = re.compile(re.escape(TEMPORARY) + "[0-9]+-[0-9a-f]{16}")
 
 
 def verify(
-    url: str, *, deep: bool = False, key: str | None = None, tenant_keys: Sequence[str] = ()
+    url: str,
+    *,
+    deep: bool = False,
+    key: str | None = None,
+    tenants: Sequence[str] = (),
+    tenant_keys: Sequence[str] = (),
 ) -> Report:
     """Proves every delivery under ``url`` (a folder or a bucket's prefix) from its bytes alone.
 
     ``deep`` also reads every row and checks types, counts and statistics. ``key`` says whose signatures are trusted: a
     file of public keys or of OpenSSH's allowed signers, or one public key (``ssh-ed25519 AAAA…``); each delivery must
-    then be signed by one of them. ``tenant_keys``: files that `lading keys copy` or age-keygen wrote, for ``deep`` to
-    read what is encrypted; what none of them opens is a problem then. Raises InvalidProject for a folder or a key that
-    is not there and for what is no URL, StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong
-    with them, or a place without a delivery, is in the report (``ok``, ``problems``).
+    then be signed by one of them. ``tenants``: a delivery for anybody else is a problem. ``tenant_keys``: files that
+    `lading keys copy` or age-keygen wrote, for ``deep`` to read what is encrypted; what none of them opens is a problem
+    then. Raises InvalidProject for a folder or a key that is not there and for what is no URL, StoreDenied or
+    StoreUnavailable where the bytes cannot be read; what is wrong with them, or a place without a delivery, is in the
+    report (``ok``, ``problems``).
     """
     signers = None if key is None else _trusted(key)
     store = _open(url)
-    report = prove(store, deep=_rows(tenant_keys) if deep else None, signers=signers)
+    report = prove(store, deep=_rows(tenant_keys) if deep else None, signers=signers, tenants=tenants)
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):

@@ -233,6 +233,16 @@ def test_another_tenants_delivery_in_ones_own_place_is_noticed(
     assert any("in a place of" in p.problem for p in report.problems)
 
 
+def test_who_says_whose_deliveries_belong_here_is_told_of_any_other(signed: Objects) -> None:
+    own = "test/shop/orders/tenant=b/"
+    seen = {name.removeprefix(own): data for name, data in signed.items() if name.startswith(own)}
+    assert prove(store_of(seen), tenants=["b"]).ok
+    assert prove(store_of(signed), tenants=["a", "b"]).ok
+    report = prove(store_of(seen), tenants=["a"])
+    assert len(report.problems) == report.deliveries
+    assert all("is for tenant 'b' of shop in test" in p.problem for p in report.problems)
+
+
 def test_a_pointer_to_another_tenants_delivery_is_noticed(
     signed: Objects, trusted: tuple[AllowedSigner, ...]
 ) -> None:

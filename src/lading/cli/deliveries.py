@@ -99,6 +99,10 @@ def verify(
             help="Whose signatures are trusted: a file of public keys or allowed signers, or a key.",
         ),
     ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option("--tenant", metavar="T", help="Whose deliveries belong here; may be repeated."),
+    ] = None,
     tenant_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,7 +121,7 @@ def verify(
         raise typer.BadParameter("belongs to --deep: nothing else reads rows", param_hint="'--tenant-key'")
     from lading.recipient import verify as prove
 
-    report = prove(url, deep=deep, key=key, tenant_keys=tenant_key or ())
+    report = prove(url, deep=deep, key=key, tenants=tenant or (), tenant_keys=tenant_key or ())
     if as_json:
         emit(report.record())
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,10 +77,11 @@ def verify(
     *,
     deep: Deep | None = None,
     signers: Sequence[AllowedSigner] | None = None,
+    tenants: Collection[str] = (),
 ) -> Report:
     """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read.
 
-    With ``signers``, a delivery that none of them signed is a problem.
+    With ``signers``, a delivery that none of them signed is a problem; with ``tenants``, one for anybody else.
     """
     report = Report()
     deliveries, strangers = survey(store, prefix)
@@ -107,6 +108,9 @@ def verify(
     report.all_signed = signers is not None and report.deliveries > 0 and not unsigned
     for delivery, other in mixed([d for d in deliveries if d.manifest]):
         report.add(delivery.folder or ".", f"is for {_whom(delivery)}, in a place of {_whom(other)}")
+    for delivery in deliveries:
+        if tenants and delivery.manifest and delivery.manifest["tenant"] not in tenants:
+            report.add(delivery.folder or ".", f"is for {_whom(delivery)}")
     pointed = _check_strangers(store, deliveries, strangers, report)
     _check_unpointed(deliveries, strangers, pointed, report)
     if not deliveries:
