@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SecretStr
 
 from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem, Refused
@@ -190,6 +190,13 @@ class Workshop:
             self._stores[name] = self._open_store(self._files.document, ("stores", name))
         return self._stores[name]
 
+    def store_terms(self, name: str) -> dict[str, Any]:
+        """What lading.yaml says of a store, as JSON and without its secrets."""
+        document, at = self._files.document, ("stores", name)
+        options = _store_options(document, at, str(self._files.settings.stores[name]["url"]))
+        secret = {key for key, value in options if isinstance(value, SecretStr)}
+        return options.model_dump(mode="json", exclude_unset=True, exclude=secret)
+
     def _open_store(self, document: Document, at: Loc) -> Store:
         section: Any = document.data
         for key in at:
@@ -354,27 +361,40 @@ class Workshop:
 
 def open_store(document: Document, at: Loc, url: str, root: Path, settings: Any) -> Store:
     """The store of a section: a folder, memory, or a bucket behind limits and retry."""
-    if url.startswith("memory://"):
+    options: Any = _store_options(document, at, url)
+    if isinstance(options, MemoryOptions):
         from lading.stores.memory import MemoryStore
 
-        _options(Adapter("lading.assemble", "", "MemoryOptions"), document, at, _OF_STORES)
         return MemoryStore(url)
-    scheme = url.partition("://")[0] if "://" in url else "file"
-    if scheme == "file":
+    if _scheme(url) == "file":
         from lading.stores.local import LocalStore
 
-        adapter = Adapter("lading.stores.local", "LocalStore", "LocalOptions")
-        local: Any = _options(adapter, document, at, _OF_STORES)
-        return LocalStore(local.folder(root), durable=local.durable)
+        return LocalStore(options.folder(root), durable=options.durable)
     from lading.stores.limit import LimitStore
     from lading.stores.object import ObjectStore
     from lading.stores.retry import RetryStore
 
-    bucket: Any = _options(
-        Adapter("lading.stores.object_options", "", "ObjectOptions"), document, at, _OF_STORES
-    )
     limit, retry = _limits(document, settings)
-    return RetryStore(LimitStore(ObjectStore(bucket), **limit), **retry)
+    return RetryStore(LimitStore(ObjectStore(options), **limit), **retry)
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0] if "://" in url else "file"
+
+
+def _store_options(document: Document, at: Loc, url: str) -> BaseModel:
+    """What a store's section says. Raises InvalidProject with the places of what is wrong."""
+    places = {
+        "memory": Adapter("lading.assemble", "", "MemoryOptions"),
+        "file": Adapter("lading.stores.local", "LocalStore", "LocalOptions"),
+    }
+    bucket = Adapter("lading.stores.object_options", "", "ObjectOptions")
+    return _options(places.get(_scheme(url), bucket), document, at, _OF_STORES)
+
+
+def is_local(url: str) -> bool:
+    """Whether what such a store holds goes with one machine, or with one process."""
+    return _scheme(url) in ("file", "memory")
 
 
 def _limits(document: Document, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -22,10 +22,12 @@ from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Readin
 from lading.routing.keys import PartitionColumn, names_tenants
 from lading.run import Binding
 from lading.transforms.checks import parse_check
+from lading.transforms.checks_secrets import NoSecrets
 from lading.transforms.columns import castable, is_number, value_type
 from lading.transforms.lineage import (
     after,
     columns_of,
+    exposures,
     moments,
     needed,
     references,
@@ -109,7 +111,7 @@ class Binder:
         columns = set(read.names)
         implied = [_readable(check, columns) for check in contract_checks(self.contract, whole=whole)]
         stated = [dict(check) for check in self.export.checks]
-        made: list[Check] = []
+        made: list[Check] = [NoSecrets(column) for column in self._looked_at() if column in columns]
         for index, check in enumerate([*stated, *(c for c in implied if c and c not in stated)]):
             own = index < len(stated)
             place = self.document.path, self.document.line("checks", index) if own else 0
@@ -124,6 +126,16 @@ class Binder:
         return made
 
     # --- columns
+
+    def _looked_at(self) -> list[str]:
+        """The source's columns whose values recipients get as they are, and which may hold text."""
+        spared = self.export.not_secret or ()
+        bare = {
+            e.column
+            for e in exposures(self.contract, self.transforms)
+            if e.text and not e.masks and e.column not in spared
+        }
+        return [field.column for field in self.contract.fields if field.name in bare]
 
     def _described(self) -> tuple[pa.Schema, frozenset[str], frozenset[str]]:
         """The source's columns; which of them are text since the contract declares them strings; which of the window's

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.assemble import Workshop, open_format, open_transforms
+from lading.clearance import Gate
 from lading.contract import Contract, ContractField
 from lading.documents import Document, Loc, show_duration
 from lading.errors import InvalidProject, Problem
@@ -78,10 +79,17 @@ class Inspection:
             found += self._refusals(self.workshop.check_keys)
         if settings.signing is not None:
             found += self._refusals(self.workshop.check_signing)
+        found += self._refusals(self._gate.owners)
+        found += self._refusals(self._gate.approvals)
         for name in self.project.exports:
-            found += self._definition(name)
+            own = self._definition(name)
+            found += own or [*self._gate.problems(name), *self._gate.journal_problems(name)]
             found += self._late_by_design(name)
         return list(dict.fromkeys(found))
+
+    @property
+    def _gate(self) -> Gate:
+        return Gate(self.project, self.workshop)
 
     def require(self, name: str) -> None:
         """Raises InvalidProject with every problem of one export, and of the stores and the connection that it uses."""
@@ -91,6 +99,7 @@ class Inspection:
         for store in dict.fromkeys((export.destination, *export.copies, *own, files.settings.journal)):
             found += self._refusals(lambda store=store: self.workshop.check_store(store))  # type: ignore[misc]
         found += self._definition(name)
+        found += self._gate.journal_problems(name)
         if found:
             raise InvalidProject(problems=list(dict.fromkeys(found)))
 
@@ -184,6 +193,9 @@ class Inspection:
         ]
         if bare:
             yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
+        for _, outcome in self._gate.standing(name):
+            if isinstance(outcome, str):
+                yield f"{document.path}: {outcome}; `lading approvals {name}` shows what is needed"
 
     # --- exports beside each other
 

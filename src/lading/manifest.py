@@ -101,6 +101,9 @@ class Bill:
     duration_ms: int
     mode: str
     plain_bytes: int  # of the rows in memory, before any encoding
+    decisions: Sequence[Json] = ()  # [{rule, columns, basis}]
+    approvals: Sequence[Json] = ()  # [{sha256, kind, name, expires}]
+    audit: Json | None = None  # {number, sha256}: where the use of the approvals stands in the audit chain
     trigger: str = "manual"
 
     def document(self, uri: str) -> dict[str, Any]:
@@ -147,6 +150,9 @@ class Bill:
             },
             "schema": [dict(column) for column in self.schema],
             "policy": [dict(action) for action in self.policy],
+            "decisions": [dict(decision) for decision in self.decisions],
+            "approvals": [dict(approval) for approval in self.approvals],
+            "audit": dict(self.audit) if self.audit else None,
             "rows": self.rows.record(),
             "files": [dict(file) for file in self.files],
             "validation": {

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
+from lading.clearance import Gate
 from lading.contract import Contract
 from lading.documents import Document, nearest
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
+from lading.evidence.approvals import Approval
 from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection
+from lading.journal.audit import AuditChain
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
 from lading.ports import Dataset, Encryption, Newest
@@ -201,6 +204,57 @@ class Project:
             told.append(record.status(journal, name, now, _seconds(sla), standing))
         return told
 
+    def approvals(self, export: str | None = None) -> list[dict[str, Any]]:
+        """What needs an approval, of one export or of all, and the one that it has or why it has none:
+        ``{export, kind, name, approval, expires, missing}``."""
+        names = [self.export(export).name] if export else sorted(self.exports)
+        return [each for name in names for each in self._gate.needed(name)]
+
+    def ask(
+        self, export: str, *, by: str, purpose: str, expires: datetime, sign: Callable[[bytes], bytes]
+    ) -> list[dict[str, Any]]:
+        """Asks, in the name of a person of `ops/owners.yaml`, for the approvals that an export lacks.
+
+        ``sign`` gives the person's SSH signature over a document: `lading.keys.ssh.signing_with`. Returns what
+        `approvals` does. Raises InvalidProject for a wrong signature, an unknown person, a time beyond a year.
+        """
+        _refuse_unclear("expires", expires)
+        name = self.export(export).name
+        missing = [subject for subject, outcome in self._gate.standing(name) if isinstance(outcome, str)]
+        made = [self._gate.request(subject, purpose, by, expires) for subject in missing]
+        return self._signed(export, by, made, sign, "asked")
+
+    def asked_for(self, export: str, by: str) -> list[Approval]:
+        """The approvals that this person could grant of an export as it stands."""
+        return self._gate.asked_for(self.export(export).name, by)
+
+    def grant(
+        self, export: str, *, by: str, approvals: Sequence[Approval], sign: Callable[[bytes], bytes]
+    ) -> list[dict[str, Any]]:
+        """Signs what others have asked for. Returns what `approvals` does; raises as `ask`."""
+        return self._signed(export, by, approvals, sign, "granted")
+
+    def _signed(
+        self,
+        export: str,
+        by: str,
+        approvals: Sequence[Approval],
+        sign: Callable[[bytes], bytes],
+        event: str,
+    ) -> list[dict[str, Any]]:
+        chain = AuditChain(self.journal())
+        for approval in approvals:
+            signature = sign(approval.data)
+            self._gate.check(approval, by, signature)
+            told = {"kind": approval.document["kind"], "name": approval.document["name"], "by": by}
+            chain.append(event, approval=approval.sha256, purpose=approval.document["purpose"], **told)
+            self._gate.keep(approval, by, signature)
+        return self.approvals(export)
+
+    def audit_log(self) -> list[dict[str, Any]]:
+        """What was asked for, granted and used, from the audit chain. Raises IntegrityError where it is broken."""
+        return [dict(record) for record in AuditChain(self.journal()).records()]
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
         return self._workshop.signers()
@@ -270,6 +324,8 @@ class Project:
             binding=binder.bind,
             checks=binder.checks,
             standing=lambda clock, upto: self._standing(definition, clock, upto, as_of),
+            clear=lambda: self._gate.clear(export),
+            approvals=lambda: self._gate.needed(export),
             tenant_column=definition.tenants.column if definition.tenants else None,
             keyed=keyed,
             immutable=definition.immutable_rows,
@@ -308,9 +364,16 @@ class Project:
     # --- within
 
     @property
+    def _files(self) -> ProjectFiles:
+        return ProjectFiles(self.files, self.exports, self.contracts, self.documents)
+
+    @property
     def _inspection(self) -> Inspection:
-        found = ProjectFiles(self.files, self.exports, self.contracts, self.documents)
-        return Inspection(found, self._workshop)
+        return Inspection(self._files, self._workshop)
+
+    @property
+    def _gate(self) -> Gate:
+        return Gate(self._files, self._workshop)
 
     def _placed(self, recorded: record.Recorded) -> dict[str, Any]:
         name = recorded.summary["export"]

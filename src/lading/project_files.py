@@ -15,8 +15,6 @@ from lading.settings import ProjectSettings, load_settings
 
 T = TypeVar("T")
 
-_PROTECTED = "a protected destination needs approvals, which are not available in this version"
-
 
 @dataclass(frozen=True)
 class ProjectFiles:
@@ -52,14 +50,10 @@ class ProjectFiles:
                 yield document.problem(unknown("store", store, settings.stores), *loc)
         if export.source.query and not (self.files.root / export.source.query).is_file():
             yield document.problem(f"there is no file {export.source.query}", "source", "query")
-        if any(settings.protected(s) for s in (export.destination, *export.copies) if s in settings.stores):
-            yield document.problem(_PROTECTED, "destination")
         for tenant, own in self.files.tenants.items():
             where = self.files.tenant_documents[tenant]
             if own.destination is not None and own.destination not in settings.stores:
                 yield where.problem(unknown("store", own.destination, settings.stores), "destination")
-            elif own.destination is not None and export.tenants and settings.protected(own.destination):
-                yield where.problem(_PROTECTED, "destination")
             if own.contract_major:
                 yield where.problem("contract_major is not available in this version", "contract_major")
 

@@ -2,7 +2,7 @@
 
 Of a live table the contract holds what its catalogue says: every column with its types, NOT NULL as `required`, and a
 key. Classification is left out, with a comment on every field, rather than given a default: who writes nothing has
-classified nothing, so the field counts as Restricted, and `lading validate` says so until somebody decides. A default
+classified nothing, so the field counts as Restricted, and nothing leaves until somebody decides. A default
 that was written into the file would look like a decision. The first export delivers into a folder beside the project,
 which `.gitignore` keeps out of Git.
 """
@@ -28,11 +28,13 @@ IGNORED = ("/keys/", "*.keys", "/journal/", "/deliveries/", ".env")
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """``files``: path inside the project -> text. ``variables``: what the environment must hold."""
+    """``files``: path inside the project -> text. ``variables``: what the environment must hold. ``unclassified``: the
+    contract whose fields somebody has to classify."""
 
     files: Mapping[str, str]
     export: str
     variables: tuple[str, ...] = ()
+    unclassified: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +239,11 @@ def described(name: str, url: str, table: str) -> Scaffold:
     export = f"{entity}_full"
     stamps = [f.name for f in schema if str(f.type) == "timestamp[us, tz=UTC]" and not f.nullable]
     connection = f'  ops: {{type: postgres, url: "${{{VARIABLE}}}"}}'
+    promises = f"contracts/{entity}.v1.odcs.yaml"
     return Scaffold(
         {
             "lading.yaml": _SETTINGS.format(name=name, connection=connection, stores=""),
-            f"contracts/{entity}.v1.odcs.yaml": contract(entity, table, schema, keys),
+            promises: contract(entity, table, schema, keys),
             f"exports/{export}.yaml": _LIVE_EXPORT.format(
                 export=export,
                 entity=entity,
@@ -250,6 +253,7 @@ def described(name: str, url: str, table: str) -> Scaffold:
         },
         export,
         (VARIABLE,),
+        promises,
     )
 
 
@@ -270,7 +274,7 @@ def contract(entity: str, table: str, schema: pa.Schema, keys: Sequence[frozense
         f"    physicalName: {scalar(table)}",
         "    logicalType: object",
         "    properties:",
-        "      # A field without a classification counts as Restricted. Decide for each.",
+        "      # A field without a classification counts as Restricted, and does not leave. Decide for each.",
     ]
     for field in schema:
         unique = frozenset({field.name}) in keys and field.name not in position

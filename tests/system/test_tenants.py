@@ -66,7 +66,6 @@ def until(done: Callable[[], Any]) -> Any:
 
 SECRET = "078-05-1120"
 OPEN = {"logicalType": "string", "classification": "internal"}
-GUARDED = {"logicalType": "string", "classification": "restricted"}
 CONFIDENTIAL = {"logicalType": "string", "classification": "confidential"}
 EXCLUDED = [{"exclude": ["who"]}]
 
@@ -99,8 +98,8 @@ def unknown(place: Any, promise: dict[str, str] | None, transforms: list[Any], *
 @pytest.mark.parametrize("late", [False, True], ids=["sweep", "late"])
 @pytest.mark.parametrize(
     ("promise", "transforms"),
-    [(GUARDED, []), (CONFIDENTIAL, []), (OPEN, EXCLUDED), (None, EXCLUDED)],
-    ids=["restricted", "confidential", "excluded", "excluded, unpromised"],
+    [(CONFIDENTIAL, []), (OPEN, EXCLUDED), (None, EXCLUDED)],
+    ids=["confidential", "excluded", "excluded, unpromised"],
 )
 def test_an_unknown_tenant_is_counted_and_not_told_where_its_column_is_not_open(
     place: Any, promise: Any, transforms: list[Any], late: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli import deliveries, history, keys, probes, run, signing, start
+from lading.cli import approvals, deliveries, history, keys, probes, run, signing, start
 from lading.cli.console import out, say
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ for _name, _command in (
     ("status", history.status),
     ("runs", history.runs),
     ("show", history.show),
+    ("approvals", approvals.approvals),
+    ("approve", approvals.approve),
     ("test-connection", probes.connection),
     ("test-store", probes.store),
 ):

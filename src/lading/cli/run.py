@@ -277,3 +277,6 @@ def _show_plan(found: Outlook) -> None:
     if found.policy:
         out("", *table(("column", "action"), [(p["column"], p["action"]) for p in found.policy]))
     out(*(f"notice: {notice}" for notice in found.notices))
+    for each in found.approvals:
+        state = f"granted until {each['expires']}" if each["approval"] else f"missing: {each['missing']}"
+        out(f"approval of the {each['kind']} {each['name']}: {state}")

@@ -71,6 +71,8 @@ def init(
     say(
         *(f"  export {variable}=…    # the connection's URL; no file holds it" for variable in made.variables)
     )
+    if made.unclassified:
+        say(f"  # Classify each field of {made.unclassified}: nothing leaves before.")
     say("  lading validate", f"  lading run {made.export}", "  lading verify deliveries")
     return 0
 

@@ -21,7 +21,9 @@ whole; what follows from it:
     ``nullValues``, ``missingValues``, ``duplicateValues`` and ``invalidValues`` of which there may be none, and
     ``rowCount`` of full refreshes. With ``severity: warning`` they only warn.
 ``classification``
-    Whose statistics may be told; without one a column counts as restricted.
+    Whose statistics may be told, and under which protection a column may leave; without one it counts as restricted.
+``tags``
+    ``personal`` or ``pii``: the column is about a person, whatever its classification.
 ``slaProperties``: ``freshness``
     What ``lading status`` holds the last delivery against.
 ``slaProperties``: ``freshness``, ``latency`` and ``frequency``

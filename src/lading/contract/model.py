@@ -46,6 +46,7 @@ class ContractField:
     primary_key: bool = False
     primary_key_position: int | None = None  # from 1
     classification: str | None = None
+    tags: tuple[str, ...] = ()
     description: str = ""
     values: tuple[object, ...] = ()  # of its enum
     quality: tuple[QualityRule, ...] = ()

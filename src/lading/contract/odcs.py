@@ -286,6 +286,7 @@ class _Reader:
             primary_key=bool(each.primaryKey),
             primary_key_position=position if position is not None and position > 0 else None,
             classification=each.classification or None,
+            tags=tuple(each.tags or ()),
             description=each.description or "",
             values=tuple(value.value for value in each.enum or ()),
             quality=_rules(each.quality),

@@ -1,7 +1,8 @@
-"""Detached signatures in OpenSSH's form (SSHSIG), by Ed25519 keys over SHA-512.
+"""Detached signatures in OpenSSH's form (SSHSIG).
 
-Source: PROTOCOL.sshsig of OpenSSH; keys as RFC 8709 has them, signatures as RFC 8032. `ssh-keygen -Y verify` checks
-what is made here, and what `ssh-keygen -Y sign` makes is checked here. Equal keys and bytes give equal signatures.
+Source: PROTOCOL.sshsig of OpenSSH. Manifests are signed by Ed25519 keys (RFC 8709, RFC 8032) over SHA-512, so that
+equal keys and bytes give equal signatures; people sign with whatever key they have. `ssh-keygen -Y verify` checks what
+is made here, and what `ssh-keygen -Y sign` makes is checked here.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
+from lading.evidence.sshkeys import PersonKey, fingerprint, string, strings
+
 KIND = "ssh-ed25519"
 MANIFESTS = "lading-manifest"
 """The namespace of signatures over manifests: none of them is good for anything else."""
+APPROVALS = "lading-approval"
+"""The namespace of signatures over approvals."""
 
 _MAGIC, _VERSION, _HASH = b"SSHSIG", 1, b"sha512"
+_HASHES = (b"sha256", _HASH)
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 _WIDTH = 70
 
@@ -39,7 +45,7 @@ class PublicKey:
     @classmethod
     def _of(cls, blob: bytes) -> PublicKey:
         try:
-            kind, raw = _strings(blob)
+            kind, raw = strings(blob)
         except ValueError:
             kind, raw = b"", b""
         if kind != KIND.encode() or len(raw) != 32:
@@ -48,7 +54,7 @@ class PublicKey:
 
     @property
     def blob(self) -> bytes:
-        return _string(KIND.encode()) + _string(self.raw)
+        return string(KIND.encode()) + string(self.raw)
 
     @property
     def line(self) -> str:
@@ -58,76 +64,74 @@ class PublicKey:
     @property
     def fingerprint(self) -> str:
         """As `ssh-keygen -l` writes it: ``SHA256:…``."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+        return fingerprint(self.blob)
 
 
-def message(namespace: str, data: bytes) -> bytes:
-    """What is really signed: SHA-512 of the data, and what it is signed for."""
-    digest = hashlib.sha512(data).digest()
-    return _MAGIC + _string(namespace.encode()) + _string(b"") + _string(_HASH) + _string(digest)
+def message(namespace: str, data: bytes, algorithm: bytes = _HASH) -> bytes:
+    """What is really signed: the data's hash, and what it is signed for."""
+    digest = hashlib.new(algorithm.decode(), data).digest()
+    return _MAGIC + string(namespace.encode()) + string(b"") + string(algorithm) + string(digest)
 
 
 def armored(key: PublicKey, namespace: str, signature: bytes) -> bytes:
     """A signature's file. ``signature``: 64 bytes over `message`."""
-    blob = b"".join(
-        (
-            _MAGIC + struct.pack(">I", _VERSION),
-            *map(_string, (key.blob, namespace.encode(), b"", _HASH)),
-            _string(_string(KIND.encode()) + _string(signature)),
-        )
-    )
-    text = base64.b64encode(blob).decode()
-    lines = [text[at : at + _WIDTH] for at in range(0, len(text), _WIDTH)]
-    return "\n".join([_BEGIN, *lines, _END, ""]).encode()
+    return _File(key.blob, namespace, _HASH, string(KIND.encode()) + string(signature)).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What a signature's file says. ``signature``: its algorithm and the signature itself, as RFC 4253 has them."""
+
+    key: bytes
+    namespace: str
+    hash: bytes
+    signature: bytes
+
+    def text(self) -> bytes:
+        words = (self.key, self.namespace.encode(), b"", self.hash, self.signature)
+        blob = _MAGIC + struct.pack(">I", _VERSION) + b"".join(map(string, words))
+        text = base64.b64encode(blob).decode()
+        lines = [text[at : at + _WIDTH] for at in range(0, len(text), _WIDTH)]
+        return "\n".join([_BEGIN, *lines, _END, ""]).encode()
+
+    @classmethod
+    def read(cls, file: bytes, namespace: str) -> _File:
+        """Raises ValueError for what is no file of a signature for ``namespace``."""
+        try:
+            first, *lines, last, end = file.decode("ascii").split("\n")
+            blob = base64.b64decode("".join(lines), validate=True)
+            if (first, last, end) != (_BEGIN, _END, "") or blob[:10] != _MAGIC + struct.pack(">I", _VERSION):
+                raise ValueError
+            key, purpose, reserved, algorithm, signature = strings(blob[10:])
+        except ValueError as error:
+            raise ValueError("is not an SSH signature") from error
+        if purpose != namespace.encode():
+            raise ValueError(f"is a signature for {purpose.decode(errors='replace')!a}, not for {namespace}")
+        found = cls(key, namespace, algorithm, signature)
+        if reserved or algorithm not in _HASHES or found.text() != file:
+            raise ValueError("is not in OpenSSH's own form: it was changed")
+        return found
 
 
 def verified(file: bytes, namespace: str, data: bytes) -> PublicKey:
-    """The key whose signature over ``data`` the file holds. Raises ValueError, saying what is wrong with it.
+    """The Ed25519 key whose signature over ``data`` the file holds. Raises ValueError, saying what is wrong with it.
 
     Whose key that is, and whether it is to be trusted, is not judged.
     """
-    key, signature = _parsed(file, namespace)
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+    found = _File.read(file, namespace)
     try:
-        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, message(namespace, data))
-    except InvalidSignature as error:
-        raise ValueError(f"is no signature by {key.fingerprint} over these bytes") from error
+        key = PublicKey._of(found.key)
+    except ValueError as error:
+        raise ValueError("is not an SSH signature by an Ed25519 key") from error
+    if found.hash != _HASH:
+        raise ValueError("is not an SSH signature by an Ed25519 key over SHA-512")
+    verified_person(file, namespace, data)
     return key
 
 
-def _parsed(file: bytes, namespace: str) -> tuple[PublicKey, bytes]:
-    try:
-        first, *lines, last, end = file.decode("ascii").split("\n")
-        blob = base64.b64decode("".join(lines), validate=True)
-        if (first, last, end) != (_BEGIN, _END, "") or blob[:10] != _MAGIC + struct.pack(">I", _VERSION):
-            raise ValueError
-        encoded, purpose, reserved, algorithm, inner = _strings(blob[10:])
-        kind, signature = _strings(inner)
-        key = PublicKey._of(encoded)
-    except ValueError as error:
-        raise ValueError("is not an SSH signature by an Ed25519 key") from error
-    if purpose != namespace.encode():
-        raise ValueError(f"is a signature for {purpose.decode(errors='replace')!a}, not for {namespace}")
-    if (reserved, algorithm, kind, len(signature)) != (b"", _HASH, KIND.encode(), 64):
-        raise ValueError("is not an SSH signature by an Ed25519 key over SHA-512")
-    if armored(key, namespace, signature) != file:
-        raise ValueError("is not in OpenSSH's own form: it was changed")
-    return key, signature
-
-
-def _string(data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + data
-
-
-def _strings(blob: bytes) -> list[bytes]:
-    """The strings that a blob is made of (RFC 4251 section 5). Raises ValueError."""
-    found = []
-    while blob:
-        length = int.from_bytes(blob[:4], "big")
-        if len(blob) < 4 + length or len(blob) < 4:
-            raise ValueError("a string is cut off")
-        found.append(blob[4 : 4 + length])
-        blob = blob[4 + length :]
-    return found
+def verified_person(file: bytes, namespace: str, data: bytes) -> PersonKey:
+    """As `verified`, by any kind of key that people have."""
+    found = _File.read(file, namespace)
+    key = PersonKey(found.key)
+    key.verify(found.signature, message(namespace, data, found.hash))
+    return key

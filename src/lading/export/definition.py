@@ -292,6 +292,11 @@ class Export(Section):
     unknown_columns: Literal["ignore", "refuse"] = "ignore"
     transforms: tuple[dict[str, Any], ...] = ()
     checks: tuple[dict[str, Any], ...] = ()
+    not_secret: Columns | None = Field(
+        default=None,
+        description="Columns, by the contract's names, that are called like secrets, or hold values that look like "
+        "some, and are none.",
+    )
     encryption: Encryption | None = Field(
         default=None, description="Files are encrypted for their recipient."
     )
@@ -460,6 +465,11 @@ def definition_hash(export: Export, contract_sha256: str, sql: str | None = None
 
     ``sql``: the text of the export's query. When runs happen, where they go and how long they stay do not count.
     """
+    return hashlib.sha256(rfc8785.dumps(resolved(export, contract_sha256, sql))).hexdigest()
+
+
+def resolved(export: Export, contract_sha256: str, sql: str | None = None) -> dict[str, Any]:
+    """All that decides which bytes an interval delivers, as JSON."""
     window = export.window
     late = window.late if window else None
     meant = {
@@ -482,7 +492,10 @@ def definition_hash(export: Export, contract_sha256: str, sql: str | None = None
         "transforms": export.transforms,
         "checks": export.checks,
     } | ({"encryption": export.encryption.model_dump()} if export.encryption else {})  # fmt: skip
-    return hashlib.sha256(rfc8785.dumps(_exact(meant))).hexdigest()
+    if export.not_secret:
+        meant["not_secret"] = export.not_secret
+    exact: dict[str, Any] = _exact(meant)
+    return exact
 
 
 def _exact(value: Any) -> Any:

@@ -17,5 +17,6 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         published/<tenant>.json
         done.json             every run of the seal is published
     late/<export>/<bound>     late rows were looked for up to here
+    audit/00000001.json       the audit chain: what was approved, and what that was used for
     expired/<export>/<run>/   begun: `keep` is removing this delivery; gone: nothing of it is left
 """

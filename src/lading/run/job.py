@@ -54,6 +54,14 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class Clearance:
+    """Why rows may leave: rules of protection that were applied, and approvals with who signed them."""
+
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    approvals: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One export, assembled."""
 
@@ -75,6 +83,10 @@ class Job:
     binding: Callable[[], Binding]
     checks: Callable[[Binding, Reading, datetime, Path, int], list[Check]]
     standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
+    clear: Callable[[], Clearance] = Clearance  # as of now; raises Refused where rows may not leave
+    approvals: Callable[[], Sequence[Mapping[str, Any]]] = (
+        tuple  # what needs one; raises Refused where none helps
+    )
     tenant_column: str | None = None
     in_order: bool = False  # a check judges the order of rows
     keyed: bool = False  # a mask uses the tenants' keys

@@ -45,6 +45,7 @@ class Outlook:
     schema: Sequence[Mapping[str, Any]]
     policy: Sequence[Mapping[str, Any]]
     notices: Sequence[str]
+    approvals: Sequence[Mapping[str, Any]]  # what needs one: {export, kind, name, approval, expires, missing}
 
     @property
     def something(self) -> bool:
@@ -75,7 +76,7 @@ class Outlook:
             "schema": [dict(column) for column in self.schema],
             "policy": [dict(action) for action in self.policy],
             "notices": list(self.notices),
-            "approvals": [],
+            "approvals": [dict(each) for each in self.approvals],
         }
 
 
@@ -84,8 +85,9 @@ SURVEYED = 3
 
 
 def outlook(job: Job, asked: Asked | None = None) -> Outlook:
-    """Raises what a run would raise before its first row."""
+    """Raises what a run would raise before its first row, but for approvals that are missing: they are told."""
     asked = asked or Asked()
+    approvals = job.approvals()
     binding = job.binding()
     clock = clock_of(job, binding)
     seen = job.journal.seen(job.export)
@@ -125,6 +127,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         binding.recipient,
         binding.policy,
         binding.notices,
+        approvals,
     )
 
 

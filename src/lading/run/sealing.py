@@ -13,12 +13,13 @@ from lading.errors import LadingError
 from lading.events import FileWritten
 from lading.export.identity import instant
 from lading.export.layout import Names
+from lading.journal.audit import Link
 from lading.journal.log import Claim
 from lading.manifest import Bill, Rows
 from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import CheckResult, FileNumber, Survey, Written
 from lading.routing.router import Tally
-from lading.run.job import Binding, Job
+from lading.run.job import Binding, Clearance, Job
 
 PREPARERS = 8
 """Threads that write prepared commits side by side: most of their time goes to waiting for the journal's store."""
@@ -48,6 +49,8 @@ class Sealing:
     superseded: Mapping[str, int]
     began: float
     inactive: frozenset[str]  # inactive tenants that had rows
+    clearance: Clearance
+    audit: Link | None  # where the use of its approvals is noted
 
     def record(self, served_runs: Sequence[Served]) -> dict[str, Any]:
         """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
@@ -146,6 +149,9 @@ class Sealing:
             },
             schema=binding.recipient,
             policy=self._policy(served.run.tenant),
+            decisions=self.clearance.decisions,
+            approvals=[_public(approval) for approval in self.clearance.approvals],
+            audit=self.audit.record() if self.audit else None,
             rows=rows,
             files=[f.record() for f in files],
             checks=[_check_record(r, encrypted=encrypted) for r in self.results],
@@ -180,6 +186,11 @@ class Sealing:
             if action["action"] == "hmac_sha256":
                 action["key_id"] = self.job.keys.key_id(tenant)
         return keyed
+
+
+def _public(approval: Mapping[str, Any]) -> dict[str, Any]:
+    """Neither people nor purposes: they are not the recipients' business."""
+    return {key: approval[key] for key in ("sha256", "kind", "name", "expires")}
 
 
 def publishable(file: Written, binding: Binding, *, encrypted: bool = False) -> Written:

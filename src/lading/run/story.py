@@ -92,6 +92,8 @@ class Story:
         standing = job.standing(clock, self.asked.end)
         due = plan(standing, self.history, clock, self.asked)
         self._report_not_due(due)
+        if due.sweeps:
+            job.clear()  # what refuses one sweep refuses all, so it is raised
         job.on_event(SweepsDue(job.export, len(due.sweeps)))
         skipped = due.skipped
         while sweep := self._next(due):
@@ -177,20 +179,25 @@ class Story:
         if not self._still_due(sweep, attempts):
             self._refuse_stale(sweep)
             return None
+        began = time.monotonic()
+        try:
+            clearance = job.clear()  # again, for a call may take longer than an approval
+        except LadingError as error:
+            self.tried.add((start, sweep.since is not None))
+            self._failed(sweep, error, began)
+            return None
         reference = AttemptRef(job.export, start, len(attempts) + 1)
         claim = job.journal.claim(reference, self._claim_record(sweep))
         if claim is None:
             return None
         # From here on this call has had its try: a second one within it would only repeat the failure.
         self.tried.add((start, sweep.since is not None))
-        began = time.monotonic()
         with claim:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
-                record = self._write(
-                    Attempt(job, claim, sweep, clock_of(job, binding), binding, self._key_ids(), self.fresh),
-                    claim,
-                )
+                clock = clock_of(job, binding)
+                attempt = Attempt(job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance)
+                record = self._write(attempt, claim)
             except LadingError as error:
                 self._failed(sweep, error, began)
                 return None

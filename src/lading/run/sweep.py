@@ -28,6 +28,7 @@ from lading.errors import (
 )
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
+from lading.journal.audit import AuditChain, Link
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim
 from lading.manifest import failure
@@ -45,7 +46,7 @@ from lading.ports import (
 from lading.routing.keys import Key
 from lading.routing.router import Tally
 from lading.routing.spill import scratch
-from lading.run.job import Binding, Job
+from lading.run.job import Binding, Clearance, Job
 from lading.run.lanes import Lanes, apart
 from lading.run.queries import query_of
 from lading.run.sealing import Sealing, Served, publishable
@@ -64,9 +65,11 @@ class Attempt:
         binding: Binding,
         key_ids: Mapping[str, str],
         fresh: bool,
+        clearance: Clearance,
     ) -> None:
         """``key_ids``: by tenant, which key masked its newest delivery. ``fresh``: the journal knew nothing of this
-        export when the call began, so nothing of it may stand anywhere."""
+        export when the call began, so nothing of it may stand anywhere. ``clearance``: why rows may leave."""
+        self._clearance = clearance
         self._key_ids, self._fresh = key_ids, fresh
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, Served] = {}
@@ -82,6 +85,7 @@ class Attempt:
         """Everything up to the seal, whose record is returned. Raises what went wrong; `discard` cleans up."""
         job, plan = self._job, self._plan
         began = time.monotonic()
+        noted = self._note_use()
         self._serve(plan.runs)
         query = query_of(job, self._binding, plan, self._clock)
         self._same = {"definition": job.definition, "query": hashlib.sha256(repr(query).encode()).hexdigest()}
@@ -134,6 +138,8 @@ class Attempt:
             superseded,
             began,
             frozenset(self._inactive),
+            self._clearance,
+            noted,
         )
         return sealing.record(list(self._served.values()))
 
@@ -175,6 +181,20 @@ class Attempt:
         except LadingError as second:
             # The first failure is the one to tell. What is left behind is cleaned before the sweep's next publication.
             error.add_note(f"And closing the attempt failed: {second}")
+
+    def _note_use(self) -> Link | None:
+        """What approvals allow is noted before it is done."""
+        used = [dict(approval) for approval in self._clearance.approvals]
+        if not used:
+            return None
+        job, interval = self._job, self._plan.interval
+        return AuditChain(job.journal).append(
+            "used",
+            approvals=used,
+            export=job.export,
+            interval={"start": instant(interval.start), "end": instant(interval.end)},
+            attempt=self._claim.attempt.number,
+        )
 
     # --- reading
 

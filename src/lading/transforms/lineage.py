@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lading.contract import Contract
+from lading.contract import Contract, ContractField
 from lading.documents import Loc, nearest
 from lading.export.definition import Export, LateColumn
 from lading.export.interval import midnight
+from lading.policy import Exposure, level, names_personal
 from lading.ports import Transform
 from lading.transforms.consent import Consent
+from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
+
+# Logical types of the standard that hold no text.
+_TEXTLESS = frozenset({"date", "timestamp", "time", "number", "integer", "boolean", "vector"})
 
 
 class Reference(NamedTuple):
@@ -119,6 +124,41 @@ def after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
     if isinstance(transform, Select):
         return {name: origin for name, origin in origins.items() if name in transform.columns}
     return dict(origins)
+
+
+def exposures(contract: Contract, transforms: Sequence[Transform]) -> tuple[Exposure, ...]:
+    """The promised columns as recipients get them: what is not promised is never delivered."""
+    origins = {field.column: field.column for field in contract.fields}
+    masks: dict[str, set[str]] = {}
+    for transform in transforms:
+        if isinstance(transform, Mask):
+            for name, action in transform.actions.items():
+                masks.setdefault(origins.get(name, name), set()).add(action)
+        origins = after(transform, origins)
+    delivered = set(origins.values())
+    return tuple(
+        Exposure(
+            field.name,
+            *_marked(field),
+            frozenset(masks.get(field.column, ())),
+            field.logical_type not in _TEXTLESS,
+        )
+        for field in contract.fields
+        if field.column in delivered
+    )
+
+
+def _marked(field: ContractField) -> tuple[str | None, bool]:
+    """The strictest classification of a field and what is inside it, and whether any of it is about a person. What is
+    inside and not classified is as its field."""
+    inside = [*field.properties, *([field.items] if field.items else ())]
+    own = names_personal((field.classification or "", *field.tags))
+    found = [(field.classification, own)]
+    for each in inside:
+        classification, personal = _marked(each)
+        found.append((classification or field.classification, personal))
+    strictest = max((classification for classification, _ in found), key=level)
+    return strictest, any(personal for _, personal in found)
 
 
 def shown(

@@ -1,0 +1,316 @@
+"""Whether rows may leave: the rules of `lading.policy` applied to a project's exports, and the approvals they need.
+
+A protected destination takes nothing that is not approved: the export, the query that it reads, and the destination
+itself, each as it stands in the project's files now. Personal data that no mask covers needs an approval of its export
+wherever it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lading.assemble import Workshop, is_local, open_transforms
+from lading.documents import load, nearest, unknown, validate
+from lading.errors import InvalidProject, Problem, Refused
+from lading.evidence.approvals import FOLDER, Approval, Subject, granted
+from lading.evidence.owners import FILE, Owners, Scope
+from lading.evidence.sshsig import APPROVALS, verified_person
+from lading.export.definition import Export, resolved
+from lading.policy import Decision, Judgement, judge, told
+from lading.project_files import ProjectFiles, gathered
+from lading.run.job import Clearance
+from lading.transforms.lineage import exposures
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Of one project. Reads `ops/` each time it is asked, since approvals come and go while a process lives."""
+
+    project: ProjectFiles
+    workshop: Workshop
+
+    # --- what a run asks
+
+    def clear(self, name: str, at: datetime | None = None) -> Clearance:
+        """Why an export may deliver now. Raises Refused, with the rule and the columns, where it may not."""
+        judgement = self._judgement(name)
+        self._refuse_unprotected(name, judgement)
+        standing = self.standing(name, at)
+        missing = [outcome for _, outcome in standing if isinstance(outcome, str)]
+        if missing:
+            why = self._why_approved(name, judgement)
+            raise Refused(
+                f"{name}: {why}; {'; '.join(missing)}.",
+                hint=f"`lading approvals {name}` shows what is needed, `lading approve` asks for it and grants it.",
+            )
+        approvals = [outcome for _, outcome in standing if isinstance(outcome, Approval)]
+        owners = self.owners() if approvals else None
+        return Clearance(
+            tuple(decision.record() for decision in self._decisions(name, judgement, approvals)),
+            tuple({**each.record(), "signers": sorted(each.signers(owners))} for each in approvals if owners),
+        )
+
+    def needed(self, name: str) -> tuple[dict[str, Any], ...]:
+        """What of an export needs an approval, and whether it has it. Raises Refused where none would help."""
+        self._refuse_unprotected(name, self._judgement(name))
+        return tuple(_needed(name, subject, outcome) for subject, outcome in self.standing(name))
+
+    def standing(self, name: str, at: datetime | None = None) -> list[tuple[Subject, Approval | str]]:
+        """What of an export needs an approval, and the one that it has, or why it has none."""
+        subjects = list(self.subjects(name))
+        if not subjects:
+            return []
+        owners, approvals = self.owners(), self.approvals()
+        now = at or datetime.now(UTC)
+        return [(subject, granted(subject, approvals, owners, now)) for subject in subjects]
+
+    def problems(self, name: str) -> list[Problem]:
+        """What no approval mends."""
+        document, export = self.project.documents[name], self.project.exports[name]
+        broken = _broken(self._judgement(name))
+        found = [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
+        fields = [field.name for field in self.project.contracts[export.contract].fields]
+        for index, column in enumerate(export.not_secret or ()):
+            if column not in fields:
+                reason = unknown("field of the contract", column, fields)
+                found.append(document.problem(f"not_secret: {reason}", "not_secret", index))
+        return found
+
+    def journal_problems(self, name: str) -> list[Problem]:
+        """A protected destination beside a journal that may be lost with one machine."""
+        settings, document = self.project.files.settings, self.project.files.document
+        if not is_local(str(settings.stores[settings.journal]["url"])):
+            return []
+        if not any(map(settings.protected, self._stores(self.project.exports[name]))):
+            return []
+        reason = (
+            f'a protected destination needs a journal that outlives this machine, and "{settings.journal}" is a folder '
+            "of it: a bucket"
+        )
+        return [document.problem(reason, "journal")]
+
+    # --- what is approved
+
+    def subjects(self, name: str) -> Iterator[Subject]:
+        """What of an export needs an approval, each as it stands in the files."""
+        export, settings = self.project.exports[name], self.project.files.settings
+        protected = [store for store in self._stores(export) if settings.protected(store)]
+        if not protected and not self._judgement(name).unapproved:
+            return
+        yield self.subject("export", name)
+        if protected and export.source.query is not None:
+            yield self.subject("query", name)
+        for store in protected:
+            yield self.subject("destination", store)
+
+    def subject(self, kind: str, name: str) -> Subject:
+        """``name``: an export's, also for the query that it reads, or a store's."""
+        settings = self.project.files.settings
+        own = settings.name, settings.environment
+        if kind == "destination":
+            terms = {**self.workshop.store_terms(name), "protected": settings.protected(name)}
+            return Subject(*own, "destination", name, terms, (("destinations", name),))
+        export = self.project.exports[name]
+        dataset: Scope = ("datasets", export.contract_name)
+        channel: Scope = ("channels", export.channel)
+        if kind == "query":
+            assert export.source.query is not None
+            query = {
+                "file": export.source.query,
+                "sql": self._sql(export),
+                "connection": export.source.connection,
+                "dataset": export.contract_name,
+            }
+            return Subject(*own, "query", export.source.query, query, (dataset,))
+        return Subject(*own, "export", name, self._meaning(export), (dataset, channel))
+
+    def _meaning(self, export: Export) -> dict[str, Any]:
+        """What is delivered, to whom and where; not when."""
+        contract = self.project.contracts[export.contract]
+        judgement, tenants = self._judgement(export.name), self.project.files.tenants
+        served = tenants if export.tenants is not None else {}
+        return {
+            **resolved(export, contract.sha256, self._sql(export)),
+            "channel": export.channel,
+            "destination": export.destination,
+            "copies": list(export.copies),
+            "discover": export.tenants is not None and export.tenants.discover,
+            "own_destinations": {t: s.destination for t, s in served.items() if s.destination},
+            "recipients": self._recipients(export),
+            "unmasked_personal_data": list(judgement.unapproved),
+        }
+
+    def _recipients(self, export: Export) -> dict[str, str]:
+        if export.encryption is None or export.encryption.key != "recipient":
+            return {}
+        return {t: s.age for t, s in self.project.files.tenants.items() if s.age}
+
+    def _sql(self, export: Export) -> str | None:
+        if export.source.query is None:
+            return None
+        return (self.project.files.root / export.source.query).read_text(encoding="utf-8")
+
+    def _stores(self, export: Export) -> list[str]:
+        """Every store that an export may deliver to."""
+        tenants = self.project.files.tenants.values() if export.tenants is not None else ()
+        own = (tenant.destination for tenant in tenants if tenant.destination)
+        return list(dict.fromkeys((export.destination, *export.copies, *own)))
+
+    # --- rules
+
+    def _judgement(self, name: str) -> Judgement:
+        export = self.project.exports[name]
+        transforms = open_transforms(self.project.documents[name])
+        own = export.encryption is not None and export.encryption.key == "recipient"
+        columns = exposures(self.project.contracts[export.contract], transforms)
+        return judge(columns, own, export.not_secret or ())
+
+    def _refuse_unprotected(self, name: str, judgement: Judgement) -> None:
+        for rule, remedy in _broken(judgement):
+            raise Refused(f"{name}: {rule}.", hint=f"{remedy[0].upper()}{remedy[1:]}.")
+
+    def _why_approved(self, name: str, judgement: Judgement) -> str:
+        if judgement.unapproved:
+            return (
+                f"personal: {', '.join(judgement.unapproved)} would leave unmasked, which needs an approval"
+            )
+        export, settings = self.project.exports[name], self.project.files.settings
+        protected = next(store for store in self._stores(export) if settings.protected(store))
+        return f"protected: the destination {protected} takes only what is approved"
+
+    def _decisions(self, name: str, judgement: Judgement, approvals: list[Approval]) -> Iterator[Decision]:
+        yield from judgement.decisions
+        by_kind: Mapping[str, str] = {approval.document["kind"]: approval.sha256 for approval in approvals}
+        if judgement.unapproved:
+            yield Decision("personal", judgement.unapproved, f"approval {by_kind['export']}")
+        settings = self.project.files.settings
+        if any(map(settings.protected, self._stores(self.project.exports[name]))):
+            hashes = ", ".join(approval.sha256 for approval in approvals)
+            yield Decision("protected", (), f"approvals {hashes}")
+
+    # --- asking and granting
+
+    def request(self, subject: Subject, purpose: str, by: str, expires: datetime) -> Approval:
+        """A new approval, which nobody has signed yet and which is not kept. Raises InvalidProject."""
+        self._person(by)
+        try:
+            return Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
+        except ValueError as error:
+            raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+
+    def asked_for(self, name: str, by: str) -> list[Approval]:
+        """What was asked for of an export as it stands, is not granted, and can be signed by this person. Raises
+        InvalidProject where there is nothing."""
+        self._person(by)
+        approvals, now = self.approvals(), datetime.now(UTC)
+        found: list[Approval] = []
+        for subject, outcome in self.standing(name, now):
+            if isinstance(outcome, str):
+                open_ = [
+                    a for a in approvals if a.covers(subject) and a.expires > now and a.requested_by != by
+                ]
+                # The one that was asked for last is the one that people talk about.
+                found += sorted(open_, key=lambda a: a.document["requested_at"])[-1:]
+        if not found:
+            raise InvalidProject(
+                f"{name}: there is nothing that {by} could grant: nothing is needed, or nobody else has asked for "
+                "it as it stands now.",
+                hint="`lading approvals` shows what is needed; with --purpose and --expires you ask for it.",
+            )
+        return found
+
+    def check(self, approval: Approval, by: str, signature: bytes) -> None:
+        """Raises InvalidProject for a signature that is not this person's over this approval."""
+        owners = self._person(by)
+        try:
+            holder = owners.holder(verified_person(signature, APPROVALS, approval.data))
+        except ValueError as error:
+            raise InvalidProject(f"The signature {error}.") from error
+        if holder != by:
+            raise InvalidProject(
+                f"The signature is {holder}'s, not {by}'s."
+                if holder
+                else f"The signature is by no key of {by}'s.",
+                hint=f"Sign with a key that {FILE} lists for {by}.",
+            )
+
+    def keep(self, approval: Approval, by: str, signature: bytes) -> None:
+        """Writes an approval and a person's signature, which `check` has found right."""
+        folder = self.project.files.root / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{approval.id}.{by}.sig").write_bytes(signature)
+        (folder / f"{approval.id}.json").write_bytes(approval.data)
+
+    def _person(self, name: str) -> Owners:
+        owners = self.owners()
+        if owners is None:
+            raise InvalidProject(
+                f"There is no {FILE}: it says who may ask for approvals and who may grant them."
+            )
+        if name not in owners.people:
+            raise InvalidProject(f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or "."}')
+        return owners
+
+    # --- ops/
+
+    def owners(self) -> Owners | None:
+        """Who may approve; None where there is no such file. Raises InvalidProject for a wrong one."""
+        root = self.project.files.root
+        if not (root / FILE).is_file():
+            return None
+        return validate(Owners, load(root / FILE, root))
+
+    def approvals(self) -> list[Approval]:
+        """Every approval in `ops/approvals/`, asked for or given. Raises InvalidProject for what is none."""
+        problems: list[Problem] = []
+        found: list[Approval] = []
+        for path in sorted((self.project.files.root / FOLDER).glob("*.json")):
+            approval: Approval | None = gathered(problems, lambda p=path: self._approval(p))  # type: ignore[misc]
+            found += [approval] if approval is not None else []
+        if problems:
+            raise InvalidProject(problems=problems)
+        return found
+
+    def _approval(self, path: Path) -> Approval:
+        file = f"{FOLDER}/{path.name}"
+        try:
+            signatures = [each.read_bytes() for each in sorted(path.parent.glob(f"{path.stem}.*.sig"))]
+            approval = Approval.read(path.read_bytes(), signatures)
+        except ValueError as error:
+            raise InvalidProject(problems=[Problem(file, 0, str(error))]) from error
+        if path.stem != approval.id:
+            reason = f"is not what its name says, {approval.id}: it was changed after it was asked for"
+            raise InvalidProject(problems=[Problem(file, 0, reason)])
+        return approval
+
+
+def _needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, Any]:
+    have = outcome if isinstance(outcome, Approval) else None
+    return {
+        "export": name,
+        "kind": subject.kind,
+        "name": subject.name,
+        "approval": have.id if have else None,
+        "expires": have.document["expires"] if have else None,
+        "missing": None if have else outcome,
+    }
+
+
+def _broken(judgement: Judgement) -> Iterator[tuple[str, str]]:
+    """Rules that no approval mends, each with its columns, and what would."""
+    if judgement.refused:
+        columns = ", ".join(map(told, judgement.refused))
+        yield (
+            f"restricted: {columns} may leave only under a key of the recipient's own",
+            "classify them in the contract, exclude or mask them (hmac_sha256, null, a constant), or encrypt the files "
+            "for their recipient (encryption: {key: recipient})",
+        )
+    if judgement.secret:
+        yield (
+            f"secrets: {', '.join(judgement.secret)} would leave, called like a password, a key or a token",
+            "exclude or mask them (hmac_sha256, null, a constant); what is none is named under not_secret",
+        )

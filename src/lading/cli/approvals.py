@@ -1,0 +1,118 @@
+"""What needs an approval, and giving it: ``approvals``, ``approve``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lading.cli.console import emit, out, say, table
+from lading.cli.options import Json, instant
+
+NOT_DONE = 2
+
+
+def approvals(
+    context: typer.Context,
+    export: Annotated[
+        str | None, typer.Argument(metavar="[EXPORT]", help="Only this one.", show_default=False)
+    ] = None,
+    log: Annotated[
+        bool, typer.Option("--log", help="What was asked for, granted and used, from the audit chain.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """What needs an approval before it is delivered, and whether it has one.
+
+    Protected destinations take only what is approved: the export, the query that it reads, and the destination itself,
+    as they stand in the project's files. Personal data that no mask covers needs an approval of its export wherever it
+    goes.
+    """
+    project = context.obj.project()
+    if log:
+        records = project.audit_log()
+        if as_json:
+            emit(records)
+        else:
+            out(*table(("NUMBER", "AT", "EVENT", "WHAT", "BY"), map(_noted, records)))
+        return 0
+    found = project.approvals(export)
+    if as_json:
+        emit(found)
+        return 0
+    rows = [
+        (
+            each["export"],
+            each["kind"],
+            each["name"],
+            each["approval"],
+            each["expires"],
+            each["missing"] or "granted",
+        )
+        for each in found
+    ]
+    out(*table(("EXPORT", "KIND", "NAME", "APPROVAL", "UNTIL", "STATE"), rows))
+    if not rows:
+        say("Nothing needs an approval.")
+    return 0
+
+
+def _noted(record: dict[str, Any]) -> tuple[object, ...]:
+    what = record.get("name") or record.get("export")
+    approvals = (
+        " ".join(each["sha256"][:16] for each in record.get("approvals", ())) or record["approval"][:16]
+    )
+    return record["number"], record["at"], record["event"], f"{what} {approvals}", record.get("by")
+
+
+def approve(
+    context: typer.Context,
+    export: Annotated[str, typer.Argument(metavar="EXPORT", help="The export's name.", show_default=False)],
+    person: Annotated[str, typer.Option("--as", metavar="PERSON", help="Who you are in ops/owners.yaml.")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key", metavar="FILE", help="Your private SSH key; or its .pub file, for a key in the agent."
+        ),
+    ],
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", metavar="TEXT", help="Ask for an approval: what it is for.")
+    ] = None,
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            "--expires", parser=instant, metavar="E", help="Ask for an approval: until when, a year at most."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not show what is signed, and do not ask.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Ask for the approvals that an export needs, or grant those that were asked for.
+
+    With --purpose and --expires you ask; your signature says that it was you. Without them you grant what somebody else
+    has asked for: nobody approves their own. Approvals lie in ops/approvals, beside the files that they are about.
+    """
+    from lading.keys.ssh import signing_with
+
+    if (purpose is None) != (expires is None):
+        missing = "--expires" if expires is None else "--purpose"
+        raise typer.BadParameter("--purpose and --expires belong together", param_hint=f"'{missing}'")
+    project = context.obj.project()
+    if purpose is not None and expires is not None:
+        done = project.ask(export, by=person, purpose=purpose, expires=expires, sign=signing_with(key))
+    else:
+        pending = project.asked_for(export, person)
+        if not yes:
+            for approval in pending:
+                out(approval.data.decode())
+            if pending and not typer.confirm(f"Sign this as {person}?", err=True):
+                say("Nothing was signed.")
+                return NOT_DONE
+        done = project.grant(export, by=person, approvals=pending, sign=signing_with(key))
+    if as_json:
+        emit(done)
+    else:
+        out(*(f"{each['kind']} {each['name']}: {each['missing'] or 'granted'}" for each in done))
+    return 0
