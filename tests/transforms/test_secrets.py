@@ -60,6 +60,8 @@ def test_a_secret_is_found_wherever_text_stands(kind: str) -> None:
         pa.array([["harmless"], None, [f"see {value} there"]]),
         pa.array([{"a": 1, "b": None}, None, {"a": 2, "b": [value + " "]}]),
         pa.array([None, [("key", value)]], pa.map_(pa.string(), pa.string())),
+        texts.cast(pa.string_view()),
+        pa.array([["harmless"], [value + " "]], pa.list_(pa.string_view())),
     ):
         check = NoSecrets("body")
         check.bind(pa.schema([pa.field("body", column.type)]))

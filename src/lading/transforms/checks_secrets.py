@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from lading.ports import CheckResult
 from lading.transforms.checks_rows import RowCheck
+from lading.transforms.columns import plain, repeats
 
 DETECTORS = (
     "aws", "azure_storage_key", "basic_auth", "discord", "github_token", "gitlab_token", "jwt", "mailchimp", "npm",
@@ -80,12 +81,10 @@ class NoSecrets(RowCheck):
 
 
 def texts_of(array: pa.Array) -> Iterator[pa.Array]:
-    """The arrays of text in an array, each value of a dictionary once for each row that has it."""
+    """The arrays of text in an array, at whatever depth."""
+    array = plain(array)
     kind = array.type
-    if pa.types.is_dictionary(kind):
-        if next(texts_of(array.dictionary), None) is not None:
-            yield from texts_of(array.dictionary_decode())
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         yield array
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         yield from texts_of(array.flatten())
@@ -98,12 +97,14 @@ def texts_of(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def likely(texts: pa.Array) -> Iterator[str]:
-    """Values that a detector may find something in: all that one would, and a few more."""
+    """Values that a detector may find something in: all that one would, and a few more; many of one perhaps once."""
     if not len(texts) or texts.null_count == len(texts):
         return
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest < SHORTEST or not pc.match_substring_regex(_whole(texts), _SUSPICIOUS)[0].as_py():
         return
+    if repeats(texts):  # short words without spaces between them look like a long one
+        texts = texts.unique()
     for value in texts.filter(pc.match_substring_regex(texts, _LIKELY)):
         text: str = value.as_py()
         if len(text) >= SHORTEST:

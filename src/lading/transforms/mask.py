@@ -45,7 +45,7 @@ from lading.errors import InvalidProject
 from lading.ports import PolicyAction
 from lading.transforms.addresses import truncate_last_octet
 from lading.transforms.canonical import canonical, check_canonical, holds_uuid
-from lading.transforms.columns import is_text, literal, plain, position, value_type, without_origin
+from lading.transforms.columns import is_text, literal, plain, position, repeats, value_type, without_origin
 
 Key = Callable[[], bytes]
 
@@ -171,7 +171,7 @@ def digest(array: pa.Array, key: str | None, uuid: bool = False) -> pa.Array:
     import polars_hash  # noqa: F401  (registers the expressions)
 
     texts = canonical(array, uuid)
-    if _repeats(texts):
+    if repeats(texts):
         return digest(texts.dictionary_encode(), key)
     values = pl.from_arrow(texts)
     assert isinstance(values, pl.Series)
@@ -179,9 +179,3 @@ def digest(array: pa.Array, key: str | None, uuid: bool = False) -> pa.Array:
     hashed = hashes.sha2_256() if key is None else hashes.hmac_sha256(key=key)
     digests = values.alias("value").to_frame().select(hashed).to_series()
     return digests.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-
-
-def _repeats(texts: pa.Array) -> bool:
-    """Whether it pays to hash each value once: finding it again costs a fifth of hashing it."""
-    first = texts.slice(0, 1024)
-    return len(texts) > 2048 and pc.count_distinct(first).as_py() <= len(first) // 4
