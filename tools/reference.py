@@ -85,8 +85,8 @@ def page() -> str:
         "## lading.yaml",
         *_models(Settings, "lading.yaml"),
         "`retry` and `limit` hold for every bucket, and are described under [stores](#stores). `keys` and `signing` "
-        "take the `url` of a folder, such as file://./keys and file://./keys/signing, and `keys` also `wrap`, one of the "
-        "[services that wrap data keys](#services-that-wrap-data-keys). `environment`, "
+        "take the `url` of a folder, such as file://./keys and file://./keys/signing, and `keys` also `wrap`, one of "
+        "the [services that wrap data keys](#services-that-wrap-data-keys). `environment`, "
         "`journal`, `lease` and `buffer_memory` give way to variables named `LADING_ENVIRONMENT` and so on, and these "
         "to flags. `${NAME}` in any text is the variable of that name.",
         "## Tenants",

@@ -57,6 +57,8 @@ FORMATS: Mapping[str, Adapter] = {
 # What wraps data keys, beside keys in a folder.
 WRAPPERS: Mapping[str, Adapter] = {
     "aws": Adapter("lading.keys.aws", "AwsKms", "AwsOptions", extra="aws"),
+    "azure": Adapter("lading.keys.azure", "AzureKeyVault", "AzureOptions", extra="azure"),
+    "vault": Adapter("lading.keys.vault", "VaultTransit", "VaultOptions"),
 }
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),

@@ -1,7 +1,7 @@
 """AWS KMS: https://docs.aws.amazon.com/kms/latest/APIReference/API_Encrypt.html
 
 A data key is encrypted (`kms:Encrypt`) under the tenant's key with the encryption context ``tenant`` (its name,
-percent-encoded as RFC 3986 has it) and ``purpose`` (`PURPOSE`), without which, and under any other key, it does not
+percent-encoded) and ``purpose`` (`PURPOSE`), without which, and under any other key, it does not
 open. What is recorded is the ARN of the key, as KMS told it, and never an alias: aliases may move, keys be rotated
 within, and what was wrapped before opens as it did.
 
@@ -15,15 +15,13 @@ import re
 import threading
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lading.errors import KeysUnavailable, Refused
-from lading.keys.remote import needs, template_of
+from lading.keys.remote import PURPOSE, needs, spelt, template_of
 from lading.ports import WrappedKey
 
-PURPOSE = "lading-data-key"
 LONGEST = 240  # an alias has 256 characters
 _ARN = r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):[0-9]{12}:"
 _ALIAS = r"alias/[A-Za-z0-9/_-]+"
@@ -142,7 +140,7 @@ class AwsKms:
 
 def context(tenant: str) -> dict[str, str]:
     """The encryption context: what a recipient names beside a wrapped key."""
-    return {"tenant": quote(tenant.encode("utf-8", "surrogatepass"), safe=""), "purpose": PURPOSE}
+    return {"tenant": spelt(tenant), "purpose": PURPOSE}
 
 
 def _refused(operation: str, key: str, code: str, message: str) -> Refused:

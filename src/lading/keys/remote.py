@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import re
 import secrets
 import string
 import threading
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 from lading.errors import InvalidProject, KeysUnavailable, Refused
 from lading.keys.identity import KEY_BYTES
@@ -27,6 +29,7 @@ from lading.ports import WrappedKey
 T = TypeVar("T")
 
 TENANT = "{tenant}"
+PURPOSE = "lading-data-key"
 ATTEMPTS, FIRST, LONGEST = 5, 0.5, 8.0
 REMEMBERED = 60.0  # seconds that a service's answer is believed to hold
 _LETTERS = frozenset(string.ascii_letters + string.digits)
@@ -187,10 +190,18 @@ class RemoteWrapper:
         raise AssertionError
 
 
+def spelt(tenant: str) -> str:
+    """The tenant in what a wrapped key is bound to: percent-encoded (RFC 3986 section 2.1) but for unreserved ones."""
+    return quote(tenant.encode("utf-8", "surrogatepass"), safe="")
+
+
+def bound_to(tenant: str) -> bytes:
+    """What a wrapped key is bound to where a service takes bytes: ``lading-data-key:UA``."""
+    return f"{PURPOSE}:{spelt(tenant)}".encode("ascii")
+
+
 def template_of(value: Any, pattern: str, example: str) -> Any:
     """For an option `key`. Raises ValueError for what names one key for all, or none."""
-    import re
-
     if value is None:
         return value
     if str(value).count(TENANT) != 1:
