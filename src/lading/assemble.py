@@ -58,6 +58,7 @@ FORMATS: Mapping[str, Adapter] = {
 WRAPPERS: Mapping[str, Adapter] = {
     "aws": Adapter("lading.keys.aws", "AwsKms", "AwsOptions", extra="aws"),
     "azure": Adapter("lading.keys.azure", "AzureKeyVault", "AzureOptions", extra="azure"),
+    "gcp": Adapter("lading.keys.gcp", "GoogleKms", "GcpOptions", extra="gcp"),
     "vault": Adapter("lading.keys.vault", "VaultTransit", "VaultOptions"),
 }
 TRANSFORMS: Mapping[str, tuple[str, str]] = {

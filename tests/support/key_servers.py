@@ -1,8 +1,9 @@
-"""Servers that hold keys, on the loopback: Transit of OpenBao or Vault, and lowkey-vault, which plays Azure Key Vault.
+"""Servers that hold keys, on the loopback: Transit of OpenBao or Vault, fake-cloud-kms, which plays Google's, and
+lowkey-vault, which plays Azure Key Vault.
 
-`bao` or `vault` is looked for on the PATH and in the folder that LADING_TEST_SERVERS names (see `servers`), and
-`lowkey-vault.jar` (com.github.nagyesta.lowkey-vault:lowkey-vault-app) in that folder. Where it is not found, its tests
-skip and say so.
+`bao` or `vault`, and `fake-cloud-kms` (github.com/winor30/fake-cloud-kms), are looked for on the PATH and in the folder
+that LADING_TEST_SERVERS names (see `servers`), and `lowkey-vault.jar`
+(com.github.nagyesta.lowkey-vault:lowkey-vault-app) in that folder. Where one is not found, its tests skip and say so.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pytest
 from servers import FOLDER
 
 ROOT = "the-r00t-token"
+_PLACES = os.pathsep.join([os.environ.get("PATH", ""), str(FOLDER / "bin")])
 
 
 def free_ports(count: int) -> list[int]:
@@ -37,8 +39,7 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def transit() -> Iterator[str]:
     """The address of a server in memory, with Transit mounted."""
-    places = os.pathsep.join([os.environ.get("PATH", ""), str(FOLDER / "bin")])
-    command = shutil.which("bao", path=places) or shutil.which("vault", path=places)
+    command = shutil.which("bao", path=_PLACES) or shutil.which("vault", path=_PLACES)
     if command is None:
         pytest.skip(f"neither bao nor vault is on the PATH or in {FOLDER}/bin, so Transit cannot be tried")
     (port,) = free_ports(1)
@@ -58,6 +59,20 @@ def vault(
     address: str, method: str, path: str, body: Mapping[str, Any] | None = None, token: str = ROOT
 ) -> Any:
     return asked(method, f"{address}/v1/{path}", {"X-Vault-Token": token}, body)
+
+
+@contextmanager
+def google_kms() -> Iterator[str]:
+    """Host and port of an emulator in memory."""
+    command = shutil.which("fake-cloud-kms", path=_PLACES)
+    if command is None:
+        pytest.skip(f"no fake-cloud-kms on the PATH or in {FOLDER}/bin, so Google Cloud KMS cannot be tried")
+    (port,) = free_ports(1)
+    with _running(
+        [command, "--grpc-listen-addr", f"127.0.0.1:{port}"],
+        lambda: socket.create_connection(("127.0.0.1", port)).close(),
+    ):
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager
