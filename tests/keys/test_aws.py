@@ -45,6 +45,7 @@ def wrapper(endpoint: str, names: Naming | None = None, **options: Any) -> Remot
     return RemoteWrapper(service, names or naming(), sleep=lambda _: None)
 
 
+@pytest.mark.slow
 class TestAwsKms(WrapperSuite):
     @pytest.fixture
     def open_wrapper(self, endpoint: str, kms: Any) -> Open:

@@ -197,6 +197,14 @@ def test_what_passes_is_asked_again_and_a_redirect_is_not_followed(
     assert ROOT not in str(caught.value)
 
 
+@pytest.mark.parametrize("verb", ["copy", "rotate", "destroy"])
+def test_what_vault_does_itself_is_said_with_its_mount_and_key(verb: str) -> None:
+    told = wrapper("http://127.0.0.1:9", mount="eu/transit").elsewhere(verb, "UA")
+    assert "lading-UA, of Vault Transit" in told.message
+    assert "eu/transit/" in str(told.hint)
+    assert "/lading-UA" in str(told.hint)
+
+
 def test_a_server_that_is_not_there_is_asked_again_and_then_given_up() -> None:
     with pytest.raises(KeysUnavailable, match="cannot be reached"):
         wrapper("http://127.0.0.1:9").wrap("UA", KEY)

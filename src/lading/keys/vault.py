@@ -73,14 +73,16 @@ class VaultTransit:
     wrapping = "vault-transit"
     title = "Vault Transit"
     longest, folds_case = LONGEST, False
-    commands: Mapping[str, str] = {
-        "copy": "Whose token has update on transit/decrypt/{key} opens what it wrapped: vault policy write.",
-        "rotate": "vault write -f transit/keys/{key}/rotate",
-        "destroy": "vault write transit/keys/{key}/config deletion_allowed=true, then vault delete transit/keys/{key}",
-    }
 
     def __init__(self, options: VaultOptions) -> None:
         self._options, self._url = options, options.url.rstrip("/")
+        mount = options.mount
+        self.commands: Mapping[str, str] = {
+            "copy": f"Whose token has update on {mount}/decrypt/{{key}} opens what it wrapped: vault policy write.",
+            "rotate": f"vault write -f {mount}/keys/{{key}}/rotate",
+            "destroy": f"vault write {mount}/keys/{{key}}/config deletion_allowed=true, then vault delete "
+            f"{mount}/keys/{{key}}",
+        }
         self._https = Https(self.title, timeout=options.timeout, ca_file=options.ca_file)
 
     @staticmethod
@@ -162,7 +164,7 @@ def _refused(what: str, key: str, answer: Answer) -> Refused:
     said = " ".join(" ".join(map(str, errors)).split()) if isinstance(errors, list) else ""
     hints = {
         403: "The token is wrong or has ended, or its policy does not allow it.",
-        404: "Make the key: vault write -f transit/keys/NAME.",
+        404: f"Make the key: vault write -f MOUNT/keys/{key}.",
     }
     if what == "decrypt" and answer.status == 400:
         return Refused(f"What {key} is said to have wrapped for this tenant was not, or was changed: {said}")
