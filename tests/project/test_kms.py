@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from encrypted import JANUARY, MARCH, encrypted, manifests, read
+from key_servers import ROOT, asked, google_kms, key_vault, transit, vault
 from kms import REGION, aws_kms, client, make_key
 
 from lading import Project, verify
@@ -235,3 +237,84 @@ def test_what_the_service_does_itself_is_said_with_its_command(root: Path, verb:
         calls[verb]()
     assert "aws kms " in str(caught.value.hint)
     assert alias(root, "a") in str(caught.value)
+
+
+# --- the other services
+
+
+@contextmanager
+def in_transit(folder: Path) -> Iterator[dict[str, Any]]:
+    with transit() as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAULT_TOKEN", ROOT)
+        for tenant in "ab":
+            vault(address, "POST", f"transit/keys/lading-{tenant}", {})
+        yield {"type": "vault", "url": address, "allow_http": True, "key": "lading-{tenant}"}
+
+
+@contextmanager
+def at_google(folder: Path) -> Iterator[dict[str, Any]]:
+    pytest.importorskip("google.cloud.kms_v1", reason="the extra gcp is not installed")
+    from google.cloud import kms_v1
+    from google.cloud.kms_v1.services.key_management_service.transports import (
+        KeyManagementServiceGrpcTransport,
+    )
+    from grpc import insecure_channel
+
+    place = "projects/ours/locations/europe-west3"
+    ring = f"{place}/keyRings/lading"
+    with google_kms() as address, insecure_channel(address) as channel:
+        google = kms_v1.KeyManagementServiceClient(
+            transport=KeyManagementServiceGrpcTransport(channel=channel)
+        )
+        google.create_key_ring(parent=place, key_ring_id="lading", key_ring={})
+        for tenant in "ab":
+            google.create_crypto_key(
+                parent=ring, crypto_key_id=tenant, crypto_key={"purpose": "ENCRYPT_DECRYPT"}
+            )
+        yield {"type": "gcp", "emulator": address, "key": f"{ring}/cryptoKeys/{{tenant}}"}
+
+
+@contextmanager
+def at_azure(folder: Path) -> Iterator[dict[str, Any]]:
+    pytest.importorskip("azure.identity", reason="the extra azure is not installed")
+    with key_vault(folder) as (address, authority):
+        body = {"kty": "RSA", "key_size": 2048, "key_ops": ["wrapKey", "unwrapKey", "encrypt", "decrypt"]}
+        for tenant in "ab":
+            url, headers = (
+                f"{address}/keys/lading-{tenant}/create?api-version=7.4",
+                {"Authorization": "Bearer x"},
+            )
+            asked("POST", url, headers, body, authority=authority)
+        yield {"type": "azure", "vault": address, "ca_file": str(authority), "key": "lading-{tenant}"}
+
+
+@pytest.mark.parametrize(
+    ("service", "wrapping"),
+    [
+        (in_transit, "vault-transit"),
+        (at_google, "google-kms"),
+        pytest.param(at_azure, "azure-key-vault", marks=pytest.mark.slow),
+    ],
+)
+def test_every_service_wraps_what_verify_opens_by_it_and_by_nothing_else(
+    tmp_path: Path, service: Any, wrapping: str
+) -> None:
+    root = encrypted(tmp_path / "shop")
+    settings = root / "lading.yaml"
+    with service(tmp_path) as wrap:
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), "keys": {"wrap": wrap}}))
+        assert ran(root) == {"succeeded"}
+        wrappings = {json.loads(m.read_text())["encryption"]["key_wrapping"] for m in manifests(root)}
+        assert wrappings == {wrapping}
+        (root / "service.yaml").write_text(json.dumps({name: wrap[name] for name in wrap if name != "key"}))
+        report = verify(str(root / "lake"), deep=True, tenant_keys=[str(root / "service.yaml")])
+        assert report.record()["problems"] == []
+        assert report.rows == 40
+        # A delivery whose manifest says another tenant's is none that opens.
+        manifest = manifests(root, "a")[0]
+        manifest.write_text(manifest.read_text().replace('"tenant":"a"', '"tenant":"b"'))
+        report = verify(str(root / "lake"), deep=True, tenant_keys=[str(root / "service.yaml")])
+        assert not report.ok
+    (root / "service.yaml").write_text("type: was\n")
+    with pytest.raises(InvalidProject, match="service that wraps keys"):
+        verify(str(root / "lake"), deep=True, tenant_keys=[str(root / "service.yaml")])
