@@ -41,7 +41,7 @@ def naming(own: dict[str, str] | None = None, template: str | None = TEMPLATE) -
 
 
 def wrapper(endpoint: str, names: Naming | None = None, **options: Any) -> RemoteWrapper:
-    service = AwsKms(AwsOptions(endpoint=endpoint, **options))
+    service = AwsKms(AwsOptions(endpoint=endpoint, allow_http=True, **options))
     return RemoteWrapper(service, names or naming(), sleep=lambda _: None)
 
 
@@ -214,4 +214,6 @@ def test_a_key_for_all_tenants_and_a_name_that_is_none_are_refused(key: str, tol
     with pytest.raises(ValidationError) as caught:
         AwsOptions(key=key)
     assert told in str(caught.value)
+    with pytest.raises(ValidationError, match="must be https"):
+        AwsOptions(endpoint="http://kms.example")
     AwsOptions(key="arn:aws:kms:eu-central-1:123456789012:alias/lading-{tenant}")

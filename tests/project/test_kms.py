@@ -32,7 +32,12 @@ def kms(endpoint: str) -> Any:
 
 def in_kms(root: Path, endpoint: str, **sections: Any) -> Path:
     encrypted(root, **sections)
-    wrap = {"type": "aws", "key": f"alias/{root.parent.name}-{{tenant}}", "endpoint": endpoint}
+    wrap = {
+        "type": "aws",
+        "key": f"alias/{root.parent.name}-{{tenant}}",
+        "endpoint": endpoint,
+        "allow_http": True,
+    }
     settings = {**json.loads((root / "lading.yaml").read_text()), "keys": {"wrap": wrap}}
     (root / "lading.yaml").write_text(json.dumps(settings))
     return root
@@ -73,7 +78,7 @@ def ids(kms: Any, root: Path, tenant: str, said: str = "") -> list[int]:
 
 def service(root: Path, endpoint: str) -> str:
     """A file that names the service, as a recipient writes it."""
-    (root / "kms.yaml").write_text(f"type: aws\nendpoint: {endpoint}\nregion: {REGION}\n")
+    (root / "kms.yaml").write_text(f"type: aws\nendpoint: {endpoint}\nallow_http: true\nregion: {REGION}\n")
     return str(root / "kms.yaml")
 
 

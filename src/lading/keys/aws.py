@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lading.errors import KeysUnavailable, Refused
+from lading.keys.https import reached
 from lading.keys.remote import PURPOSE, needs, spelt, template_of
 from lading.ports import WrappedKey
 
@@ -46,8 +47,9 @@ class AwsOptions(BaseModel):
         default=None, description="Where keys are that no ARN names; by default the SDK's own setting"
     )
     profile: str | None = Field(default=None, description="A profile of ~/.aws/config")
-    endpoint: str | None = Field(
-        default=None, pattern="^https?://", description="Where KMS answers, if not at its own address"
+    endpoint: str | None = Field(default=None, description="Where KMS answers, if not at its own address")
+    allow_http: bool = Field(
+        default=False, description="Speak without TLS, to an emulator on the same machine"
     )
     connect_timeout: float = Field(default=5.0, gt=0, description="Seconds")
     timeout: float = Field(default=20.0, gt=0, description="Seconds that an answer may take")
@@ -56,6 +58,12 @@ class AwsOptions(BaseModel):
     @classmethod
     def _is_template(cls, value: str | None) -> Any:
         return template_of(value, f"({_ARN})?{_ALIAS}", "alias/lading-{tenant}")
+
+    @model_validator(mode="after")
+    def _is_reached(self) -> Self:
+        if self.endpoint is not None:
+            reached(self.endpoint, self.allow_http)
+        return self
 
 
 class AwsKms:
