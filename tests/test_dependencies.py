@@ -19,7 +19,9 @@ GIVEN = packages_distributions()
 EXTRAS = {  # modules that only an extra's adapters load
     "postgres": ("sources/postgres", "sources/embedded", "demo", "scaffold"),
     "embedded": ("sources/embedded", "demo"),
-    "aws": ("stores/object_",),
+    "aws": ("stores/object_", "keys/aws"),
+    "azure": ("keys/azure",),
+    "gcp": ("keys/gcp",),
     "age": ("keys/age",),
 }
 

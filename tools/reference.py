@@ -21,7 +21,7 @@ from typer.main import get_command
 
 import lading
 from lading import contract, errors, events
-from lading.assemble import FORMATS, SOURCES, TRANSFORMS, Adapter
+from lading.assemble import FORMATS, SOURCES, TRANSFORMS, WRAPPERS, Adapter
 from lading.cli.app import app
 from lading.cli.failures import EXIT_CODES
 from lading.documents import show_duration
@@ -85,7 +85,8 @@ def page() -> str:
         "## lading.yaml",
         *_models(Settings, "lading.yaml"),
         "`retry` and `limit` hold for every bucket, and are described under [stores](#stores). `keys` and `signing` "
-        "take one key each: the `url` of a folder, such as file://./keys and file://./keys/signing. `environment`, "
+        "take the `url` of a folder, such as file://./keys and file://./keys/signing, and `keys` also `wrap`, one of "
+        "the [services that wrap data keys](#services-that-wrap-data-keys). `environment`, "
         "`journal`, `lease` and `buffer_memory` give way to variables named `LADING_ENVIRONMENT` and so on, and these "
         "to flags. `${NAME}` in any text is the variable of that name.",
         "## Tenants",
@@ -99,6 +100,7 @@ def page() -> str:
         *_layouts(),
         *_sources(),
         *_stores(),
+        *_wrappers(),
         *_formats(),
         *_transforms(),
         *_checks(),
@@ -280,6 +282,18 @@ def _stores() -> Iterator[str]:
     ):
         yield f"### {title}"
         yield from _adapter(Adapter(f"lading.stores.{module}", "", name), "stores")
+
+
+def _wrappers() -> Iterator[str]:
+    yield "## Services that wrap data keys"
+    yield (
+        "The section `keys.wrap` in lading.yaml; `type` names the service. `key` names a key for each tenant; how "
+        "`{tenant}` is spelt in it, and what else there is to say, stands in [encryption.md](encryption.md)."
+    )
+    for name, adapter in WRAPPERS.items():
+        yield f"### wrap: {name}"
+        extra = f"Needs the extra `{adapter.extra}`: `pip install '.[{adapter.extra}]'` in the checkout."
+        yield from _adapter(adapter, name, extra if adapter.extra else "")
 
 
 def _formats() -> Iterator[str]:

@@ -23,6 +23,7 @@ from lading.ports import Encrypting, Encryption, Format, Keys, Signer, Source, S
 from lading.settings import SIGNERS, ProjectSettings, Settings
 
 if TYPE_CHECKING:
+    from lading.keys.remote import RemoteWrapper
     from lading.keys.wrapping import FileWrapper
 
 
@@ -52,6 +53,13 @@ FORMATS: Mapping[str, Adapter] = {
     "jsonl": Adapter("lading.formats.jsonl", "JsonlFormat", "JsonlOptions"),
     "csv": Adapter("lading.formats.csv", "CsvFormat", "CsvOptions"),
     "arrow": Adapter("lading.formats.arrow", "ArrowFormat", "ArrowOptions"),
+}
+# What wraps data keys, beside keys in a folder.
+WRAPPERS: Mapping[str, Adapter] = {
+    "aws": Adapter("lading.keys.aws", "AwsKms", "AwsOptions", extra="aws"),
+    "azure": Adapter("lading.keys.azure", "AzureKeyVault", "AzureOptions", extra="azure"),
+    "gcp": Adapter("lading.keys.gcp", "GoogleKms", "GcpOptions", extra="gcp"),
+    "vault": Adapter("lading.keys.vault", "VaultTransit", "VaultOptions"),
 }
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),
@@ -180,7 +188,7 @@ class Workshop:
         self._sources: dict[str, Source] = {}
         self._keys: Keys | None = None
         self._signer: Signer | None = None
-        self._wrapper: FileWrapper | None = None
+        self._wrapper: FileWrapper | RemoteWrapper | None = None
 
     def store(self, name: str) -> Store:
         """A store of lading.yaml, with retry and limits around it where it is reached over a network."""
@@ -271,11 +279,21 @@ class Workshop:
             self._keys = open_keys(self._files)
         return self._keys
 
-    def wrapper(self) -> FileWrapper:
-        """Who wraps data keys. Raises InvalidProject where the project has no keyring."""
+    def wrapper(self) -> FileWrapper | RemoteWrapper:
+        """Who wraps data keys. Raises InvalidProject where the project has no keyring. Asks no service."""
         if self._wrapper is None:
             self._wrapper = open_wrapper(self._files)
         return self._wrapper
+
+    def own_wrapper(self, verb: str, tenant: str) -> FileWrapper:
+        """The keys in a folder, of which one is to be copied, rotated or destroyed. Raises Refused where it is a
+        service's."""
+        from lading.keys.remote import RemoteWrapper
+
+        wrapper = self.wrapper()
+        if isinstance(wrapper, RemoteWrapper):
+            raise wrapper.elsewhere(verb, tenant)
+        return wrapper
 
     def encryption(self, export: Export, format: Format) -> Encryption:
         """How the files of an export that asks for it are encrypted. Raises InvalidProject."""
@@ -414,18 +432,59 @@ def open_keys(files: ProjectSettings) -> Keys:
     return FileKeyring(_keyring(files, "hmac_sha256"))
 
 
-def open_wrapper(files: ProjectSettings) -> FileWrapper:
-    """The keyring, for encryption. Raises InvalidProject where the project has none."""
+def open_wrapper(files: ProjectSettings) -> FileWrapper | RemoteWrapper:
+    """The keyring, for encryption: keys in its folder, or in a service. Raises InvalidProject where the project has
+    none, and for a tenant's key that is none, or another's. Asks no service."""
+    from lading.keys.remote import Naming, RemoteWrapper
     from lading.keys.wrapping import FileWrapper
 
-    return FileWrapper(_keyring(files, "encryption") / "wrapping")
+    if "wrap" not in (files.settings.keys or {}):
+        return FileWrapper(_keyring(files, "encryption") / "wrapping")
+    service, options = open_service(files.document, ("keys", "wrap"))
+    own: dict[str, str] = {}
+    for tenant, settings in files.tenants.items():
+        if (key := settings.kms_key) is not None:
+            place = files.tenant_documents[tenant]
+            try:
+                service.check_key(key)
+            except ValueError as error:
+                raise InvalidProject(problems=[place.problem(f"kms_key {error}", "kms_key")]) from error
+            if key in own.values():
+                raise InvalidProject(
+                    problems=[place.problem("kms_key is another tenant's: each has its own", "kms_key")]
+                )
+            own[tenant] = key
+    return RemoteWrapper(
+        service, Naming(options.key, own, longest=service.longest, folds_case=service.folds_case)
+    )
+
+
+def open_service(document: Document, at: Loc) -> tuple[Any, Any]:
+    """A service that wraps keys (`lading.keys.remote.Service`), and its options. Asks it nothing."""
+    section: Any = document.data
+    for key in at:
+        section = section[key]
+    if not isinstance(section, Mapping):
+        reason = f"{'.'.join(map(str, at))} takes a type and what that takes, such as {{type: aws}}"
+        raise InvalidProject(problems=[document.problem(reason, *at)])
+    adapter: Adapter = choose(WRAPPERS, section.get("type"), document, at, "service that wraps keys")
+    options = _options(adapter, document, at, ("type",))
+    with _placed(document, *at, "type"):
+        return _load(adapter, adapter.factory)(options), options
+
+
+def known_services() -> Mapping[str, str]:
+    """What people call the services that wrap keys, by what manifests call them."""
+    made = [_load(adapter, adapter.factory) for adapter in WRAPPERS.values()]
+    return {service.wrapping: service.title for service in made}
 
 
 def _keyring(files: ProjectSettings, what: str) -> Path:
     if files.settings.keys is None:
         reason = f"{what} needs a keyring: keys: {{url: file://./keys}}"
         raise InvalidProject(problems=[Problem(files.document.path, 0, reason)])
-    return _key_folder(files, "keys", files.settings.keys, "keys")
+    folder = {name: value for name, value in files.settings.keys.items() if name != "wrap"}
+    return _key_folder(files, "keys", folder, "keys")
 
 
 def open_signing(files: ProjectSettings) -> Signer:

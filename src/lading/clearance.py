@@ -145,9 +145,12 @@ class Gate:
         }
 
     def _recipients(self, export: Export) -> dict[str, str]:
-        if export.encryption is None or export.encryption.key != "recipient":
+        """Whose keys open what is encrypted, where the project names them."""
+        if export.encryption is None:
             return {}
-        return {t: s.age for t, s in self.project.files.tenants.items() if s.age}
+        own = "age" if export.encryption.key == "recipient" else "kms_key"
+        keys = {tenant: getattr(settings, own) for tenant, settings in self.project.files.tenants.items()}
+        return {tenant: key for tenant, key in keys.items() if key}
 
     def _sql(self, export: Export) -> str | None:
         if export.source.query is None:
@@ -165,9 +168,19 @@ class Gate:
     def _judgement(self, name: str) -> Judgement:
         export = self.project.exports[name]
         transforms = open_transforms(self.project.documents[name])
-        own = export.encryption is not None and export.encryption.key == "recipient"
         columns = exposures(self.project.contracts[export.contract], transforms)
-        return judge(columns, own, export.not_secret or ())
+        return judge(columns, self._under_own_keys(export), export.not_secret or ())
+
+    def _under_own_keys(self, export: Export) -> bool:
+        """Whether every file is encrypted under a key that is the recipient's own: their key of age, or the one of a
+        service that their file of tenants/ names. Who is only met in the data has none."""
+        if export.encryption is None:
+            return False
+        if export.encryption.key == "recipient":
+            return True
+        served = [tenant for tenant in self.project.files.tenants.values() if tenant.active]
+        named = export.tenants is not None and not export.tenants.discover and bool(served)
+        return named and all(tenant.kms_key is not None for tenant in served)
 
     def _refuse_unprotected(self, name: str, judgement: Judgement) -> None:
         for rule, remedy in _broken(judgement):

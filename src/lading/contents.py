@@ -10,19 +10,22 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from lading.assemble import format_of
+from lading.assemble import format_of, known_services, open_service
+from lading.documents import Document, load
 from lading.errors import Failed, IntegrityError, InvalidProject, Refused, counted
 from lading.formats.duckdb_sql import query
 from lading.formats.statistics import Statistics
 from lading.formats.type_names import parse_type
 from lading.keys.age import AgeStreams, AgeWrapper, identities, opened_key, opened_stream
 from lading.keys.envelopes import Unwrap, opened
+from lading.keys.remote import Naming, RemoteWrapper
 from lading.keys.wrapping import FileWrapper, read_keys, unwrapped
 from lading.manifest import canonical
 from lading.ports import LOGICAL, ColumnStats, Download, Encrypting, Format, Store
@@ -50,24 +53,33 @@ def schema_of(manifest: Mapping[str, Any]) -> pa.Schema:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a recipient opens files with: the keys in copies of a keyring, and private keys of age."""
+    """What a recipient opens files with: the keys in copies of a keyring, private keys of age, and services that hold
+    keys, by what manifests call them."""
 
     keys: Sequence[bytes] = ()
     identities: Sequence[Any] = ()
+    services: Mapping[str, RemoteWrapper] = field(default_factory=dict)
 
-    def unwrap(self, wrapping: str) -> Unwrap:
-        """Opens data keys. Raises ValueError for a kind that this version does not know."""
+    def unwrap(self, wrapping: str, tenant: str) -> Unwrap:
+        """Opens data keys of a tenant. Raises ValueError for a kind that this version does not know, and Refused for
+        keys in a service that nobody named."""
         if wrapping == FileWrapper.wrapping:
             return lambda wrapped: unwrapped(wrapped, self.keys)
         if wrapping == AgeWrapper.wrapping:
             return lambda wrapped: opened_key(wrapped, self.identities)
+        if wrapping in self.services:
+            return partial(self.services[wrapping].unwrap, tenant)
+        if wrapping in (service := known_services()):
+            raise Refused(f"Its keys are in {service[wrapping]}, which --tenant-key does not name.")
         raise ValueError(f"this version does not know the wrapping {wrapping!r}")
 
 
 def read_held(paths: Sequence[Path]) -> Held:
-    """Keys in files that `lading keys copy` or age-keygen wrote. Raises Refused for what is neither."""
+    """Keys in files that `lading keys copy` or age-keygen wrote, or which name the service that holds them, as
+    `keys.wrap` does. Raises Refused for what is neither."""
     keys: list[bytes] = []
     held: list[Any] = []
+    services: dict[str, RemoteWrapper] = {}
     for path in paths:
         try:
             text = path.read_text("utf-8", errors="replace")
@@ -75,9 +87,20 @@ def read_held(paths: Sequence[Path]) -> Held:
             raise InvalidProject(f"The file of keys {path} cannot be read: {error.strerror}.") from error
         if "AGE-SECRET-KEY-" in text:
             held += identities(text)
+        elif (document := _of_service(path)) is not None:
+            service, _ = open_service(document, ())
+            services[service.wrapping] = RemoteWrapper(service, Naming(None, {}, longest=0))
         else:
             keys += read_keys(text, str(path))
-    return Held(keys, held)
+    return Held(keys, held, services)
+
+
+def _of_service(path: Path) -> Document | None:
+    try:
+        document = load(path, path.parent)
+    except InvalidProject:
+        return None
+    return document if isinstance(document.data, Mapping) and "type" in document.data else None
 
 
 def _encryption(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -98,7 +121,7 @@ def _in_the_clear(
             with closing(opened_stream(file, held.identities)) as clear:
                 yield format, clear
         elif isinstance(format, Encrypting) and encryption["type"] == format.encryption:
-            unwrap = held.unwrap(encryption["key_wrapping"])
+            unwrap = held.unwrap(encryption["key_wrapping"], manifest["tenant"])
             yield format.encrypted(opened(entry["encryption"], manifest, entry["name"], unwrap)), file
         else:
             raise ValueError(f"this version does not know the encryption {encryption['type']!r}")

@@ -10,7 +10,8 @@
     │   ├── NotDue                 4  an interval was asked for by name that may not be read yet
     │   ├── SourceUnavailable      4  the source cannot be reached, or went away while it was read
     │   ├── StoreUnavailable       4  the store cannot be reached, is busy, or answered with a passing fault
-    │   └── StoreFull              4  no space, or a quota is used up
+    │   ├── StoreFull              4  no space, or a quota is used up
+    │   └── KeysUnavailable        4  the service that holds keys cannot be reached, or is busy
     ├── Failed                     5  a retry will not help
     │   ├── DataRefused            5  the data breaks a promise: a check, a type, a tenant, a NULL where none may be
     │   ├── SchemaMismatch         5  the source no longer fits the contract
@@ -114,6 +115,10 @@ class StoreUnavailable(Retryable):
 
 class StoreFull(Retryable):
     """The store has no space left."""
+
+
+class KeysUnavailable(Retryable):
+    """The service that holds keys cannot be reached."""
 
 
 class Fenced(Retryable):

@@ -265,15 +265,15 @@ class Project:
 
     def copy_keys(self, tenant: str, file: Path) -> int:
         """Writes the keys that open what is encrypted for a tenant to a new file; returns how many there are."""
-        return self._workshop.wrapper().copy(tenant, file)
+        return self._workshop.own_wrapper("copy", tenant).copy(tenant, file)
 
     def rotate_key(self, tenant: str) -> str:
         """Makes the key that wraps a tenant's data keys from now on; returns its id."""
-        return self._workshop.wrapper().rotate(tenant)
+        return self._workshop.own_wrapper("rotate", tenant).rotate(tenant)
 
     def destroy_keys(self, tenant: str) -> int:
         """Destroys the keys that open what is encrypted for a tenant, for good; returns how many there were."""
-        return self._workshop.wrapper().destroy(tenant)
+        return self._workshop.own_wrapper("destroy", tenant).destroy(tenant)
 
     def test_connection(self, name: str) -> str:
         """Connects, and says in one line what is there."""

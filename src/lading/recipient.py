@@ -42,8 +42,9 @@ def verify(
     ``deep`` also reads every row and checks types, counts and statistics. ``key`` says whose signatures are trusted: a
     file of public keys or of OpenSSH's allowed signers, or one public key (``ssh-ed25519 AAAA…``); each delivery must
     then be signed by one of them. ``tenants``: a delivery for anybody else is a problem. ``tenant_keys``: files that
-    `lading keys copy` or age-keygen wrote, for ``deep`` to read what is encrypted; what none of them opens is a problem
-    then. Raises InvalidProject for a folder or a key that is not there and for what is no URL, StoreDenied or
+    `lading keys copy` or age-keygen wrote, or that name a service which holds keys as `keys.wrap` does, for ``deep`` to
+    read what is encrypted; what none of them opens is a problem then. Raises KeysUnavailable where that service says
+    nothing, InvalidProject for a folder or a key that is not there and for what is no URL, StoreDenied or
     StoreUnavailable where the bytes cannot be read; what is wrong with them, or a place without a delivery, is in the
     report (``ok``, ``problems``).
     """

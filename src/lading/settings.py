@@ -61,7 +61,11 @@ class Settings(BaseModel):
     journal: str = Field(
         default="journal", description="The store that keeps claims, receipts, commits, evidence."
     )
-    keys: Raw | None = Field(default=None, repr=False, description="The keyring.")
+    keys: Raw | None = Field(
+        default=None,
+        repr=False,
+        description="The keyring: the `url` of a folder, and in `wrap` the service that wraps data keys, if any.",
+    )
     signing: Raw | None = Field(default=None, repr=False, description="The keys that sign manifests.")
     lease: Annotated[Duration, AfterValidator(_lease)] = Field(
         default=timedelta(seconds=60), description="How long a silent owner is believed to live."
@@ -129,6 +133,12 @@ class Tenant(BaseModel):
         description="The recipient's public key, for exports with `encryption: {key: recipient}`: age1…, as age-keygen "
         "tells it.",
     )
+    kms_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The tenant's own key, for exports with `encryption: {key: tenant}` where `keys.wrap` names a "
+        "service, as that service names keys; else the one of `keys.wrap.key`.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,9 @@ def load_settings(
                 raise InvalidProject(
                     problems=[found.problem(f'"{tenant.tenant}" is in {first} already', "tenant")]
                 )
+            if tenant.kms_key is not None and settings is not None and "wrap" not in (settings.keys or {}):
+                reason = f"kms_key is a service's key, and {FILE} names no service: it has no keys.wrap"
+                raise InvalidProject(problems=[found.problem(reason, "kms_key")])
             tenants[tenant.tenant], documents[tenant.tenant] = tenant, found
         except InvalidProject as error:
             problems += error.problems

@@ -390,3 +390,22 @@ def test_a_value_that_looks_like_a_secret_stops_the_run_and_is_not_told(
     assert secret.encode() not in written
     replace(EXPORT, "checks:\n", "transforms:\n" + MASK + "\nchecks:\n")
     assert lading("run", "orders_drop").code == 0
+
+
+def test_a_customer_s_own_key_of_a_service_is_the_recipient_s(project: Path, replace: Any) -> None:
+    replace(CONTRACT, CONFIDENTIAL, "classification: restricted")
+    replace(EXPORT, "transforms:\n" + MASK + "\n", "encryption: {key: tenant}\n")
+    replace("lading.yaml", 'keys: {url: "file://./keys"}', 'keys: {url: "file://./keys", wrap: {type: aws}}')
+    (project / "tenants").mkdir()
+    arn = "arn:aws:kms:eu-central-1:111122223333:key/0000000{}-1111-2222-3333-444455556666"
+
+    def refused() -> bool:
+        return bool(Project.load(project)._gate.problems("orders_drop"))
+
+    for number, shop in enumerate(("berlin", "lisbon")):
+        (project / f"tenants/{shop}.yaml").write_text(f"tenant: {shop}\nkms_key: {arn.format(number)}\n")
+    assert refused()  # tenants are discovered, and who is only met in the data brings no key
+    replace(EXPORT, "discover: true", "discover: false")
+    assert not refused()
+    (project / "tenants/lisbon.yaml").write_text("tenant: lisbon\n")
+    assert refused()

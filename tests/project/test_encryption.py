@@ -10,34 +10,19 @@ import random
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.parquet.encryption as pe
 import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
-from delivered import make_project
+from encrypted import FEBRUARY, JANUARY, MARCH, encrypted, manifests, read
 
 from lading import Project, verify
 from lading.errors import InvalidProject
 from lading.recipient import duckdb_query, files
-
-JANUARY, FEBRUARY, MARCH = (datetime(2024, month, 1, tzinfo=UTC) for month in (1, 2, 3))
-
-
-def encrypted(root: Path, binding: str | None = None, **sections: Any) -> Path:
-    make_project(root)
-    settings = root / "lading.yaml"
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "keys": {"url": "file://./keys"}}))
-    export = root / "exports/to_lake.yaml"
-    encryption = {"key": "tenant"} | ({"binding": binding} if binding else {})
-    shape = {**json.loads(export.read_text()), "layout": {"preset": "lake"}, "encryption": encryption}
-    export.write_text(json.dumps(shape | sections))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +37,6 @@ def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = encrypted(tmp_path_factory.mktemp("portable") / "shop", "portable")
     assert {result.status for result in Project.load(root).run("to_lake")} == {"succeeded"}
     return root
-
-
-def manifests(root: Path, tenant: str = "*") -> list[Path]:
-    return sorted((root / "lake").glob(f"**/tenant={tenant}/**/_manifest.json"))
 
 
 def tenant_key(root: Path, tenant: str) -> bytes:
@@ -75,12 +56,6 @@ def data_keys(manifest: Path, key: bytes) -> list[tuple[Path, bytes, bytes | Non
         data_key = aes_key_unwrap(key, base64.b64decode(told["wrapped_key"]))
         found.append((manifest.parent / file["name"], data_key, prefix))
     return found
-
-
-def read(path: Path, key: bytes, prefix: bytes | None) -> Any:
-    return pq.read_table(
-        path, decryption_properties=pe.create_decryption_properties(footer_key=key, aad_prefix=prefix)
-    )
 
 
 @pytest.mark.parametrize("binding", ["bound", "portable"])

@@ -108,7 +108,8 @@ def verify(
         typer.Option(
             "--tenant-key",
             metavar="FILE",
-            help="With --deep: what opens encrypted files, as `keys copy` or age-keygen wrote it; may be repeated.",
+            help="With --deep: what opens encrypted files, as `keys copy` or age-keygen wrote it, or the service that "
+            "holds the keys, as in `keys.wrap`; may be repeated.",
         ),
     ] = None,
     as_json: Json = False,
