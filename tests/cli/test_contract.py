@@ -1,0 +1,137 @@
+"""``contract diff``, and versions of contracts within a project: as their users call them."""
+
+# S7, X12
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def orders(project: Path) -> Path:
+    return project / "contracts/orders.v1.odcs.yaml"
+
+
+def later(contract: Path, version: str, *changes: tuple[str, str], status: str = "active") -> Path:
+    """A later version beside a contract."""
+    text = contract.read_text()
+    for old, new in (
+        ("version: 1.0.0", f"version: {version}"),
+        ("status: active", f"status: {status}"),
+        *changes,
+    ):
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    made = contract.with_name(f"orders.v{version}.odcs.yaml")
+    made.write_text(text)
+    return made
+
+
+def added(text: str) -> str:
+    return text.rstrip("\n") + "\n      - {name: note, logicalType: string, classification: internal}\n"
+
+
+def test_an_additive_change_is_told_and_refuses_nothing(lading: Any, orders: Path) -> None:
+    new = later(orders, "1.1.0")
+    new.write_text(added(new.read_text()))
+    line = len(new.read_text().splitlines())
+    said = lading("contract", "diff", str(orders), str(new))
+    assert said.code == 0
+    assert said.out == (
+        "orders 1.0.0 to 1.1.0: additive (consumer: additive, producer: additive)\n"
+        f"  {new}:{line}: note: is new, and may be NULL (additive for the consumer; additive for the producer)\n"
+    )
+    assert lading("contract", "diff", str(orders), str(orders)).out == "orders 1.0.0 to 1.0.0: unchanged\n"
+
+
+def test_a_breaking_change_within_a_major_is_refused_by_policy(lading: Any, orders: Path) -> None:
+    new = later(orders, "1.1.0", ("name: email", "name: mail"))
+    said = lading("contract", "diff", str(orders), str(new))
+    assert said.code == 3
+    assert "email: was removed (breaks the consumer; additive for the producer)" in said.out
+    assert said.err.endswith("error: a breaking change needs a new major version: 2.0.0\n")
+    told = lading("contract", "diff", str(orders), str(new), "--json")
+    assert told.code == 3
+    assert told.json["ok"] is False
+    (comparison,) = told.json["comparisons"]
+    assert (comparison["verdict"], comparison["consumer"], comparison["needs_major"]) == (
+        "breaking",
+        "breaking",
+        True,
+    )
+    assert {"kind": "removed", "field": "email"}.items() <= comparison["changes"][0].items()
+    assert "needs a new major: 2.0.0" in told.json["problems"][0]["reason"]
+    major = later(orders, "2.0.0", ("name: email", "name: mail"))
+    assert lading("contract", "diff", str(orders), str(major)).code == 0
+
+
+def test_versions_of_the_project_are_called_by_name(lading: Any, orders: Path) -> None:
+    later(orders, "1.2.0")
+    later(orders, "1.3.0", status="draft")
+    later(orders, "2.0.0", ("name: email", "name: mail"))
+    told = lading("contract", "diff", "orders@1.0", "orders@1", "orders@1.3.0", "orders@2", "--json")
+    assert told.code == 0
+    pairs = [(c["old"]["version"], c["new"]["version"], c["verdict"]) for c in told.json["comparisons"]]
+    assert pairs == [
+        ("1.0.0", "1.2.0", "unchanged"), ("1.0.0", "1.3.0", "unchanged"), ("1.0.0", "2.0.0", "breaking"),
+        ("1.2.0", "1.3.0", "unchanged"), ("1.2.0", "2.0.0", "breaking"), ("1.3.0", "2.0.0", "breaking"),
+    ]  # fmt: skip
+    missing = lading("contract", "diff", "orders@1", "orders@3")
+    assert missing.code == 2
+    assert 'there is no contract "orders@3"' in missing.err
+
+
+def test_what_cannot_be_compared_is_a_usage_error(lading: Any, orders: Path) -> None:
+    assert lading("contract", "diff", str(orders)).code == 2
+    assert "oldest first" in lading("contract", "diff", str(orders)).err
+    new = later(orders, "1.1.0")
+    turned = lading("contract", "diff", str(new), str(orders))
+    assert turned.code == 2
+    assert "hint: Name the older version first." in turned.err
+    assert "there is no such file" in lading("contract", "diff", str(orders), "nothing.yaml").err
+
+
+def test_the_same_version_with_other_promises_wants_a_number_of_its_own(
+    lading: Any, orders: Path, tmp_path: Path
+) -> None:
+    edited = tmp_path / "edited.yaml"
+    edited.write_text(added(orders.read_text()))
+    said = lading("contract", "diff", str(orders), str(edited))
+    assert said.code == 0
+    assert "is version 1.0.0 as before: give it a new minor version" in said.err
+
+
+def test_exports_deliver_under_the_newest_version_that_is_no_draft(lading: Any, orders: Path) -> None:
+    later(orders, "1.9.0")
+    later(orders, "1.10.0")
+    later(orders, "1.11.0", status="draft")
+    assert lading("validate").code == 0
+    assert lading("run", "orders_drop").code == 0
+    shown = lading("show", lading("runs", "--json").json[0]["run_id"], "--json")
+    assert shown.json["document"]["contract"]["version"] == "1.10.0"
+
+
+def test_a_project_whose_versions_break_each_other_is_refused_with_place_and_rule(
+    lading: Any, orders: Path
+) -> None:
+    later(orders, "1.1.0")
+    new = later(orders, "1.2.0", ("logicalType: number", "logicalType: string"))
+    said = lading("validate")
+    assert said.code == 2
+    assert "contracts/orders.v1.2.0.odcs.yaml:" in said.err
+    for version in ("1.0.0", "1.1.0"):  # held against both
+        assert f"for the consumer this breaks what version {version} promises" in said.err
+    assert "a breaking change needs a new major: 2.0.0" in said.err
+    assert lading("run", "orders_drop").code == 2
+    new.write_text(new.read_text().replace("version: 1.2.0", "version: 2.0.0"))
+    assert lading("validate").code == 0
+
+
+def test_one_version_stands_in_one_file(lading: Any, orders: Path) -> None:
+    orders.with_name("again.yaml").write_text(orders.read_text().replace("version: 1.0.0", "version: v1.0"))
+    said = lading("validate")
+    assert said.code == 2
+    assert "contracts/orders.v1.odcs.yaml:" in said.err
+    assert "version 1.0.0 of orders is in contracts/again.yaml already" in said.err
