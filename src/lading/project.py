@@ -17,6 +17,7 @@ from lading.contract import Contract
 from lading.documents import Document, nearest
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
+from lading.evidence.records import read_schemas
 from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
@@ -373,6 +374,7 @@ class Project:
             pointer=export.mode == "full_refresh",
             signer=self._workshop.signer if self.files.settings.signing is not None else None,
             encryption=encryption,
+            records=read_schemas(self.files.root),
         )
 
     def _standing(

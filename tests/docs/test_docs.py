@@ -22,7 +22,7 @@ PAGES = sorted(
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
 WORDS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/quickstart.md",
-         "docs/architecture.md", "docs/manifest-format.md", "docs/contract-versions.md",
+         "docs/architecture.md", "docs/manifest-format.md", "docs/contract-versions.md", "docs/delivery-records.md",
          "examples/nyc-flights/README.md")  # fmt: skip
 
 
