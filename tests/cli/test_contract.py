@@ -3,6 +3,7 @@
 # S7, X12
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,134 @@ def test_one_version_stands_in_one_file(lading: Any, orders: Path) -> None:
     assert said.code == 2
     assert "contracts/orders.v1.odcs.yaml:" in said.err
     assert "version 1.0.0 of orders is in contracts/again.yaml already" in said.err
+
+
+# --- promote -------------------------------------------------------------------------------------------------------
+
+
+def say_status(contract: Path, before: str, after: str) -> None:
+    text = contract.read_text()
+    assert f"status: {before}" in text
+    contract.write_text(text.replace(f"status: {before}", f"status: {after}"))
+
+
+def deprecated(lading: Any, orders: Path, *, days_ago: int) -> None:
+    """The version was deprecated, so long ago; a step that ``promote`` would have recorded then."""
+    from datetime import UTC, datetime, timedelta
+
+    from lading import Project
+    from lading.contract.lifecycle import Around, judge
+    from lading.journal.lives import Lives
+
+    assert lading("contract", "promote", "orders@1", "--by", "mara").code == 0
+    say_status(orders, "active", "deprecated")
+    project = Project.load(orders.parents[1])
+    lives, contract = Lives(project.journal()), project.contracts["orders@1"]
+    life = lives.read("orders", 1, "drop")
+    then = datetime.now(UTC) - timedelta(days=days_ago)
+    step = judge(life, contract, Around(), then, by="mara", reason="orders@2 has notes")
+    assert step is not None
+    lives.take(life, step)
+
+
+# S8
+def test_a_first_version_becomes_active_and_its_document_says_so(lading: Any, orders: Path) -> None:
+    say_status(orders, "active", "draft")
+    assert lading("contract", "promote", "orders@1", "--by", "mara").out == "orders@1 was already draft\n"
+    say_status(orders, "draft", "active")
+    told = lading("contract", "promote", "orders@1", "--by", "mara", "--json")
+    assert told.code == 0
+    assert (told.json["state"], told.json["changed"]) == ("active", True)
+    assert told.json["steps"][0]["by"] == "mara"
+    assert lading("contract", "promote", "orders@1", "--by", "ann").out == "orders@1 was already active\n"
+    assert lading("contract", "list").out.splitlines()[1].split() == ["orders@1", "drop", "active"]
+
+
+def test_a_later_major_waits_for_dual_delivery(lading: Any, orders: Path) -> None:
+    later(orders, "2.0.0", ("name: email", "name: mail"))
+    told = lading("contract", "promote", "orders@2", "--by", "mara")
+    assert told.code == 3
+    assert "orders@2 follows orders@1" in told.err
+    assert "dual delivery is not available in this version" in told.err
+
+
+def test_deliveries_of_a_deprecated_version_say_when_it_ends(
+    lading: Any, orders: Path, project: Path
+) -> None:
+    lading("contract", "promote", "orders@1", "--by", "mara")
+    later(orders, "2.0.0", ("name: email", "name: mail"), status="draft")
+    say_status(orders, "active", "deprecated")
+    lacking = lading("contract", "promote", "orders@1", "--by", "mara")
+    assert (lacking.code, "--reason is missing" in lacking.err) == (2, True)
+    told = lading(
+        "contract", "promote", "orders@1", "--by", "mara", "--reason", "orders@2 has notes", "--json"
+    )
+    sunset = told.json["sunset"]
+    assert lading("run", "orders_drop").code == 0
+    notices = list((project / "deliveries").rglob("_DEPRECATED.json"))
+    assert len(notices) == 6
+    assert json.loads(notices[0].read_text()) == {
+        "contract": "orders@1", "state": "deprecated", "sunset": sunset, "successor": "orders@2",
+        "reason": "orders@2 has notes", "deprecated_at": told.json["steps"][1]["at"][:10],
+    }  # fmt: skip
+    manifest = json.loads((notices[0].parent / "_manifest.json").read_text())
+    assert (
+        f"orders@1 is deprecated and may end from {sunset} on; its successor is orders@2"
+        in manifest["notices"]
+    )
+    assert lading("verify", "deliveries").code == 0
+    notices[0].write_text(notices[0].read_text().replace(sunset, "2099-01-01"))
+    assert lading("verify", "deliveries").code == 6
+
+
+def test_a_version_ends_after_its_sunset_when_all_who_got_it_know(
+    lading: Any, orders: Path, project: Path
+) -> None:
+    assert lading("run", "orders_drop").code == 0
+    deprecated(lading, orders, days_ago=62)
+    say_status(orders, "deprecated", "retired")
+    retire = ("contract", "promote", "orders@1", "--by", "mara", "--reason", "over")
+    silent = lading(*retire)
+    assert silent.code == 3
+    assert "consumers who have not acknowledged its end: berlin, lisbon" in silent.err
+    assert lading("contract", "acknowledge", "orders@1", "--consumer", "paris", "--by", "ann").code == 2
+    for consumer in ("berlin", "lisbon"):
+        assert lading("contract", "acknowledge", "orders@1", "--consumer", consumer, "--by", "ann").code == 0
+    assert lading(*retire).out == "orders@1 is retired\n"
+    for command in (("run", "orders_drop"), ("plan", "orders_drop"), ("preview", "orders_drop")):
+        refused = lading(*command)
+        assert refused.code == 3, command
+        assert "orders@1 is retired since" in refused.err
+    # What was delivered stays, and is told of.
+    assert lading("verify", "deliveries").code == 0
+    assert lading("status").code == 0
+    say_status(orders, "retired", "active")
+    assert lading("contract", "promote", "orders@1", "--by", "mara").code == 2
+
+
+def test_consumers_of_an_export_that_was_removed_are_asked_too(
+    lading: Any, orders: Path, project: Path
+) -> None:
+    assert lading("run", "orders_drop", "--tenant", "berlin").code == 0
+    export = project / "exports/orders_drop.yaml"
+    export.write_text(export.read_text().replace("name: orders_drop", "name: another"))
+    deprecated(lading, orders, days_ago=62)
+    say_status(orders, "deprecated", "retired")
+    silent = lading("contract", "promote", "orders@1", "--by", "mara", "--reason", "over")
+    assert silent.code == 3
+    assert "not acknowledged its end: berlin." in silent.err
+
+
+def test_before_its_sunset_no_version_ends(lading: Any, orders: Path) -> None:
+    deprecated(lading, orders, days_ago=58)
+    say_status(orders, "deprecated", "retired")
+    early = lading("contract", "promote", "orders@1", "--by", "mara", "--reason", "over")
+    assert early.code == 3
+    assert "is deprecated until its sunset" in early.err
+
+
+def test_only_the_end_of_a_deprecated_version_is_acknowledged(lading: Any, orders: Path) -> None:
+    told = lading("contract", "acknowledge", "orders@1", "--consumer", "berlin", "--by", "ann")
+    assert told.code == 3
+    assert "orders@1 is draft" in told.err
+    assert 'there is no contract "orders@7"' in lading("contract", "promote", "orders@7", "--by", "x").err

@@ -162,6 +162,8 @@ def test_every_command_shown_exists_with_its_options(name: str) -> None:
         if not rest:
             continue
         command = group.commands.get(rest[0])
+        if rest[1:] and hasattr(command, "commands"):
+            command = command.commands.get(rest[1])
         assert command is not None, f"lading {' '.join(words)}: there is no such command"
         known = {option for p in command.params for option in p.opts} | {"--help"}
         for word in rest[1:]:

@@ -117,7 +117,7 @@ class DropFile:
 class DropChannel:
     """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
     another first destination. ``signer`` is asked for when something is written, and not before. ``records`` is what
-    delivery records are held against."""
+    delivery records are held against, ``deprecation`` what recipients are told of a version that will end."""
 
     def __init__(
         self,
@@ -132,12 +132,13 @@ class DropChannel:
         signer: Callable[[], Signer] | None = None,
         encryption: Encryption | None = None,
         records: Schemas = SHIPPED,
+        deprecation: Callable[[], Mapping[str, object] | None] = lambda: None,
     ) -> None:
         self._first, self._copies, self._own = destinations[0], tuple(destinations[1:]), dict(own or {})
         self._known = {d.name: d for d in (*self._own.values(), *destinations)}
         self._layout, self._format, self._types = layout, format, types
         self._export, self._pointer, self._signer = export, pointer, signer
-        self._encryption, self._records = encryption, records
+        self._encryption, self._records, self._deprecation = encryption, records, deprecation
 
     def folders(self, names: Names) -> Mapping[str, str]:
         return {destination.name: self._layout.folder(names) for destination in self._of(names)}
@@ -222,6 +223,8 @@ class DropChannel:
             described = _delivery_record(manifest)
             self._records.check(described)
             sidecars.append((record, canonical(described)))
+        if (notice := self._deprecation()) is not None:
+            sidecars.append((layout.deprecation(), canonical(notice)))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
         evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]

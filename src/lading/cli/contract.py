@@ -1,26 +1,29 @@
-"""Versions of contracts: ``contract diff``."""
+"""Versions of contracts: ``contract diff``, ``contract promote``, ``contract acknowledge``, ``contract list``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli.console import emit, out, say
-from lading.cli.options import Json
+from lading.cli.console import emit, out, say, table
+from lading.cli.options import Json, instant
 
 if TYPE_CHECKING:
     from lading.contract.compatibility import Comparison
+    from lading.contract.lifecycle import Life
 
 REFUSED = 3
 _MARKS = {"breaking": "breaks the {}", "additive": "additive for the {}"}
 
 app = typer.Typer(help="Versions of contracts.", rich_markup_mode=None, no_args_is_help=False)
 
-
-@app.callback()
-def _group() -> None:
-    """Versions of contracts."""
+Contract = Annotated[
+    str, typer.Argument(metavar="CONTRACT", help="Name and major: flights@1.", show_default=False)
+]
+Channel = Annotated[str, typer.Option("--channel", metavar="NAME", help="States are those of one channel.")]
+By = Annotated[str, typer.Option("--by", metavar="WHO", help="Who decides, or says so.", show_default=False)]
 
 
 @app.command()
@@ -83,3 +86,99 @@ def _told(found: Comparison) -> list[str]:
         place = f"{change.file}:{change.line}" if change.line else change.file
         lines.append(f"  {place}: {change} ({'; '.join(marks) or 'no promise'})")
     return lines
+
+
+@app.command()
+def promote(
+    context: typer.Context,
+    contract: Contract,
+    by: By,
+    reason: Annotated[
+        str, typer.Option(metavar="R", help="Why; recipients of a deprecated version are told.")
+    ] = "",
+    sunset: Annotated[
+        datetime | None,
+        typer.Option(
+            "--sunset", parser=instant, metavar="DAY", help="A later end than the channel's window gives."
+        ),
+    ] = None,
+    channel: Channel = "drop",
+    as_json: Json = False,
+) -> int:
+    """Take a version to the state that its contract names as `status`: draft, active, deprecated, retired.
+
+    One step at a time, and each has its rule: a deprecation sets a sunset, no sooner than the channel's window; a
+    version is retired after it, when all who got deliveries have acknowledged it. Nothing is delivered under a retired
+    version. Exit code 3 where the step may not be taken, or not yet.
+    """
+    life, taken = context.obj.project().promote(
+        contract, by=by, reason=reason, sunset=sunset, channel=channel
+    )
+    if as_json:
+        emit({**_record(life), "changed": taken})
+    else:
+        until = f" until {life.sunset:%Y-%m-%d}" if life.sunset else ""
+        out(f"{life.name} {'is' if taken else 'was already'} {life.state}{until}")
+    return 0
+
+
+@app.command()
+def acknowledge(
+    context: typer.Context,
+    contract: Contract,
+    by: By,
+    consumer: Annotated[
+        str, typer.Option("--consumer", metavar="TENANT", help="Who knows of it.", show_default=False)
+    ],
+    channel: Channel = "drop",
+    as_json: Json = False,
+) -> int:
+    """Record that a consumer knows that a deprecated version will end."""
+    life = context.obj.project().acknowledge(contract, consumer, by=by, channel=channel)
+    if as_json:
+        emit(_record(life))
+    else:
+        out(f"{life.name}: acknowledged by {', '.join(sorted(life.acknowledged))}")
+    return 0
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> int:
+    """List the contracts' versions, and the state of each."""
+    lives = [_record(life) for life in context.obj.project().lives()]
+    if as_json:
+        emit(lives)
+    else:
+        rows = [
+            (
+                life["contract"],
+                life["channel"],
+                life["state"],
+                life["sunset"],
+                ", ".join(life["acknowledged"]),
+            )
+            for life in lives
+        ]
+        out(*table(("CONTRACT", "CHANNEL", "STATE", "SUNSET", "ACKNOWLEDGED"), rows))
+    return 0
+
+
+def _record(life: Life) -> dict[str, Any]:
+    return {
+        "contract": life.name,
+        "channel": life.channel,
+        "state": life.state,
+        "sunset": f"{life.sunset:%Y-%m-%d}" if life.sunset else None,
+        "acknowledged": sorted(life.acknowledged),
+        "steps": [
+            {
+                "state": step.state,
+                "at": step.at,
+                "by": step.by,
+                "reason": step.reason,
+                "version": step.version,
+                "successor": step.successor,
+            }
+            for step in life.steps
+        ],
+    }
