@@ -187,6 +187,19 @@ def test_a_later_major_waits_for_dual_delivery(lading: Any, orders: Path) -> Non
     assert "dual delivery is not available in this version" in told.err
 
 
+def test_a_major_that_was_delivered_comes_before_though_its_document_is_gone(
+    lading: Any, orders: Path
+) -> None:
+    assert lading("run", "orders_drop").code == 0
+    later(orders, "2.0.0")
+    export = orders.parents[1] / "exports/orders_drop.yaml"
+    export.write_text(export.read_text().replace("orders@1", "orders@2"))
+    orders.unlink()
+    told = lading("contract", "promote", "orders@2", "--by", "mara")
+    assert told.code == 3
+    assert "orders@2 follows orders@1" in told.err
+
+
 def test_deliveries_of_a_deprecated_version_say_when_it_ends(
     lading: Any, orders: Path, project: Path
 ) -> None:
@@ -239,6 +252,25 @@ def test_a_version_ends_after_its_sunset_when_all_who_got_it_know(
     assert lading("status").code == 0
     say_status(orders, "retired", "active")
     assert lading("contract", "promote", "orders@1", "--by", "mara").code == 2
+
+
+def test_a_version_does_not_end_before_what_was_committed_is_published(
+    lading: Any, orders: Path, project: Path
+) -> None:
+    assert lading("run", "orders_drop").code == 0
+    deprecated(lading, orders, days_ago=62)
+    for consumer in ("berlin", "lisbon"):
+        lading("contract", "acknowledge", "orders@1", "--consumer", consumer, "--by", "ann")
+    say_status(orders, "deprecated", "retired")
+    # As a process leaves it that died between the seal and the publishing.
+    for name in ("done.json", "published/berlin.json"):
+        next((project / "journal").rglob(name)).unlink()
+    retire = ("contract", "promote", "orders@1", "--by", "mara", "--reason", "over")
+    early = lading(*retire)
+    assert early.code == 3
+    assert "under way or not published: orders_drop" in early.err
+    assert lading("run", "orders_drop").code == 0
+    assert lading(*retire).code == 0
 
 
 def test_consumers_of_an_export_that_was_removed_are_asked_too(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from lading.contract import Contract
@@ -49,16 +50,17 @@ def promote(
     """
     contract, lives = contracts[name], Lives(journal)
     life = lives.read(contract.name, contract.major, channel)
-    consumers, unfinished = _of_deliveries(journal, contract, exports)
+    delivered = _delivered(journal, contract, exports)
+    # A major whose document is gone was a major all the same.
     majors = {each.major for each in contracts.values() if each.name == contract.name}
-    majors |= lives.majors(contract.name, channel)
+    majors |= lives.majors(contract.name, channel) | delivered.majors
     earlier = max((major for major in majors if major < contract.major), default=None)
     later = min((major for major in majors if major > contract.major), default=None)
     around = Around(
         f"{contract.name}@{earlier}" if earlier is not None else None,
         f"{contract.name}@{later}" if later is not None else None,
-        consumers,
-        unfinished,
+        delivered.consumers,
+        delivered.unfinished,
     )
     step = judge(life, contract, around, journal.now(), by=by, reason=reason, sunset=sunset)
     return (life, False) if step is None else (lives.take(life, step), True)
@@ -75,7 +77,7 @@ def acknowledge(
         raise Refused(f"{life.name} is {life.state}: only the end of a deprecated version is acknowledged.")
     if not by.strip():
         raise InvalidProject("--by is empty: it names who says so.")
-    consumers, _ = _of_deliveries(journal, contract, exports)
+    consumers = _delivered(journal, contract, exports).consumers
     if consumer not in consumers:
         known = f"those who did are {', '.join(sorted(consumers))}" if consumers else "nobody did"
         raise InvalidProject(f'"{consumer}" got no delivery under {life.name}: {known}.')
@@ -83,29 +85,36 @@ def acknowledge(
     return lives.read(contract.name, contract.major, channel)
 
 
-def _of_deliveries(
-    journal: Journal, contract: Contract, exports: Mapping[str, str]
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Who got deliveries under a contract's major, and the dataset's exports with work under way or unpublished."""
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    """Of one dataset. ``consumers``: who got deliveries under the major in question; ``majors``: all that were
+    delivered; ``unfinished``: exports with work under way, or with commits of that major that are not published."""
+
+    consumers: frozenset[str]
+    majors: frozenset[int]
+    unfinished: frozenset[str]
+
+
+def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str]) -> _Delivered:
     consumers: set[str] = set()
+    majors: set[int] = set()
     unfinished: set[str] = set()
     for export, attempts in journal.everything().items():
-        found = [each for each in record.runs(journal, export) if each.run.get("major") == contract.major]
-        delivered = [each for each in found if each.run.get("status") == "committed"]
+        committed = [each for each in record.runs(journal, export) if each.run.get("status") == "committed"]
         # What the export names now may not be what it delivered, and one that was removed names nothing.
-        if contract.name not in (exports.get(export, "").partition("@")[0], _dataset(journal, delivered)):
+        if contract.name not in (exports.get(export, "").partition("@")[0], _dataset(journal, committed)):
             continue
-        consumers |= {each.run["tenant"] for each in delivered}
-        if any(not seen.ended for seen in attempts) or any(
-            not each.summary["published"] for each in delivered
-        ):
+        ours = [each for each in committed if each.run["major"] == contract.major]
+        consumers |= {each.run["tenant"] for each in ours}
+        majors |= {each.run["major"] for each in committed}
+        if any(not seen.ended for seen in attempts) or any(not each.summary["published"] for each in ours):
             unfinished.add(export)
-    return frozenset(consumers), frozenset(unfinished)
+    return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished))
 
 
-def _dataset(journal: Journal, delivered: list[record.Recorded]) -> str:
+def _dataset(journal: Journal, committed: list[record.Recorded]) -> str:
     """The dataset of an export, by what it delivered."""
     names: Iterator[str] = (
-        manifest["contract"]["name"] for each in delivered if (manifest := record.manifest_of(journal, each))
+        manifest["contract"]["name"] for each in committed if (manifest := record.manifest_of(journal, each))
     )
     return next(names, "")
