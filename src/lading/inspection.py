@@ -22,6 +22,7 @@ from lading.clearance import Gate
 from lading.contract import Contract, ContractField
 from lading.documents import Document, Loc, show_duration
 from lading.errors import InvalidProject, Problem
+from lading.evidence.records import read_schemas
 from lading.export.definition import Export
 from lading.export.schedule import DAILY, Schedule, longest_gap
 from lading.ports import Transform
@@ -75,6 +76,7 @@ class Inspection:
         for name in settings.connections:
             found += self._refusals(lambda name=name: self.workshop.check_source(name))  # type: ignore[misc]
         found += self._refusals(self.workshop.check_limits)
+        found += self._refusals(lambda: read_schemas(self.project.files.root))
         if settings.keys is not None:
             found += self._refusals(self.workshop.check_keys)
         if settings.signing is not None:
@@ -96,6 +98,7 @@ class Inspection:
         export, files = self.project.exports[name], self.project.files
         own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
         found = self._refusals(lambda: self.workshop.check_source(export.source.connection))
+        found += self._refusals(lambda: read_schemas(files.root))
         for store in dict.fromkeys((export.destination, *export.copies, *own, files.settings.journal)):
             found += self._refusals(lambda store=store: self.workshop.check_store(store))  # type: ignore[misc]
         found += self._definition(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +15,29 @@ from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
 from lading.clearance import Gate
 from lading.contract import Contract
-from lading.documents import Document, nearest
+from lading.contract.lifecycle import RULES, Life
+from lading.documents import Document, nearest, unknown
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.evidence.approvals import Approval
+from lading.evidence.records import read_schemas
 from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.audit import AuditChain
+from lading.journal.lives import Lives
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
 from lading.ports import Dataset, Encryption, Newest
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
-from lading.run import Job, Result, follow, preview, record, run
+from lading.run import Binding, Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
+from lading.run.promote import Lifetime, acknowledge, promote
 from lading.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -255,6 +259,36 @@ class Project:
         """What was asked for, granted and used, from the audit chain. Raises IntegrityError where it is broken."""
         return [dict(record) for record in AuditChain(self.journal()).records()]
 
+    def lives(self) -> list[Life]:
+        """What is recorded of each contract's version in use, on each channel."""
+        lives = Lives(self.journal())
+        used = {(name, "drop") for name in self.contracts}
+        used |= {(export.contract, export.channel) for export in self.exports.values()}
+        known = [(self.contracts[name], channel) for name, channel in sorted(used)]
+        return [lives.read(contract.name, contract.major, channel) for contract, channel in known]
+
+    def promote(
+        self,
+        contract: str,
+        *,
+        by: str,
+        reason: str = "",
+        sunset: datetime | None = None,
+        channel: str = "drop",
+    ) -> tuple[Life, bool]:
+        """Takes the step to the state that a contract's document names, ``flights@1``; also says whether there was one
+        to take. Raises Refused where it may not be taken, or not yet."""
+        _refuse_unclear("sunset", sunset)
+        known = self._contract(contract, channel)
+        return promote(
+            self.journal(), self.contracts, self._named(), known, channel, by=by, reason=reason, sunset=sunset
+        )
+
+    def acknowledge(self, contract: str, consumer: str, *, by: str, channel: str = "drop") -> Life:
+        """Records that a consumer knows that a deprecated version will end."""
+        known = self.contracts[self._contract(contract, channel)]
+        return acknowledge(self.journal(), known, self._named(), channel, consumer, by)
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
         return self._workshop.signers()
@@ -299,6 +333,13 @@ class Project:
         if keyed:
             self._workshop.keys()
         encryption = self._workshop.encryption(definition, format) if definition.encryption else None
+        lifetime = Lifetime(self.journal(), contract, definition.channel)
+
+        def standing(clock: Clock, upto: datetime | None) -> Standing:
+            # What was committed before a version was retired is published first; nothing is planned after.
+            lifetime.require()
+            return self._standing(definition, clock, upto, as_of)
+
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -318,12 +359,12 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format, encryption),
+            channel=self._channel(definition, format, encryption, lifetime),
             journal=self.journal(),
             keys=_LazyKeys(self._workshop),
-            binding=binder.bind,
+            binding=lambda: _told(binder.bind(), lifetime.require()),
             checks=binder.checks,
-            standing=lambda clock, upto: self._standing(definition, clock, upto, as_of),
+            standing=standing,
             clear=lambda: self._gate.clear(export),
             approvals=lambda: self._gate.needed(export),
             tenant_column=definition.tenants.column if definition.tenants else None,
@@ -417,7 +458,19 @@ class Project:
             return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
         return Dataset(table=export.source.table, files=export.source.files)
 
-    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> DropChannel:
+    def _contract(self, name: str, channel: str) -> str:
+        if name not in self.contracts:
+            raise InvalidProject(unknown("contract", name, self.contracts))
+        if channel not in RULES:
+            raise InvalidProject(unknown("channel", channel, RULES))
+        return name
+
+    def _named(self) -> dict[str, str]:
+        return {name: export.contract for name, export in self.exports.items()}
+
+    def _channel(
+        self, export: Export, format: Any, encryption: Encryption | None, lifetime: Lifetime
+    ) -> DropChannel:
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -436,6 +489,8 @@ class Project:
             pointer=export.mode == "full_refresh",
             signer=self._workshop.signer if self.files.settings.signing is not None else None,
             encryption=encryption,
+            records=read_schemas(self.files.root),
+            deprecation=lifetime.notice,
         )
 
     def _standing(
@@ -486,6 +541,10 @@ def _refuse_unclear(name: str, moment: object) -> None:
         f"{name} must be a datetime with a time zone, and is {what}: {moment!r}.",
         hint=f"For example {name}=datetime(2026, 7, 1, tzinfo=UTC).",
     )
+
+
+def _told(binding: Binding, life: Life) -> Binding:
+    return replace(binding, notices=(*binding.notices, *life.told()))
 
 
 def _slept(seconds: float) -> bool:

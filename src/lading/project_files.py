@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lading.contract import Contract, load_contract
+from lading.contract.compatibility import history, in_use, version_order
 from lading.documents import Document, expand, load, unknown, validate
 from lading.errors import InvalidProject, Problem
 from lading.export.definition import Export
@@ -105,17 +106,56 @@ def gathered(problems: list[Problem], read: Callable[[], T]) -> T | None:
         return None
 
 
-def _contracts(root: Path, problems: list[Problem], unread: list[Problem]) -> dict[str, Contract]:
-    """``problems`` gets those of all contracts together, ``unread`` those of single files."""
-    found: dict[str, Contract] = {}
+def contract_versions(
+    root: Path, problems: list[Problem], unread: list[Problem]
+) -> dict[str, list[Contract]]:
+    """Every contract of the project in ``root`` by name@major, the oldest version of each first.
+
+    ``problems`` gets those of all contracts together, ``unread`` those of single files.
+    """
+    found: dict[str, dict[object, Contract]] = {}
     for path in sorted((root / "contracts").glob("*.y*ml")):
         contract: Contract | None = gathered(unread, lambda p=path: load_contract(p, root))  # type: ignore[misc]
         if contract is None:
             continue
-        key = f"{contract.name}@{contract.major}"
-        if key in found:
-            problems.append(Problem(contract.path, 0, f"{key} is in {found[key].path} already"))
-        found[key] = contract
+        versions = found.setdefault(f"{contract.name}@{contract.major}", {})
+        there = versions.setdefault(version_order(contract.version), contract)
+        if there is not contract:
+            reason = f"version {contract.version} of {contract.name} is in {there.path} already"
+            problems.append(Problem(contract.path, contract.lines.get("version", 0), reason))
+    return {name: [versions[each] for each in sorted(versions)] for name, versions in found.items()}  # type: ignore[type-var]
+
+
+def named_contract(root: Path, name: str) -> Contract:
+    """A contract by its file, or of the project in ``root``: ``flights@1`` is the version of that major in use,
+    ``flights@1.2.0`` that very version. Raises InvalidProject."""
+    entity, at, version = name.partition("@")
+    if not at or "/" in name or name.endswith((".yaml", ".yml")):
+        return load_contract(Path(name))
+    problems: list[Problem] = []
+    unread: list[Problem] = []
+    majors = contract_versions(root, problems, unread)
+    every = [each for versions in majors.values() for each in versions]
+    exact = [e for e in every if (e.name, version_order(e.version)) == (entity, version_order(version))]
+    if not problems and (name in majors or exact):
+        return in_use(majors.get(name, exact))
+    known = {*majors, *(f"{each.name}@{each.version}" for each in every)}
+    missing = Problem(f"{(root / 'contracts').as_posix()}/", 0, unknown("contract", name, known))
+    raise InvalidProject(
+        problems=problems or [missing, *unread],
+        hint=None if problems else "A file's name will do as well.",
+    )
+
+
+def _contracts(root: Path, problems: list[Problem], unread: list[Problem]) -> dict[str, Contract]:
+    """The version of each major that exports deliver under. One that breaks an earlier version of its major is none:
+    what recipients were promised would change under their hands."""
+    found: dict[str, Contract] = {}
+    for name, versions in contract_versions(root, problems, unread).items():
+        broken = [problem for each in history(versions) for problem in each.problems()]
+        unread.extend(broken)
+        if not broken:
+            found[name] = in_use(versions)
     return found
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lading.errors import InvalidProject, Problem
+from lading.evidence.records import FOLDER, VERSIONS, shipped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -187,10 +188,16 @@ def sample(name: str) -> Scaffold:
         ),
         "contracts/orders.v1.odcs.yaml": _SAMPLE_CONTRACT.format(id=uuid.uuid4()),
         "exports/orders_drop.yaml": _SAMPLE_EXPORT,
+        **_record_schemas(),
     }
     for month, rows in _SAMPLE_DATA.items():
         files[f"incoming/orders/{month}.csv"] = "\n".join((header, *rows, ""))
     return Scaffold(files, "orders_drop")
+
+
+def _record_schemas() -> dict[str, str]:
+    """What delivery records are held against, for who wants to see it, and to ask for more."""
+    return {f"{FOLDER}/{version}.json": shipped(version) for version in VERSIONS.values()}
 
 
 # --- a live table --------------------------------------------------------------------------------------------------
@@ -250,6 +257,7 @@ def described(name: str, url: str, table: str) -> Scaffold:
                 table=scalar(table.replace("${", "$${")),
                 window=scalar(stamps[0] if stamps else "created_at"),
             ),
+            **_record_schemas(),
         },
         export,
         (VARIABLE,),

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.errors import IntegrityError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.evidence.records import SHIPPED, VERSIONS, Schemas
 from lading.evidence.sshsig import MANIFESTS, PublicKey, armored, message
 from lading.export.interval import parse_instant
 from lading.export.layout import FileType, Layout, Names
@@ -115,7 +116,8 @@ class DropFile:
 
 class DropChannel:
     """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
-    another first destination. ``signer`` is asked for when something is written, and not before."""
+    another first destination. ``signer`` is asked for when something is written, and not before. ``records`` is what
+    delivery records are held against, ``deprecation`` what recipients are told of a version that will end."""
 
     def __init__(
         self,
@@ -129,12 +131,14 @@ class DropChannel:
         pointer: bool = False,
         signer: Callable[[], Signer] | None = None,
         encryption: Encryption | None = None,
+        records: Schemas = SHIPPED,
+        deprecation: Callable[[], Mapping[str, object] | None] = lambda: None,
     ) -> None:
         self._first, self._copies, self._own = destinations[0], tuple(destinations[1:]), dict(own or {})
         self._known = {d.name: d for d in (*self._own.values(), *destinations)}
         self._layout, self._format, self._types = layout, format, types
         self._export, self._pointer, self._signer = export, pointer, signer
-        self._encryption = encryption
+        self._encryption, self._records, self._deprecation = encryption, records, deprecation
 
     def folders(self, names: Names) -> Mapping[str, str]:
         return {destination.name: self._layout.folder(names) for destination in self._of(names)}
@@ -216,7 +220,11 @@ class DropChannel:
                 base = file.name.rpartition("/")[2]
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
-            sidecars.append((record, canonical(_delivery_record(manifest))))
+            described = _delivery_record(manifest)
+            self._records.check(described)
+            sidecars.append((record, canonical(described)))
+        if (notice := self._deprecation()) is not None:
+            sidecars.append((layout.deprecation(), canonical(notice)))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
         evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]
@@ -421,5 +429,5 @@ def _delivery_record(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "generated_at": manifest["export_timestamp"],
         "encryption": str(manifest["encryption"]["type"]),
         "records": manifest["rows"]["written"],
-        "schema_version": f"export.customer_drop.v{manifest['contract']['version'].partition('.')[0]}",
+        "schema_version": VERSIONS["drop"],
     }

@@ -4,7 +4,9 @@ A document of the Open Data Contract Standard, v3.1 or v3.2, with one schema. It
 whole; what follows from it:
 
 ``name`` and ``version``
-    Exports call it ``name@1``, by its major version.
+    Exports call it ``name@1``, by its major version, and deliver under the newest version that is no draft. Several
+    versions may stand beside each other, each in a file of its own; none may break an earlier one of its major
+    (`docs/contract-versions.md`).
 ``properties``: ``name`` and ``physicalName``
     What recipients get the column as, and what the source calls it.
 ``logicalType`` and ``physicalType``

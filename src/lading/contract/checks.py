@@ -137,7 +137,7 @@ def _rule(
         place = f"{each.name}: " if each else ""
         implied.unmapped.append(f"{place}{rule} ({rule.type})")
         return
-    if rule.severity.lower() in ("warning", "warn", "info"):
+    if rule.warns:
         check["on_violation"] = "warn"
     implied.add(check)
 

@@ -25,6 +25,13 @@ class QualityRule:
     unit: str = ""
     severity: str = ""
     description: str = ""
+    body: str = ""  # of rules in words of their own: the SQL, the custom implementation
+    line: int = field(default=0, compare=False)
+
+    @property
+    def warns(self) -> bool:
+        """Whether data that breaks the rule is delivered all the same, and told of."""
+        return self.severity.lower() in ("warning", "warn", "info")
 
     def __str__(self) -> str:
         return self.name or self.description or " ".join(
@@ -52,6 +59,8 @@ class ContractField:
     quality: tuple[QualityRule, ...] = ()
     items: ContractField | None = None  # of an array
     properties: tuple[ContractField, ...] = ()  # of an object
+    entries: str = ""  # of a map: what its keys and values are, as canonical JSON
+    line: int = field(default=0, compare=False)
 
     @property
     def column(self) -> str:
@@ -99,6 +108,7 @@ class Contract:
     fields: tuple[ContractField, ...]  # in the contract's order
     primary_key: tuple[str, ...]  # names of fields, in the key's order
     quality: tuple[QualityRule, ...] = ()  # of the dataset
+    lines: Mapping[str, int] = field(default_factory=dict, compare=False)  # of its keys, where they stand
 
     def field(self, name: str) -> ContractField | None:
         return next((each for each in self.fields if each.name == name), None)

@@ -242,7 +242,8 @@ class _Reader:
             sla=self._sla(model.slaProperties or []),
             fields=fields,
             primary_key=tuple(f.name for f in sorted(keys, key=lambda f: f.primary_key_position or last)),
-            quality=_rules(schema.quality if schema else None),
+            quality=self._rules(schema.quality if schema else None, "schema", 0),
+            lines={str(key): self.document.line(str(key)) for key in self.document.data},
         )
 
     def _fields(self, properties: Iterable[SchemaProperty], loc: Loc) -> tuple[ContractField, ...]:
@@ -289,9 +290,16 @@ class _Reader:
             tags=tuple(each.tags or ()),
             description=each.description or "",
             values=tuple(value.value for value in each.enum or ()),
-            quality=_rules(each.quality),
+            quality=self._rules(each.quality, *loc),
             items=self._field(each.items, (*loc, "items")) if each.items else None,
             properties=self._fields(each.properties or (), (*loc, "properties")),
+            entries=each.map.model_dump_json(exclude_none=True) if each.map else "",
+            line=self.document.line(*loc),
+        )
+
+    def _rules(self, rules: Iterable[DataQuality] | None, *loc: str | int) -> tuple[QualityRule, ...]:
+        return tuple(
+            _rule(rule, self.document.line(*loc, "quality", index)) for index, rule in enumerate(rules or ())
         )
 
     def _sla(self, properties: Sequence[ServiceLevelAgreementProperty]) -> Sla:
@@ -330,11 +338,7 @@ def _span(value: object, unit: str) -> timedelta | None:
     return span if span > timedelta(0) else None
 
 
-def _rules(rules: Iterable[DataQuality] | None) -> tuple[QualityRule, ...]:
-    return tuple(_rule(rule) for rule in rules or ())
-
-
-def _rule(rule: DataQuality) -> QualityRule:
+def _rule(rule: DataQuality, line: int) -> QualityRule:
     operator = next((name for name in _OPERATORS if getattr(rule, name) is not None), "")
     return QualityRule(
         type=rule.type or "library",
@@ -346,6 +350,10 @@ def _rule(rule: DataQuality) -> QualityRule:
         unit=rule.unit or "",
         severity=rule.severity or "",
         description=rule.description or "",
+        body="\n".join(
+            str(part) for part in (rule.rule, rule.engine, rule.query, rule.implementation) if part
+        ),
+        line=line,
     )
 
 

@@ -57,7 +57,8 @@ def fit(field: ContractField, source: pa.Field, *, as_text: bool = False) -> Fit
 
 @dataclass(frozen=True, slots=True)
 class Physical:
-    """A type of SQL. ``bits``: of integers and floats. ``precision``: digits, or fractional digits of seconds."""
+    """A type of SQL. ``bits``: of integers and floats. ``precision``: digits, fractional digits of seconds, or
+    characters."""
 
     kind: Literal["text", "integer", "decimal", "float", "boolean", "date", "timestamp", "time"]
     bits: int = 0
@@ -93,7 +94,7 @@ def parse_physical(text: str | None) -> Physical | None:
     if name in ("numeric", "decimal"):
         return Physical("decimal", precision=precision, scale=int(second or 0))
     if name in _TEXTS:
-        return Physical("text")
+        return Physical("text", precision=precision)
     if name in ("boolean", "bool"):
         return Physical("boolean")
     if name == "date":

@@ -277,6 +277,10 @@ class Layout:
         """The delivery record of SVC-002, section 3."""
         return f"{_fill(_SVC002_FILE, names.variables())}.json" if self.preset == "svc002" else None
 
+    def deprecation(self) -> str:
+        """What recipients are told of a contract's version that will end."""
+        return "DEPRECATED.json" if self._documents_names else "_DEPRECATED.json"
+
     def pointer(self, names: Names, export: str) -> str:
         """The object that names the newest complete delivery of one export to one tenant, relative to the store."""
         path = "{env}/{dataset}/{entity}/tenant={tenant}"

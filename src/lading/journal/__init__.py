@@ -18,5 +18,8 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         done.json             every run of the seal is published
     late/<export>/<bound>     late rows were looked for up to here
     audit/00000001.json       the audit chain: what was approved, and what that was used for
+    contracts/<name>/<major>/<channel>/
+        0001.json             a step in the life of a contract's version (`lives`)
+        acknowledged/<consumer>.json
     expired/<export>/<run>/   begun: `keep` is removing this delivery; gone: nothing of it is left
 """

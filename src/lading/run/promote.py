@@ -1,0 +1,120 @@
+"""The step from one state of a contract's version to the next, and what the journal knows for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from lading.contract import Contract
+from lading.contract.lifecycle import Around, Life, judge
+from lading.errors import InvalidProject, Refused
+from lading.journal.lives import Lives
+from lading.journal.log import Journal
+from lading.run import record
+
+
+class Lifetime:
+    """The version that an export delivers under: asked anew for each pass, so that what is decided about it holds for
+    runs that go on for days too."""
+
+    def __init__(self, journal: Journal, contract: Contract, channel: str) -> None:
+        self._lives, self._contract, self._channel = Lives(journal), contract, channel
+        self._life: Life | None = None
+
+    def require(self) -> Life:
+        """Raises Refused for a version that is retired."""
+        self._life = self._lives.read(self._contract.name, self._contract.major, self._channel)
+        self._life.require_runs()
+        return self._life
+
+    def notice(self) -> Mapping[str, object] | None:
+        """What recipients of a deprecated version are told beside each delivery, as it was when last required."""
+        return self._life.notice() if self._life is not None else None
+
+
+def promote(
+    journal: Journal,
+    contracts: Mapping[str, Contract],
+    exports: Mapping[str, str],
+    name: str,
+    channel: str,
+    *,
+    by: str,
+    reason: str = "",
+    sunset: datetime | None = None,
+) -> tuple[Life, bool]:
+    """Takes the step to the state that the contract's document names; also says whether there was one to take.
+
+    ``contracts``: those in use, by name@major. ``exports``: which of them each export of the project names.
+    """
+    contract, lives = contracts[name], Lives(journal)
+    life = lives.read(contract.name, contract.major, channel)
+    delivered = _delivered(journal, contract, exports)
+    # A major whose document is gone was a major all the same.
+    majors = {each.major for each in contracts.values() if each.name == contract.name}
+    majors |= lives.majors(contract.name, channel) | delivered.majors
+    earlier = max((major for major in majors if major < contract.major), default=None)
+    later = min((major for major in majors if major > contract.major), default=None)
+    around = Around(
+        f"{contract.name}@{earlier}" if earlier is not None else None,
+        f"{contract.name}@{later}" if later is not None else None,
+        delivered.consumers,
+        delivered.unfinished,
+    )
+    step = judge(life, contract, around, journal.now(), by=by, reason=reason, sunset=sunset)
+    return (life, False) if step is None else (lives.take(life, step), True)
+
+
+def acknowledge(
+    journal: Journal, contract: Contract, exports: Mapping[str, str], channel: str, consumer: str, by: str
+) -> Life:
+    """Records that a consumer knows of a version's end. Raises Refused where it is not deprecated, and InvalidProject
+    for a consumer who never got anything under it."""
+    lives = Lives(journal)
+    life = lives.read(contract.name, contract.major, channel)
+    if life.state != "deprecated":
+        raise Refused(f"{life.name} is {life.state}: only the end of a deprecated version is acknowledged.")
+    if not by.strip():
+        raise InvalidProject("--by is empty: it names who says so.")
+    consumers = _delivered(journal, contract, exports).consumers
+    if consumer not in consumers:
+        known = f"those who did are {', '.join(sorted(consumers))}" if consumers else "nobody did"
+        raise InvalidProject(f'"{consumer}" got no delivery under {life.name}: {known}.')
+    lives.acknowledge(life, consumer, by.strip())
+    return lives.read(contract.name, contract.major, channel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    """Of one dataset. ``consumers``: who got deliveries under the major in question; ``majors``: all that were
+    delivered; ``unfinished``: exports with work under way, or with commits of that major that are not published."""
+
+    consumers: frozenset[str]
+    majors: frozenset[int]
+    unfinished: frozenset[str]
+
+
+def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str]) -> _Delivered:
+    consumers: set[str] = set()
+    majors: set[int] = set()
+    unfinished: set[str] = set()
+    for export, attempts in journal.everything().items():
+        committed = [each for each in record.runs(journal, export) if each.run.get("status") == "committed"]
+        # What the export names now may not be what it delivered, and one that was removed names nothing.
+        if contract.name not in (exports.get(export, "").partition("@")[0], _dataset(journal, committed)):
+            continue
+        ours = [each for each in committed if each.run["major"] == contract.major]
+        consumers |= {each.run["tenant"] for each in ours}
+        majors |= {each.run["major"] for each in committed}
+        if any(not seen.ended for seen in attempts) or any(not each.summary["published"] for each in ours):
+            unfinished.add(export)
+    return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished))
+
+
+def _dataset(journal: Journal, committed: list[record.Recorded]) -> str:
+    """The dataset of an export, by what it delivered."""
+    names: Iterator[str] = (
+        manifest["contract"]["name"] for each in committed if (manifest := record.manifest_of(journal, each))
+    )
+    return next(names, "")
