@@ -33,6 +33,18 @@ def test_a_project_signs_from_its_first_key_on(lading: Any, signing: Path) -> No
     assert lading("verify", "deliveries", "--key", key, "--json").json["signed"] is True
 
 
+def test_files_are_listed_for_who_names_the_key_that_signed_them(lading: Any, signing: Path) -> None:
+    lading("signing", "new")
+    assert lading("run", "orders_drop").code == 0
+    listed = lading("files", "deliveries", "--key", "ops/signers")
+    assert (listed.code, listed.out) == (0, lading("files", "deliveries").out)
+    next((signing / "deliveries").rglob("*.sig")).unlink()
+    refused = lading("files", "deliveries", "--key", "ops/signers")
+    assert refused.code == 6
+    assert refused.out == ""
+    assert lading("files", "deliveries", "--format", "duckdb", "--key", "ops/signers").code == 6
+
+
 def test_without_a_key_to_go_by_signatures_vouch_for_nothing(lading: Any, signing: Path) -> None:
     made = lading("signing", "new", "--json").json
     lading("run", "orders_drop")

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lading import Project, verify
-from lading.errors import InvalidProject
+from lading.errors import IntegrityError, InvalidProject
 from lading.evidence.signers import AllowedSigner, read_signers
 from lading.evidence.sshsig import MANIFESTS, PublicKey, armored, message
 from lading.export.interval import parse_instant
 from lading.manifest import canonical, marker
-from lading.proof import Report
+from lading.proof import Report, current
 from lading.proof import verify as prove
 
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -149,6 +149,28 @@ def test_a_forger_with_a_key_of_his_own_is_not_trusted(
     changes = {f"{name}.sig": armored(key, MANIFESTS, forger.sign(message(MANIFESTS, signed[name])))}
     report = proof(signed, (*trusted, AllowedSigner(key)), **changes)
     assert {where for where, _ in told(report)} == {f"{name}.sig"}
+
+
+def test_readers_who_name_keys_are_given_signed_deliveries_alone(
+    signed: Objects, trusted: tuple[AllowedSigner, ...]
+) -> None:
+    whole = current(store_of(signed), signers=trusted)
+    assert {d.folder for d in whole} == {d.folder for d in current(store_of(signed))}
+    name = manifests(signed)[0]
+    forger = Ed25519PrivateKey.generate()
+    public = PublicKey(forger.public_key().public_bytes_raw())
+    # A forged delivery could say that it supersedes all others, so it is no better than a damaged one.
+    for changes in (
+        {f"{name}.sig": None},
+        rewritten(signed, name, supersedes=["0" * 32]),
+        rewritten(signed, name, signature={"type": "none"}) | {f"{name}.sig": None},
+        {f"{name}.sig": armored(public, MANIFESTS, forger.sign(message(MANIFESTS, signed[name])))},
+    ):
+        left = {n: data for n, data in {**signed, **changes}.items() if data is not None}
+        with pytest.raises(IntegrityError):
+            current(store_of(left), signers=trusted)
+    with pytest.raises(IntegrityError, match="which is none of the trusted keys"):
+        current(store_of(signed), signers=[AllowedSigner(public)])
 
 
 def test_a_signature_of_another_delivery_does_not_fit(

@@ -60,6 +60,14 @@ def files(
             help="paths: one a line. duckdb: a statement that reads them in the types of their manifests.",
         ),
     ] = Listing.paths,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key",
+            metavar="KEY",
+            help="Only where every delivery is signed by one of these keys: as for `verify`.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """List the data files that a reader should open.
@@ -72,11 +80,11 @@ def files(
 
     if format is Listing.duckdb and not as_json:
         try:
-            found = list(filter(None, [duckdb_query(url)]))
+            found = list(filter(None, [duckdb_query(url, key=key)]))
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'--format'") from error
     else:
-        found = current(url)
+        found = current(url, key=key)
     if as_json or format is Listing.json:
         emit(found)
     elif not found:

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lading.errors import IntegrityError, ObjectNotFound, counted
-from lading.evidence.signers import AllowedSigner, objection
-from lading.evidence.sshsig import MANIFESTS, verified
-from lading.export.interval import parse_instant
+from lading.evidence.signers import AllowedSigner
 from lading.manifest import canonical, marker
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
 from lading.proof.places import mixed, moved, pointer_of
 from lading.proof.pointer import check_pointer
+from lading.proof.signatures import signature_of
 
 BLOCK = 1 << 20
 WORKERS = 2
@@ -173,32 +172,13 @@ def _check_names(delivery: Delivery, report: Report) -> None:
 def _check_signature(
     store: Store, delivery: Delivery, data: bytes, signers: Sequence[AllowedSigner] | None, report: Report
 ) -> bool:
-    """Whether one of ``signers`` signed the manifest. What its signature contradicts is a problem without them too."""
-    manifest_path, path = delivery.path(delivery.manifest_name), delivery.path(delivery.signature_name)
-    told = delivery.manifest.get("signature") or {"type": "none"}
-    file = get(store, path) if delivery.signature_name in delivery.objects else None
-    if file is None:
-        if told.get("type") != "none":
-            report.add(path, f"is missing: {delivery.manifest_name} says that it is signed")
-        elif signers is not None:
-            report.add(manifest_path, "is not signed")
-        return False
-    try:
-        key = verified(file, MANIFESTS, data)
-    except ValueError as error:
-        report.add(path, f"{error}: it or {delivery.manifest_name} was changed")
-        return False
-    if told.get("key") != key.fingerprint:
-        report.add(path, f"is by {key.fingerprint}, which {delivery.manifest_name} does not name")
-        return False
-    report.signatures[key.fingerprint] = report.signatures.get(key.fingerprint, 0) + 1
-    if signers is None:
-        return False
-    manifest = delivery.manifest
-    why = objection(signers, key, manifest["project"], parse_instant(manifest["export_timestamp"]))
-    if why is not None:
-        report.add(path, why)
-    return why is None
+    """Whether one of ``signers`` signed the manifest."""
+    found = signature_of(store, delivery, data, signers)
+    if found.problem is not None:
+        report.add(found.at, found.problem)
+    if found.key is not None:
+        report.signatures[found.key.fingerprint] = report.signatures.get(found.key.fingerprint, 0) + 1
+    return found.trusted
 
 
 def _check_file(

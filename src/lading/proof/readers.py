@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections.abc import Sequence
 
 from lading.errors import IntegrityError
+from lading.evidence.signers import AllowedSigner
+from lading.manifest import canonical
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, parsed, survey
 from lading.proof.pointer import followed
+from lading.proof.signatures import signature_of
 
 
-def current(store: Store, prefix: str = "") -> list[Delivery]:
+def current(store: Store, prefix: str = "", signers: Sequence[AllowedSigner] | None = None) -> list[Delivery]:
     """Complete deliveries that no other one supersedes, for readers: `lading files`.
 
     Each once, wherever copies of it stand. Where pointers stand, the newest delivery that they name is the only one of
-    its export and tenant. Raises IntegrityError for a marker or a pointer that is
-    not what was published: rows would go missing.
+    its export and tenant. Raises IntegrityError for a marker or a pointer that is not what was published, since rows
+    would go missing; and with ``signers`` for a delivery that none of them signed, since it could supersede others.
     """
     deliveries, strangers = survey(store, prefix)
-    complete = {d.folder: d for d in deliveries if _complete(store, d)}
+    complete = {d.folder: d for d in deliveries if _complete(store, d, signers)}
     named: dict[tuple[str, ...], Delivery] = {}
     for name in strangers:
         if posixpath.basename(name) != POINTER:
@@ -30,7 +34,11 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
         except IntegrityError as error:
             raise IntegrityError(f"{name} {error.message}.", hint="`lading verify` says more.") from error
         # The pointer may have moved since the listing, to a delivery that is not in it.
-        complete.setdefault(delivery.folder, delivery)
+        if delivery.folder not in complete:
+            if signers is not None:
+                delivery.objects.setdefault(delivery.signature_name, 0)
+                _refuse_unsigned(store, delivery, signers)
+            complete[delivery.folder] = delivery
         if delivery.whose not in named or delivery.place > named[delivery.whose].place:
             named[delivery.whose] = delivery
     gone = {run for delivery in complete.values() for run in delivery.manifest["supersedes"]}
@@ -43,7 +51,7 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
     return list(found.values())
 
 
-def _complete(store: Store, delivery: Delivery) -> bool:
+def _complete(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner] | None) -> bool:
     """Reads the manifest of a delivery that has its marker. False for one that is not complete, or is being removed.
 
     Raises IntegrityError where the two do not belong together.
@@ -58,11 +66,26 @@ def _complete(store: Store, delivery: Delivery) -> bool:
         return False
     try:
         delivery.manifest = parsed(data, Manifest)
-        if json.loads(success)["manifest_sha256"] == hashlib.sha256(data).hexdigest():
-            return True
+        whole = json.loads(success)["manifest_sha256"] == hashlib.sha256(data).hexdigest()
     except (ValueError, KeyError, TypeError):
-        pass
+        whole = False
+    if whole:
+        if signers is not None:
+            _refuse_unsigned(store, delivery, signers)
+        return True
     raise IntegrityError(
         f"{delivery.folder}: the success marker does not match the manifest.",
         hint="`lading verify` says what was changed; nothing here is fit to be read until it is mended.",
     )
+
+
+def _refuse_unsigned(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner]) -> None:
+    """The manifest is read again, as it stands now: what was judged complete may have been replaced since."""
+    data = get(store, delivery.path(delivery.manifest_name)) or b""
+    found = signature_of(store, delivery, data, signers)
+    if not found.trusted or canonical(delivery.manifest) != data:
+        why = found.problem or "was changed while it was read"
+        raise IntegrityError(
+            f"{found.at or delivery.folder} {why}.",
+            hint="Nothing here is fit to be read until `lading verify --key` finds it signed.",
+        )
