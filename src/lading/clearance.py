@@ -7,7 +7,7 @@ wherever it goes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,9 @@ from lading.policy import Decision, Judgement, judge, told
 from lading.project_files import ProjectFiles, gathered
 from lading.run.job import Clearance
 from lading.transforms.lineage import exposures
+
+Standing = list[tuple[Subject, Approval | str]]
+"""What needs an approval, and the one that it has, or why it has none."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +51,40 @@ class Gate:
                 hint=f"`lading approvals {name}` shows what is needed, `lading approve` asks for it and grants it.",
             )
         approvals = [outcome for _, outcome in standing if isinstance(outcome, Approval)]
-        owners = self.owners() if approvals else None
         return Clearance(
             tuple(decision.record() for decision in self._decisions(name, judgement, approvals)),
-            tuple({**each.record(), "signers": sorted(each.signers(owners))} for each in approvals if owners),
+            tuple(map(self.signed, approvals)),
         )
+
+    def signed(self, approval: Approval) -> dict[str, Any]:
+        """An approval that counts, with the people who signed it: for the audit chain."""
+        owners = self.owners()
+        assert owners is not None
+        return {**approval.record(), "signers": sorted(approval.signers(owners))}
 
     def needed(self, name: str) -> tuple[dict[str, Any], ...]:
         """What of an export needs an approval, and whether it has it. Raises Refused where none would help."""
         self._refuse_unprotected(name, self._judgement(name))
-        return tuple(_needed(name, subject, outcome) for subject, outcome in self.standing(name))
+        return tuple(needed(name, *each) for each in self.standing(name))
 
-    def standing(self, name: str, at: datetime | None = None) -> list[tuple[Subject, Approval | str]]:
+    def standing(self, name: str, at: datetime | None = None) -> Standing:
         """What of an export needs an approval, and the one that it has, or why it has none."""
-        subjects = list(self.subjects(name))
+        return self.outcomes(list(self.subjects(name)), at)
+
+    def outcomes(self, subjects: Sequence[Subject], at: datetime | None = None) -> Standing:
+        """Each with its approval, or why it has none."""
         if not subjects:
             return []
         owners, approvals = self.owners(), self.approvals()
         now = at or datetime.now(UTC)
         return [(subject, granted(subject, approvals, owners, now)) for subject in subjects]
+
+    def promotion(self, contract: str, channel: str, definition: Mapping[str, Any]) -> Subject:
+        """The step of a contract's version, ``flights@1``, from one state to the next."""
+        settings, dataset = self.project.files.settings, contract.partition("@")[0]
+        name = f"{contract} {channel} {definition['to']}"
+        scopes: tuple[Scope, ...] = (("datasets", dataset), ("channels", channel))
+        return Subject(settings.name, settings.environment, "promotion", name, definition, scopes)
 
     def problems(self, name: str) -> list[Problem]:
         """What no approval mends."""
@@ -215,22 +233,22 @@ class Gate:
         except ValueError as error:
             raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
 
-    def asked_for(self, name: str, by: str) -> list[Approval]:
-        """What was asked for of an export as it stands, is not granted, and can be signed by this person. Raises
+    def asked_for(self, what: str, standing: Standing, by: str) -> list[Approval]:
+        """What somebody else has asked for and this person may sign, of subjects that have no approval. Raises
         InvalidProject where there is nothing."""
         self._person(by)
         approvals, now = self.approvals(), datetime.now(UTC)
         found: list[Approval] = []
-        for subject, outcome in self.standing(name, now):
+        for subject, outcome in standing:
             if isinstance(outcome, str):
-                open_ = [
+                pending = [
                     a for a in approvals if a.covers(subject) and a.expires > now and a.requested_by != by
                 ]
                 # The one that was asked for last is the one that people talk about.
-                found += sorted(open_, key=lambda a: a.document["requested_at"])[-1:]
+                found += sorted(pending, key=lambda a: a.document["requested_at"])[-1:]
         if not found:
             raise InvalidProject(
-                f"{name}: there is nothing that {by} could grant: nothing is needed, or nobody else has asked for "
+                f"{what}: there is nothing that {by} could grant: nothing is needed, or nobody else has asked for "
                 "it as it stands now.",
                 hint="`lading approvals` shows what is needed; with --purpose and --expires you ask for it.",
             )
@@ -301,7 +319,8 @@ class Gate:
         return approval
 
 
-def _needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, Any]:
+def needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, Any]:
+    """One line of `lading approvals`."""
     have = outcome if isinstance(outcome, Approval) else None
     return {
         "export": name,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
-from lading.clearance import Gate
+from lading.clearance import Gate, needed
+from lading.clearance import Standing as Approvable
 from lading.contract import Contract
 from lading.contract.lifecycle import RULES, Life
 from lading.documents import Document, nearest, unknown
@@ -37,7 +38,7 @@ from lading.run import Binding, Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.job import Window
 from lading.run.outlook import Outlook, outlook
-from lading.run.promote import Lifetime, acknowledge, promote
+from lading.run.promote import Lifetime, acknowledge, promote, promotion_needs
 from lading.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -215,32 +216,46 @@ class Project:
         return [each for name in names for each in self._gate.needed(name)]
 
     def ask(
-        self, export: str, *, by: str, purpose: str, expires: datetime, sign: Callable[[bytes], bytes]
+        self,
+        what: str,
+        *,
+        by: str,
+        purpose: str,
+        expires: datetime,
+        sign: Callable[[bytes], bytes],
+        channel: str = "drop",
     ) -> list[dict[str, Any]]:
-        """Asks, in the name of a person of `ops/owners.yaml`, for the approvals that an export lacks.
+        """Asks, in the name of a person of `ops/owners.yaml`, for the approvals that an export lacks; or that a step of
+        a contract's version, ``flights@1``, on a channel.
 
         ``sign`` gives the person's SSH signature over a document: `lading.keys.ssh.signing_with`. Returns what
         `approvals` does. Raises InvalidProject for a wrong signature, an unknown person, a time beyond a year.
         """
         _refuse_unclear("expires", expires)
-        name = self.export(export).name
-        missing = [subject for subject, outcome in self._gate.standing(name) if isinstance(outcome, str)]
+        missing = [s for s, outcome in self._approvable(what, channel) if isinstance(outcome, str)]
         made = [self._gate.request(subject, purpose, by, expires) for subject in missing]
-        return self._signed(export, by, made, sign, "asked")
+        return self._signed(what, channel, by, made, sign, "asked")
 
-    def asked_for(self, export: str, by: str) -> list[Approval]:
-        """The approvals that this person could grant of an export as it stands."""
-        return self._gate.asked_for(self.export(export).name, by)
+    def asked_for(self, what: str, by: str, *, channel: str = "drop") -> list[Approval]:
+        """The approvals that this person could grant, of an export or of a contract's step as they stand."""
+        return self._gate.asked_for(what, self._approvable(what, channel), by)
 
     def grant(
-        self, export: str, *, by: str, approvals: Sequence[Approval], sign: Callable[[bytes], bytes]
+        self,
+        what: str,
+        *,
+        by: str,
+        approvals: Sequence[Approval],
+        sign: Callable[[bytes], bytes],
+        channel: str = "drop",
     ) -> list[dict[str, Any]]:
         """Signs what others have asked for. Returns what `approvals` does; raises as `ask`."""
-        return self._signed(export, by, approvals, sign, "granted")
+        return self._signed(what, channel, by, approvals, sign, "granted")
 
     def _signed(
         self,
-        export: str,
+        what: str,
+        channel: str,
         by: str,
         approvals: Sequence[Approval],
         sign: Callable[[bytes], bytes],
@@ -253,7 +268,16 @@ class Project:
             told = {"kind": approval.document["kind"], "name": approval.document["name"], "by": by}
             chain.append(event, approval=approval.sha256, purpose=approval.document["purpose"], **told)
             self._gate.keep(approval, by, signature)
-        return self.approvals(export)
+        return [needed(what, *each) for each in self._approvable(what, channel)]
+
+    def _approvable(self, what: str, channel: str) -> Approvable:
+        """What of an export, or of a contract's next step, needs an approval, and whether it has it."""
+        if "@" not in what:
+            return self._gate.standing(self.export(what).name)
+        known = self._contract(what, channel)
+        definition = promotion_needs(self.journal(), self.contracts, self._named(), known, channel)
+        found = [] if definition is None else [self._gate.promotion(known, channel, definition)]
+        return self._gate.outcomes(found)
 
     def audit_log(self) -> list[dict[str, Any]]:
         """What was asked for, granted and used, from the audit chain. Raises IntegrityError where it is broken."""
@@ -280,8 +304,21 @@ class Project:
         to take. Raises Refused where it may not be taken, or not yet."""
         _refuse_unclear("sunset", sunset)
         known = self._contract(contract, channel)
+
+        def approved(definition: Mapping[str, Any]) -> Mapping[str, Any] | str:
+            ((_, outcome),) = self._gate.outcomes([self._gate.promotion(known, channel, definition)])
+            return outcome if isinstance(outcome, str) else self._gate.signed(outcome)
+
         return promote(
-            self.journal(), self.contracts, self._named(), known, channel, by=by, reason=reason, sunset=sunset
+            self.journal(),
+            self.contracts,
+            self._named(),
+            known,
+            channel,
+            by=by,
+            reason=reason,
+            sunset=sunset,
+            approved=approved,
         )
 
     def acknowledge(self, contract: str, consumer: str, *, by: str, channel: str = "drop") -> Life:

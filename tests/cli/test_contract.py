@@ -4,10 +4,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from people import ADA, BOB, write_owners
+
+from lading import Project
+from lading.contract.lifecycle import Around, judge
+from lading.journal.lives import Lives
 
 
 @pytest.fixture
@@ -149,12 +155,6 @@ def say_status(contract: Path, before: str, after: str) -> None:
 
 def deprecated(lading: Any, orders: Path, *, days_ago: int) -> None:
     """The version was deprecated, so long ago; a step that ``promote`` would have recorded then."""
-    from datetime import UTC, datetime, timedelta
-
-    from lading import Project
-    from lading.contract.lifecycle import Around, judge
-    from lading.journal.lives import Lives
-
     assert lading("contract", "promote", "orders@1", "--by", "mara").code == 0
     say_status(orders, "active", "deprecated")
     project = Project.load(orders.parents[1])
@@ -252,6 +252,48 @@ def test_a_version_ends_after_its_sunset_when_all_who_got_it_know(
     assert lading("status").code == 0
     say_status(orders, "retired", "active")
     assert lading("contract", "promote", "orders@1", "--by", "mara").code == 2
+
+
+def granted(project: Path, what: str, channel: str = "drop") -> None:
+    """Bob asks, and ada grants."""
+    loaded, until = Project.load(project), datetime.now(UTC) + timedelta(days=9)
+    loaded.ask(what, by="bob", purpose="why not", expires=until, sign=BOB.sign, channel=channel)
+    pending = loaded.asked_for(what, "ada", channel=channel)
+    loaded.grant(what, by="ada", approvals=pending, sign=ADA.sign, channel=channel)
+
+
+def test_owners_may_end_a_version_over_who_has_not_acknowledged(
+    lading: Any, orders: Path, project: Path
+) -> None:
+    assert lading("run", "orders_drop").code == 0
+    deprecated(lading, orders, days_ago=62)
+    say_status(orders, "deprecated", "retired")
+    write_owners(project)
+    retire = ("contract", "promote", "orders@1", "--by", "mara", "--reason", "over")
+    assert "needs an approval, and there is none" in lading(*retire).err
+    granted(project, "orders@1")
+    # Somebody acknowledged since: what was approved is another step.
+    assert lading("contract", "acknowledge", "orders@1", "--consumer", "berlin", "--by", "ann").code == 0
+    changed = lading(*retire)
+    assert changed.code == 3
+    assert "is for another definition" in changed.err
+    granted(project, "orders@1")
+    assert lading(*retire).code == 0
+    (used,) = [each for each in lading("approvals", "--log", "--json").json if each["event"] == "used"]
+    assert used["promotion"] == {"contract": "orders@1", "channel": "drop", "to": "retired"}
+    (state,) = [each for each in lading("contract", "list", "--json").json if each["state"] == "retired"]
+    assert state["steps"][-1]["approval"] == used["approvals"][0]["sha256"]
+    assert lading("approvals", "--log").code == 0
+
+
+def test_a_channel_s_rule_is_confirmed_by_its_owners(lading: Any, orders: Path, project: Path) -> None:
+    write_owners(project)
+    promote = ("contract", "promote", "orders@1", "--channel", "audit", "--by", "mara")
+    refused = lading(*promote)
+    assert refused.code == 3
+    assert "the sign-off of compliance, which owners confirm by an approval" in refused.err
+    granted(project, "orders@1", "audit")
+    assert lading(*promote).out == "orders@1 is active\n"
 
 
 def test_a_version_does_not_end_before_what_was_committed_is_published(

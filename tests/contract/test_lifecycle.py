@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lading.contract import Contract, Sla
-from lading.contract.lifecycle import RULES, STATES, Around, Life, Step, judge
+from lading.contract.lifecycle import RULES, STATES, Around, Life, Step, approval_needed, judge
 from lading.errors import InvalidProject, Refused
 
 NOW = datetime(2026, 3, 2, 10, 30, tzinfo=UTC)
@@ -63,8 +63,11 @@ def test_a_later_version_needs_dual_delivery() -> None:
     [("bundle", "security review"), ("audit", "compliance"), ("snapshot", "contract suite")],
 )
 def test_what_somebody_must_say_yes_to_is_not_taken_for_granted(channel: str, what: str) -> None:
-    with pytest.raises(Refused, match=f"{what}.*approvals are not available"):
-        asked(life(channel=channel), "active")
+    with pytest.raises(Refused, match=f"{what}.*which owners confirm by an approval: there is none"):
+        asked(life(channel=channel), "active", unapproved="there is none")
+    step = asked(life(channel=channel), "active", approval="a" * 64)
+    assert step is not None
+    assert step.approval == "a" * 64
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,16 @@ def test_a_consumer_who_has_not_acknowledged_stands_in_the_way_of_a_retirement()
     over = life("active", "deprecated", sunset=NOW, known=("acme",))
     with pytest.raises(Refused, match=r"not acknowledged its end: bee, cee\. .*approved override"):
         asked(over, "retired", Around(consumers=("cee", "acme", "bee")))
-    assert asked(over, "retired", Around(consumers=("acme",))) is not None
+    around = Around(consumers=("cee", "acme", "bee"))
+    needed = approval_needed(over, replace(CONTRACT, status="retired"), around)
+    assert needed is not None
+    assert needed["without_acknowledgement"] == ["bee", "cee"]
+    overridden = asked(over, "retired", around, approval="b" * 64)
+    assert overridden is not None
+    assert overridden.approval == "b" * 64
+    known = asked(over, "retired", Around(consumers=("acme",)), approval="b" * 64)
+    assert known is not None
+    assert known.approval is None  # it took none
 
 
 def test_nothing_is_retired_with_deliveries_under_way() -> None:

@@ -69,7 +69,14 @@ def _noted(record: dict[str, Any]) -> tuple[object, ...]:
 
 def approve(
     context: typer.Context,
-    export: Annotated[str, typer.Argument(metavar="EXPORT", help="The export's name.", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="An export; or a contract's version, flights@1, whose next step it is.",
+            show_default=False,
+        ),
+    ],
     person: Annotated[str, typer.Option("--as", metavar="PERSON", help="Who you are in ops/owners.yaml.")],
     key: Annotated[
         Path,
@@ -86,10 +93,14 @@ def approve(
             "--expires", parser=instant, metavar="E", help="Ask for an approval: until when, a year at most."
         ),
     ] = None,
+    channel: Annotated[
+        str,
+        typer.Option("--channel", metavar="NAME", help="Of a contract's version: the channel of the step."),
+    ] = "drop",
     yes: Annotated[bool, typer.Option("--yes", help="Do not show what is signed, and do not ask.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Ask for the approvals that an export needs, or grant those that were asked for.
+    """Ask for the approvals that an export or a contract's step needs, or grant those that were asked for.
 
     With --purpose and --expires you ask; your signature says that it was you. Without them you grant what somebody else
     has asked for: nobody approves their own. Approvals lie in ops/approvals, beside the files that they are about.
@@ -101,16 +112,18 @@ def approve(
         raise typer.BadParameter("--purpose and --expires belong together", param_hint=f"'{missing}'")
     project = context.obj.project()
     if purpose is not None and expires is not None:
-        done = project.ask(export, by=person, purpose=purpose, expires=expires, sign=signing_with(key))
+        done = project.ask(
+            what, by=person, purpose=purpose, expires=expires, sign=signing_with(key), channel=channel
+        )
     else:
-        pending = project.asked_for(export, person)
+        pending = project.asked_for(what, person, channel=channel)
         if not yes:
             for approval in pending:
                 out(approval.data.decode())
             if pending and not typer.confirm(f"Sign this as {person}?", err=True):
                 say("Nothing was signed.")
                 return NOT_DONE
-        done = project.grant(export, by=person, approvals=pending, sign=signing_with(key))
+        done = project.grant(what, by=person, approvals=pending, sign=signing_with(key), channel=channel)
     if as_json:
         emit(done)
     else:

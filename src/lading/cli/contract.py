@@ -178,6 +178,7 @@ def _record(life: Life) -> dict[str, Any]:
                 "reason": step.reason,
                 "version": step.version,
                 "successor": step.successor,
+                "approval": step.approval,
             }
             for step in life.steps
         ],

@@ -18,8 +18,6 @@ from lading.errors import InvalidProject, Refused
 State = Literal["draft", "active", "deprecated", "retired"]
 STATES: tuple[State, ...] = ("draft", "active", "deprecated", "retired")
 
-_NOT_YET = "approvals are not available in this version"
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -51,6 +49,7 @@ class Step:
     sha256: str
     sunset: datetime | None = None
     successor: str | None = None
+    approval: str | None = None  # SHA-256 of the one that allowed it, where it took one
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,28 @@ class Around:
     unfinished: Collection[str] = ()
 
 
+def approval_needed(life: Life, contract: Contract, around: Around) -> dict[str, Any] | None:
+    """What owners have to approve before the step that the document names may be taken; None where it takes nobody."""
+    wanted, rule = contract.status.lower(), RULES[life.channel]
+    step = {
+        "contract": life.name,
+        "version": contract.version,
+        "sha256": contract.sha256,
+        "channel": life.channel,
+        "from": life.state,
+        "to": wanted,
+    }
+    if wanted == "active" and life.state == "draft" and rule.approval:
+        return {**step, "confirms": rule.approval}
+    if wanted == "retired" and life.state == "deprecated" and (silent := _silent(life, around)):
+        return {**step, "without_acknowledgement": silent}
+    return None
+
+
+def _silent(life: Life, around: Around) -> list[str]:
+    return sorted(set(around.consumers) - set(life.acknowledged))
+
+
 def judge(
     life: Life,
     contract: Contract,
@@ -123,8 +144,12 @@ def judge(
     by: str,
     reason: str = "",
     sunset: datetime | None = None,
+    approval: str | None = None,
+    unapproved: str = "there is no approval",
 ) -> Step | None:
     """The step that brings a version to the state that its document names; None where it is there already.
+
+    ``approval``: SHA-256 of the one that allows what `approval_needed` names; else ``unapproved`` says why none does.
 
     Raises Refused where the step may not be taken, or not yet, and InvalidProject where there is no such step.
     """
@@ -146,13 +171,13 @@ def judge(
     if sunset is not None and wanted != "deprecated":
         raise InvalidProject("--sunset belongs to a deprecation: it is decided then, and stands.")
     if wanted == "active":
-        _may_begin(life, around)
+        _may_begin(life, around, None if approval else unapproved)
     elif not reason.strip():
         raise InvalidProject(
             f"--reason is missing: recipients of {life.name} want to know why it is {wanted}."
         )
     if wanted == "retired":
-        _may_end(life, around, now)
+        _may_end(life, around, now, None if approval else unapproved)
     return Step(
         STATES[STATES.index(wanted)],
         now,
@@ -162,14 +187,17 @@ def judge(
         contract.sha256,
         _sunset(life, now, sunset) if wanted == "deprecated" else None,
         around.successor if wanted != "active" else None,
+        approval if approval_needed(life, contract, around) else None,
     )
 
 
-def _may_begin(life: Life, around: Around) -> None:
+def _may_begin(life: Life, around: Around, unapproved: str | None) -> None:
     rule = RULES[life.channel]
-    if rule.approval:
+    if rule.approval and unapproved is not None:
         raise Refused(
-            f"{life.name} becomes active on the channel {life.channel} by {rule.approval}: {_NOT_YET}."
+            f"{life.name} becomes active on the channel {life.channel} by {rule.approval}, which owners confirm by an "
+            f"approval: {unapproved}.",
+            hint=_ask(life),
         )
     if around.earlier is not None:
         days = rule.dual.days if rule.dual else 0
@@ -192,7 +220,7 @@ def _sunset(life: Life, now: datetime, wanted: datetime | None) -> datetime:
     return least if wanted is None else _midnight_after(wanted)
 
 
-def _may_end(life: Life, around: Around, now: datetime) -> None:
+def _may_end(life: Life, around: Around, now: datetime, unapproved: str | None) -> None:
     assert life.sunset is not None
     if now < life.sunset:
         raise Refused(
@@ -203,12 +231,16 @@ def _may_end(life: Life, around: Around, now: datetime) -> None:
             f"{life.name} has deliveries that are under way or not published: {', '.join(sorted(around.unfinished))}.",
             hint="Run these exports once more, then call it again.",
         )
-    if silent := sorted(set(around.consumers) - set(life.acknowledged)):
+    if (silent := _silent(life, around)) and unapproved is not None:
         raise Refused(
             f"{life.name} has consumers who have not acknowledged its end: {', '.join(silent)}. Without them it takes "
-            f"an approved override, and {_NOT_YET}.",
-            hint=f"lading contract acknowledge {life.name} --consumer NAME --by WHO, for each who has.",
+            f"an approved override: {unapproved}.",
+            hint=f"lading contract acknowledge {life.name} --consumer NAME --by WHO, for each who has. {_ask(life)}",
         )
+
+
+def _ask(life: Life) -> str:
+    return f"`lading approve {life.name} --channel {life.channel}` asks for it and grants it."
 
 
 def _midnight_after(moment: datetime) -> datetime:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from lading.contract import Contract
-from lading.contract.lifecycle import Around, Life, judge
+from lading.contract.lifecycle import Around, Life, approval_needed, judge
 from lading.errors import InvalidProject, Refused
+from lading.journal.audit import AuditChain
 from lading.journal.lives import Lives
 from lading.journal.log import Journal
 from lading.run import record
@@ -43,11 +45,46 @@ def promote(
     by: str,
     reason: str = "",
     sunset: datetime | None = None,
+    approved: Callable[[Mapping[str, Any]], Mapping[str, Any] | str],
 ) -> tuple[Life, bool]:
     """Takes the step to the state that the contract's document names; also says whether there was one to take.
 
     ``contracts``: those in use, by name@major. ``exports``: which of them each export of the project names.
+    ``approved``: the approval of what has to be approved, with its ``sha256``, or why there is none.
     """
+    contract, life, around = _looked_at(journal, contracts, exports, name, channel)
+    needed = approval_needed(life, contract, around)
+    found = approved(needed) if needed is not None else ""
+    step = judge(
+        life,
+        contract,
+        around,
+        journal.now(),
+        by=by,
+        reason=reason,
+        sunset=sunset,
+        approval=None if isinstance(found, str) else str(found["sha256"]),
+        unapproved=str(found),
+    )
+    if step is None:
+        return life, False
+    if step.approval is not None:
+        promotion = {"contract": life.name, "channel": channel, "to": step.state}
+        AuditChain(journal).append("used", approvals=[found], promotion=promotion, by=by)
+    return Lives(journal).take(life, step), True
+
+
+def promotion_needs(
+    journal: Journal, contracts: Mapping[str, Contract], exports: Mapping[str, str], name: str, channel: str
+) -> dict[str, Any] | None:
+    """What owners have to approve before the step that the contract's document names; None where it takes nobody."""
+    contract, life, around = _looked_at(journal, contracts, exports, name, channel)
+    return approval_needed(life, contract, around)
+
+
+def _looked_at(
+    journal: Journal, contracts: Mapping[str, Contract], exports: Mapping[str, str], name: str, channel: str
+) -> tuple[Contract, Life, Around]:
     contract, lives = contracts[name], Lives(journal)
     life = lives.read(contract.name, contract.major, channel)
     delivered = _delivered(journal, contract, exports)
@@ -62,8 +99,7 @@ def promote(
         delivered.consumers,
         delivered.unfinished,
     )
-    step = judge(life, contract, around, journal.now(), by=by, reason=reason, sunset=sunset)
-    return (life, False) if step is None else (lives.take(life, step), True)
+    return contract, life, around
 
 
 def acknowledge(
