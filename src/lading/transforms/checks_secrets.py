@@ -100,11 +100,11 @@ def likely(texts: pa.Array) -> Iterator[str]:
     """Values that a detector may find something in: all that one would, and a few more; many of one perhaps once."""
     if not len(texts) or texts.null_count == len(texts):
         return
+    if repeats(texts):
+        texts = texts.unique()
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest < SHORTEST or not pc.match_substring_regex(_whole(texts), _SUSPICIOUS)[0].as_py():
         return
-    if repeats(texts):  # short words without spaces between them look like a long one
-        texts = texts.unique()
     for value in texts.filter(pc.match_substring_regex(texts, _LIKELY)):
         text: str = value.as_py()
         if len(text) >= SHORTEST:
