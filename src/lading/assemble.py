@@ -18,11 +18,13 @@ from lading.evidence.signers import AllowedSigner, objection, read_signers
 from lading.evidence.sshsig import PublicKey
 from lading.export.definition import Export
 from lading.export.layout import segment
+from lading.export.tables import namespace_of
 from lading.journal.log import Journal
 from lading.ports import Encrypting, Encryption, Format, Keys, Signer, Source, Store, Transform, Wrapper
 from lading.settings import SIGNERS, ProjectSettings, Settings
 
 if TYPE_CHECKING:
+    from lading.channels.iceberg import Tables
     from lading.keys.wrapping import FileWrapper
 
 
@@ -52,6 +54,11 @@ FORMATS: Mapping[str, Adapter] = {
     "jsonl": Adapter("lading.formats.jsonl", "JsonlFormat", "JsonlOptions"),
     "csv": Adapter("lading.formats.csv", "CsvFormat", "CsvOptions"),
     "arrow": Adapter("lading.formats.arrow", "ArrowFormat", "ArrowOptions"),
+}
+CATALOGUES: Mapping[str, Adapter] = {
+    "sql": Adapter("lading.channels.catalogues", "sql_tables", "SqlOptions", extra="iceberg"),
+    "rest": Adapter("lading.channels.catalogues", "rest_tables", "RestOptions", extra="iceberg"),
+    "glue": Adapter("lading.channels.catalogues", "glue_tables", "GlueOptions", extra="iceberg"),
 }
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),
@@ -178,6 +185,7 @@ class Workshop:
         self._files = files
         self._stores: dict[str, Store] = {}
         self._sources: dict[str, Source] = {}
+        self._tables: dict[str, Tables] = {}
         self._keys: Keys | None = None
         self._signer: Signer | None = None
         self._wrapper: FileWrapper | None = None
@@ -230,6 +238,51 @@ class Workshop:
                     problems=[document.problem(unknown("store", store, stores), *at, "store")]
                 )
         return adapter, options
+
+    def catalogue(self, name: str) -> Tables:
+        """The tables of a catalogue of lading.yaml. Nothing is connected to before it is asked."""
+        if name not in self._tables:
+            adapter, options = self._catalogue(name)
+            store = self.store(self._files.settings.catalogues[name]["store"])
+            memory = self._files.settings.buffer_memory
+            self._tables[name] = _load(adapter, adapter.factory)(
+                name, options, store, self._files.root, memory
+            )
+        return self._tables[name]
+
+    def namespace(self, name: str) -> str:
+        """Where a catalogue's tables stand in it."""
+        settings = self._files.settings
+        given = settings.catalogues[name].get("namespace")
+        return str(given) if given is not None else namespace_of(settings.name, settings.environment)
+
+    def _catalogue(self, name: str) -> tuple[Adapter, BaseModel]:
+        """The adapter of a catalogue, and its options. Raises InvalidProject with their places."""
+        from lading.channels.catalogues import SCHEMES
+
+        settings = self._files.settings
+        if name not in settings.catalogues:
+            raise InvalidProject(f"{unknown('catalogue', name, settings.catalogues)}, in lading.yaml")
+        document, at, section = self._files.document, ("catalogues", name), settings.catalogues[name]
+        adapter: Adapter = choose(CATALOGUES, section["type"], document, at, "kind of catalogue")
+        options = _options(adapter, document, at, ("type",))
+        store = section["store"]
+        if store not in settings.stores:
+            raise InvalidProject(
+                problems=[document.problem(unknown("store", store, settings.stores), *at, "store")]
+            )
+        scheme = str(settings.stores[store]["url"]).partition("://")
+        if scheme[1] and scheme[0] not in SCHEMES:
+            reason = (
+                f"no engine opens tables at {scheme[0]}://: write the store's url as s3://, gs:// or abfss://"
+            )
+            raise InvalidProject(problems=[document.problem(reason, "stores", store, "url")])
+        return adapter, options
+
+    def check_catalogue(self, name: str) -> None:
+        """Raises InvalidProject where `catalogue` would, with the place. Connects to nothing."""
+        with _placed(self._files.document, "catalogues", name):
+            self.catalogue(name)
 
     def check_source(self, name: str) -> None:
         """Raises InvalidProject where `source` would, with the place. Connects to nothing and starts nothing."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
+from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.contract import Contract
 from lading.documents import Document, nearest
 from lading.errors import InvalidProject, Problem
@@ -21,10 +22,10 @@ from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
-from lading.inspection import Inspection
+from lading.inspection import Inspection, table_columns
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Dataset, Encryption, Newest
+from lading.ports import Dataset, Encryption, Newest, Transform
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, follow, preview, record, run
@@ -222,7 +223,9 @@ class Project:
         return self._workshop.wrapper().destroy(tenant)
 
     def test_connection(self, name: str) -> str:
-        """Connects, and says in one line what is there."""
+        """Connects to a connection or a catalogue, and says in one line what is there."""
+        if name in self.files.settings.catalogues:
+            return self._workshop.catalogue(name).test()
         return self._workshop.source(name).test()
 
     def test_store(self, name: str) -> list[Finding]:
@@ -264,7 +267,7 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format, encryption),
+            channel=self._channel(definition, format, encryption, transforms),
             journal=self.journal(),
             keys=_LazyKeys(self._workshop),
             binding=binder.bind,
@@ -354,7 +357,11 @@ class Project:
             return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
         return Dataset(table=export.source.table, files=export.source.files)
 
-    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> DropChannel:
+    def _channel(
+        self, export: Export, format: Any, encryption: Encryption | None, transforms: Sequence[Transform]
+    ) -> DropChannel:
+        if export.channel == "snapshot":
+            return self._snapshots(export, format, transforms)
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -373,6 +380,29 @@ class Project:
             pointer=export.mode == "full_refresh",
             signer=self._workshop.signer if self.files.settings.signing is not None else None,
             encryption=encryption,
+        )
+
+    def _snapshots(self, export: Export, format: Any, transforms: Sequence[Transform]) -> SnapshotChannel:
+        columns = table_columns(
+            export, self.documents[export.name], self.contracts[export.contract], transforms
+        )
+        settings, name = self.files.settings, export.destination
+        store = settings.catalogues[name]["store"]
+        return SnapshotChannel(
+            self._workshop.catalogue(name),
+            TableSettings(
+                catalogue=name,
+                namespace=self._workshop.namespace(name),
+                mode="incremental" if export.mode == "continuous" else export.mode,
+                **columns,
+            ),
+            Destination(store, self._workshop.store(store)),
+            export.paths(),
+            format,
+            export.types,
+            export=export.name,
+            pointer=export.mode == "full_refresh",
+            signer=self._workshop.signer if settings.signing is not None else None,
         )
 
     def _standing(

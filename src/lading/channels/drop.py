@@ -297,6 +297,7 @@ class DropChannel:
                 destination.store.put(resolved["folder"] + name, text.encode())
             if withdrawn():
                 break
+            self._before_marker(commit)
             name, text = resolved["marker"]
             destination.store.put(resolved["folder"] + name, text.encode())
             if withdrawn():
@@ -305,6 +306,13 @@ class DropChannel:
                 _move_forward(destination.store, **resolved["pointer"])
         else:
             return self._manifest_url(commit)
+        return self._withdraw(commit)
+
+    def _before_marker(self, commit: Mapping[str, object]) -> None:
+        """What must have happened when a reader trusts the delivery: nothing, here."""
+
+    def _withdraw(self, commit: Mapping[str, object]) -> str:
+        destinations: Any = commit["destinations"]
         self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
         return self._manifest_url(commit)
 
