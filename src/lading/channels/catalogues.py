@@ -83,7 +83,6 @@ def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory:
         from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
         from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-
         try:
             url = make_url(options.url.get_secret_value())
             if url.drivername in ("postgresql", "postgres"):

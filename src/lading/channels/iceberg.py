@@ -47,7 +47,14 @@ from lading.channels.iceberg_schema import (
     partition_spec,
     sort_order,
 )
-from lading.errors import IntegrityError, LadingError, SchemaMismatch, StoreDenied, StoreUnavailable
+from lading.errors import (
+    IntegrityError,
+    LadingError,
+    SchemaMismatch,
+    StoreDenied,
+    StoreUnavailable,
+    counted,
+)
 from lading.export.interval import parse_instant
 from lading.export.tables import FOLDER
 from lading.manifest import canonical
@@ -144,7 +151,8 @@ class Tables:
     def test(self) -> str:
         with self._explained():
             count = len(self._catalog.list_namespaces())
-        return f"{type(self._catalog).__name__}, {count} namespace{'s' if count != 1 else ''}; tables lie in {self._files.store.url}"
+        told = f"{type(self._catalog).__name__}, {counted(count, 'namespace')}"
+        return f"{told}; tables lie in {self._files.store.url}"
 
     def load(self, identifier: tuple[str, str]) -> Table | None:
         """The table as it is now; None where there is none."""
@@ -564,7 +572,7 @@ def _evolve(transaction: Transaction, want: Schema) -> None:
         elif step.to is None:
             update.make_column_optional(step.path)
         else:
-            update.update_column(step.path, field_type=step.to)  # type: ignore[arg-type]
+            update.update_column(step.path, field_type=step.to)
     update.commit()
 
 

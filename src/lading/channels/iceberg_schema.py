@@ -33,11 +33,9 @@ from pyiceberg.types import (
     TimestampType,
     TimestamptzType,
 )
-from pyiceberg.utils.datetime import date_to_days, datetime_to_micros, timestamptz_to_micros
+from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 
 from lading.errors import SchemaMismatch
-
-VERSION = 2
 
 
 def iceberg_schema(schema: pa.Schema) -> Schema:
@@ -46,7 +44,7 @@ def iceberg_schema(schema: pa.Schema) -> Schema:
         _refuse(field.type, field.name)
     plain = pa.schema([pa.field(f.name, _plain(f.type), f.nullable) for f in schema])
     try:
-        return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(plain, format_version=VERSION))
+        return assign_fresh_schema_ids(_pyarrow_to_schema_without_ids(plain, format_version=2))
     except (UnsupportedPyArrowTypeException, ValidationError, ValueError, TypeError) as error:
         raise SchemaMismatch(
             f"An Iceberg table cannot hold these columns: {error}",
@@ -222,8 +220,6 @@ def _value(kind: IcebergType, text: object, name: str) -> Any:
             return Decimal(text)
         case DateType():
             return date_to_days(date.fromisoformat(text))
-        case TimestampType():
+        case TimestampType() | TimestamptzType():
             return datetime_to_micros(datetime.fromisoformat(text))
-        case TimestamptzType():
-            return timestamptz_to_micros(text.replace("Z", "+00:00"))
     raise SchemaMismatch(f"column {name!r} is {kind}, which partitions no table here")

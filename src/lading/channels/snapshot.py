@@ -74,7 +74,7 @@ class SnapshotChannel(DropChannel):
         commit = super().prepare(names, bill, files)
         destinations: Any = commit["destinations"]
         (resolved,) = destinations
-        name, body = next(each for each in resolved["objects"] if each[0] == resolved["manifest"])
+        body = next(text for name, text in resolved["objects"] if name == resolved["manifest"])
         manifest = bill(resolved["url"])
         interval: Any = manifest["interval"]
         supersedes: Any = manifest["supersedes"]
@@ -164,7 +164,9 @@ class SnapshotChannel(DropChannel):
 def _wish(table: Any) -> Wish:
     from lading.channels.iceberg import DataObject, Wish
 
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
     del given["catalogue"]
     given["files"] = tuple(DataObject(*file) for file in table["files"])
     return Wish(**given)

@@ -283,7 +283,7 @@ class Export(Section):
     schedule: ScheduleSection | None = None
     sort_by: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
         (),
-        description="snapshot: the order that the table declares, for engines that rewrite its files; Lading sorts none.",
+        description="snapshot: the order that the table declares, for engines that rewrite it; Lading sorts no rows.",
     )
     layout: LayoutSection = LayoutSection()
     format: dict[str, Any] = Field(default_factory=lambda: {"type": "parquet"})
