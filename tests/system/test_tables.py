@@ -64,7 +64,7 @@ def test_types_and_values_are_those_of_the_source(shop: Shop) -> None:  # S1 D2
     shop.orders(rows)
     shop.export()
     shop.run()
-    found = by_duckdb(shop.table(), "select id, customer, region, amount, at from rows order by id")
+    found = by_duckdb(shop.table(), 'select id, customer, region, amount, "at" from rows order by id')
     assert found == [tuple(each[name] for name in SCHEMA.names) for each in rows]
 
 
