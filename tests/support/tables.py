@@ -113,9 +113,9 @@ class Shop:
             "environment": "test",
             "connections": {"incoming": {"type": "files", "store": "raw", "immutable": True}},
             "stores": {**stores, "lake": self.lake},
-            "catalogues": {"tables": {
+            "catalogues": {"tables": {k: v for k, v in {
                 "type": "sql", "url": "sqlite:///./catalogue.db", "store": "lake", **self.catalogue
-            }},
+            }.items() if v is not None}},
         })  # fmt: skip
         self.contract()
 

@@ -79,6 +79,7 @@ def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory:
 
     def connect(properties: dict[str, str]) -> Access:
         from pyiceberg.catalog.sql import SqlCatalog
+        from sqlalchemy import NullPool, create_engine
         from sqlalchemy.engine import make_url
         from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
         from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -105,7 +106,15 @@ def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory:
             return None
 
         given = {**properties, "uri": url.render_as_string(hide_password=False)}
-        return _access(name, lambda: _own(SqlCatalog)("lading", **given), judge)
+
+        def opened() -> Any:
+            catalog = _own(SqlCatalog)("lading", **given)
+            catalog.engine.dispose()
+            # Hours may lie between two questions, so that a connection that waits for the next one may be dead by then.
+            catalog.engine = create_engine(url, poolclass=NullPool)
+            return catalog
+
+        return _access(name, opened, judge)
 
     return _tables(connect, options, store, memory)
 

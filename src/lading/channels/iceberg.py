@@ -33,6 +33,7 @@ from pyiceberg.io.pyarrow import (
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.transforms import IdentityTransform
@@ -146,6 +147,10 @@ class Tables:
     def _catalog(self) -> Catalog:
         return self._access.catalog
 
+    def location(self, name: str) -> str:
+        """By which a table knows an object of the store."""
+        return self._files.location(name)
+
     # --- looking
 
     def test(self) -> str:
@@ -216,10 +221,11 @@ class Tables:
         began = time.monotonic()
         failing: float | None = None  # since when the catalogue does nothing else
         for attempt in itertools.count():
-            noted = Noted()
+            noted, tried_at, state = Noted(), time.monotonic(), ""
             try:
                 with self._files.noted(noted), self._explained():
                     table = self.load(wish.identifier) or self._create(wish)
+                    state = table.metadata_location
                     self._tidy(table, tried)
                     if self._has(table, wish):
                         return
@@ -235,12 +241,17 @@ class Tables:
                 tried.append(_Tried(noted, refused=False))
                 failing = failing or time.monotonic()
                 limit, reason = failing + UNREACHABLE, str(error)
-            except LadingError:
+            except LadingError as error:
+                # What a state had may go with it, while somebody still builds on it.
+                stale = isinstance(error, IntegrityError) and self._is_past(wish, state)
                 remove(self._files, _rewritten(noted))
-                raise
+                if not stale:
+                    raise
+                limit, reason = began + CONTENTION, str(error)
             if time.monotonic() > limit:
                 raise StoreUnavailable(f"Run {wish.run_id} is not known to be in its table: {reason}")
-            self._sleep(random.uniform(0, min(2.0, 0.02 * 2 ** min(attempt, 10))))
+            # A try costs what it costs here: so much longer do others take whose tries are in each other's way.
+            self._sleep(random.uniform(0, min(20.0, (time.monotonic() - tried_at) * 2 ** min(attempt, 10))))
 
     def _create(self, wish: Wish) -> Table:
         _, want = self._footers(wish)
@@ -256,11 +267,17 @@ class Tables:
                 TableProperties.FORMAT_VERSION: "2",
                 TableProperties.COMMIT_NUM_RETRIES: "0",
                 TableProperties.METADATA_DELETE_AFTER_COMMIT_ENABLED: "true",
+                TableProperties.MANIFEST_MERGE_ENABLED: "true",
                 OWNER: canonical(wish.owner).decode(),
             },
         )
         table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         return table
+
+    def _is_past(self, wish: Wish, state: str) -> bool:
+        """Whether the table has gone beyond a state of it, by the location of its metadata."""
+        table = self.load(wish.identifier) if state else None
+        return table is not None and table.metadata_location != state
 
     def _tidy(self, table: Table, tried: list[_Tried]) -> None:
         """Removes what was written for commits that were refused, once the table shows that they were."""
@@ -286,7 +303,7 @@ class Tables:
 
     def _commit(self, table: Table, wish: Wish) -> None:
         footers, want = self._footers(wish)
-        transaction = table.transaction()
+        transaction = _Once(table)
         with _placed(wish):
             _evolve(transaction, want)
         _order(transaction, wish.sort_by)
@@ -304,7 +321,7 @@ class Tables:
         gone, again = self._outdated(table, transaction, wish, live, metrics)
         summary = {RUN_ID: wish.run_id, **wish.summary}
         update = transaction.update_snapshot(snapshot_properties=summary)
-        producer: Any = update.overwrite() if gone else update.fast_append()
+        producer: Any = update.overwrite() if gone else update.merge_append()
         for file in gone:
             producer.delete_data_file(file)
         for file in (*again, *added):
@@ -468,7 +485,7 @@ class Tables:
                     if not ids:
                         return
                     before = table.metadata.snapshots
-                    transaction = table.transaction()
+                    transaction = _Once(table)
                     ExpireSnapshots(transaction).by_ids(ids).commit()
                     transaction.commit_transaction()
                 remove(self._files, noted.doomed)
@@ -521,6 +538,21 @@ class Tables:
             if told is None:
                 raise
             raise told from None
+
+
+class _Once(Transaction):
+    """What a table becomes, worked out once for each step and not each time that somebody asks: that copies all of its
+    history."""
+
+    _known: tuple[Any, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        if not self._updates:
+            return self._table.metadata
+        if self._known is None or self._known[0] is not self._updates:
+            self._known = self._updates, super().table_metadata
+        return self._known[1]
 
 
 def _name(wish: Wish) -> str:

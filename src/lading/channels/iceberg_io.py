@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
@@ -38,10 +39,14 @@ class Noted:
 
 
 class Files:
-    """The objects of a store, by the locations that tables know them by: the store's URL, then the name."""
+    """The objects of a store, by the locations that tables know them by: where the store is, then the name.
+
+    Engines take a location letter by letter, so a bucket's URL stands there decoded; a folder's is so already.
+    """
 
     def __init__(self, store: Store) -> None:
-        self.store, self._root, self._key = store, store.url.rstrip("/") + "/", uuid.uuid4().hex
+        url = store.url if store.url.startswith("file://") else unquote(store.url)
+        self.store, self._root, self._key = store, url.rstrip("/") + "/", uuid.uuid4().hex
         self._own = threading.local()
         _PLACES[self._key] = self
 

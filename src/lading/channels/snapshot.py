@@ -79,23 +79,23 @@ class SnapshotChannel(DropChannel):
         interval: Any = manifest["interval"]
         supersedes: Any = manifest["supersedes"]
         full = manifest["kind"] == "full"
-        url, root = str(commit["manifest"]), self._first.url("")
+        folder, root = self._tables.location(resolved["folder"]), self._tables.location("")
         table = self._table(names) | {
             "start": interval["start"],
             "revision": manifest["revision"],
             "supersedes": list(supersedes),
-            "folder": resolved["url"],
+            "folder": folder,
             "replaced": [
                 re.escape(root) + self._layout.attempts(replace(names, run_id=run))[1].pattern
                 for run in (supersedes if full else ())
             ],
-            "files": [[resolved["url"] + f.name, f.rows, f.bytes, dict(f.partition)] for f in files],
+            "files": [[folder + f.name, f.rows, f.bytes, dict(f.partition)] for f in files],
             "told": sorted({column for f in files for column in f.columns}),
             "summary": {
                 "lading.interval-start": interval["start"],
                 "lading.interval-end": interval["end"],
                 "lading.revision": str(manifest["revision"]),
-                "lading.manifest": url,
+                "lading.manifest": str(commit["manifest"]),
                 "lading.manifest-sha256": sha256(body.encode()),
             },
         }
