@@ -21,6 +21,7 @@ EXTRAS = {  # modules that only an extra's adapters load
     "embedded": ("sources/embedded", "demo"),
     "aws": ("stores/object_",),
     "age": ("keys/age",),
+    "iceberg": ("channels/iceberg", "channels/catalogues"),
 }
 
 

@@ -21,7 +21,7 @@ from typer.main import get_command
 
 import lading
 from lading import contract, errors, events
-from lading.assemble import FORMATS, SOURCES, TRANSFORMS, Adapter
+from lading.assemble import CATALOGUES, FORMATS, SOURCES, TRANSFORMS, Adapter
 from lading.cli.app import app
 from lading.cli.failures import EXIT_CODES
 from lading.documents import show_duration
@@ -99,6 +99,7 @@ def page() -> str:
         *_layouts(),
         *_sources(),
         *_stores(),
+        *_catalogues(),
         *_formats(),
         *_transforms(),
         *_checks(),
@@ -280,6 +281,17 @@ def _stores() -> Iterator[str]:
     ):
         yield f"### {title}"
         yield from _adapter(Adapter(f"lading.stores.{module}", "", name), "stores")
+
+
+def _catalogues() -> Iterator[str]:
+    yield "## Catalogues"
+    yield (
+        "A section of `catalogues` in lading.yaml, for exports of the channel `snapshot`; `type` names the kind. All need "
+        "the extra `iceberg`. Beside its own settings each takes `store`, `namespace` and `history`."
+    )
+    for name, adapter in CATALOGUES.items():
+        yield f"### catalogue: {name}"
+        yield from _adapter(adapter, name)
 
 
 def _formats() -> Iterator[str]:

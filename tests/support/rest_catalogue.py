@@ -21,7 +21,9 @@ from pyiceberg.exceptions import (
     NoSuchTableError,
     TableAlreadyExistsError,
 )
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 from pyiceberg.table import CommitTableRequest, Table
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 
 TOKEN = "the-t0ken-of-the-server"
 CODES: dict[type[Exception], int] = {
@@ -48,9 +50,8 @@ def serving(folder: Path, hook: Callable[[str], int | None] = lambda when: None)
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "{}")
             parts = self.path.partition("?")[0].strip("/").split("/")[1:]
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                return self._answer(
-                    401, _error("NotAuthorizedException", f"no: {self.headers['Authorization']}")
-                )
+                self._answer(401, _error("NotAuthorizedException", f"no: {self.headers['Authorization']}"))
+                return
             try:
                 with lock:
                     code, found = _act(self.command, parts, body)
@@ -85,10 +86,10 @@ def serving(folder: Path, hook: Callable[[str], int | None] = lambda when: None)
                 asked = CreateTableRequest.model_validate(body)
                 made = catalog.create_table(
                     (namespace, asked.name),
-                    asked.schema_,
+                    asked.table_schema,
                     asked.location,
-                    asked.partition_spec or (),  # type: ignore[arg-type]
-                    asked.write_order,  # type: ignore[arg-type]
+                    asked.partition_spec or UNPARTITIONED_PARTITION_SPEC,
+                    asked.write_order or UNSORTED_SORT_ORDER,
                     asked.properties,
                 )
                 return 200, _told(made)
