@@ -19,7 +19,7 @@ GIVEN = packages_distributions()
 EXTRAS = {  # modules that only an extra's adapters load
     "postgres": ("sources/postgres", "sources/embedded", "demo", "scaffold"),
     "embedded": ("sources/embedded", "demo"),
-    "aws": ("stores/object_",),
+    "aws": ("stores/object_", "channels/catalogues"),
     "age": ("keys/age",),
     "iceberg": ("channels/iceberg", "channels/catalogues"),
 }

@@ -286,8 +286,8 @@ def _stores() -> Iterator[str]:
 def _catalogues() -> Iterator[str]:
     yield "## Catalogues"
     yield (
-        "A section of `catalogues` in lading.yaml, for exports of the channel `snapshot`; `type` names the kind. All need "
-        "the extra `iceberg`. Beside its own settings each takes `store`, `namespace` and `history`."
+        "A section of `catalogues` in lading.yaml, for exports of the channel `snapshot`; `type` names the kind. All "
+        "need the extra `iceberg`, and `glue` the extra `aws`: [snapshot.md](snapshot.md)."
     )
     for name, adapter in CATALOGUES.items():
         yield f"### catalogue: {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ FORMATS: Mapping[str, Adapter] = {
 CATALOGUES: Mapping[str, Adapter] = {
     "sql": Adapter("lading.channels.catalogues", "sql_tables", "SqlOptions", extra="iceberg"),
     "rest": Adapter("lading.channels.catalogues", "rest_tables", "RestOptions", extra="iceberg"),
-    "glue": Adapter("lading.channels.catalogues", "glue_tables", "GlueOptions", extra="iceberg"),
+    "glue": Adapter("lading.channels.catalogues", "glue_tables", "GlueOptions", extra="iceberg,aws"),
 }
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),
@@ -85,10 +86,14 @@ def _load(adapter: Adapter, name: str) -> Any:
     except ModuleNotFoundError as error:
         if not adapter.extra or str(error.name).startswith("lading"):
             raise
-        raise InvalidProject(
-            f"{adapter.factory} needs the package {error.name}, which is not installed.",
-            hint=f"Install Lading with its extra: pip install '.[{adapter.extra}]' in the checkout.",
-        ) from error
+        raise _missing(adapter, adapter.factory, error.name) from error
+
+
+def _missing(adapter: Adapter, who: str, package: str | None) -> InvalidProject:
+    return InvalidProject(
+        f"{who} needs the package {package}, which is not installed.",
+        hint=f"Install Lading with its extra: pip install '.[{adapter.extra}]' in the checkout.",
+    )
 
 
 def choose(kinds: Mapping[str, Any], kind: object, document: Document, at: Loc, what: str) -> Any:
@@ -266,6 +271,9 @@ class Workshop:
         document, at, section = self._files.document, ("catalogues", name), settings.catalogues[name]
         adapter: Adapter = choose(CATALOGUES, section["type"], document, at, "kind of catalogue")
         options = _options(adapter, document, at, ("type",))
+        for package in ("pyiceberg", "boto3") if section["type"] == "glue" else ("pyiceberg",):
+            if importlib.util.find_spec(package) is None:
+                raise _missing(adapter, f"A catalogue of type {section['type']}", package)
         store = section["store"]
         if store not in settings.stores:
             raise InvalidProject(
@@ -282,7 +290,7 @@ class Workshop:
     def check_catalogue(self, name: str) -> None:
         """Raises InvalidProject where `catalogue` would, with the place. Connects to nothing."""
         with _placed(self._files.document, "catalogues", name):
-            self.catalogue(name)
+            self._catalogue(name)
 
     def check_source(self, name: str) -> None:
         """Raises InvalidProject where `source` would, with the place. Connects to nothing and starts nothing."""

@@ -107,6 +107,10 @@ class Shop:
     lake: dict[str, Any] = field(default_factory=lambda: {"url": "file://./lake", "durable": False})
 
     def __post_init__(self) -> None:
+        self.settings()
+        self.contract()
+
+    def settings(self, **changes: Any) -> None:
         stores = {name: {"url": f"file://./{name}", "durable": False} for name in ("raw", "journal")}
         self.write("lading.yaml", {
             "name": "shop",
@@ -116,8 +120,8 @@ class Shop:
             "catalogues": {"tables": {k: v for k, v in {
                 "type": "sql", "url": "sqlite:///./catalogue.db", "store": "lake", **self.catalogue
             }.items() if v is not None}},
+            **changes,
         })  # fmt: skip
-        self.contract()
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self.root / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -193,6 +194,29 @@ def _at(shop: Shop, snapshot: int) -> list[Any]:
     assert table is not None
     found: list[Any] = table.scan(snapshot_id=snapshot).to_arrow()["id"].to_pylist()
     return found
+
+
+def test_keep_removes_old_refreshes_from_the_table_and_then_from_the_store(shop: Shop) -> None:  # D7
+    shop.settings(lease="1s")
+    shop.export(mode="full_refresh", window=None, keep=1, tenants=None)
+    for day in (1, 2, 3):
+        shop.orders([row(n) for n in range(day * 10, day * 10 + 3)])
+        shop.at(datetime(2024, 6, day, 12, tzinfo=UTC))
+        if day == 2:
+            time.sleep(1.2)
+    first, second, third = (f"2024/06/0{day}" for day in (1, 2, 3))
+    shop.at(datetime(2024, 6, 3, 13, tzinfo=UTC))
+    folders = {str(path.relative_to(shop.root / "lake")) for path in (shop.root / "lake").rglob("*.parquet")}
+    assert not [name for name in folders if first in name]
+    assert [name for name in folders if third in name]
+    assert shop.ids("default") == [30, 31, 32]
+    assert len(metadata_of(shop, "default")["snapshots"]) == 2
+    time.sleep(1.2)
+    shop.orders([row(40)])
+    shop.at(datetime(2024, 6, 4, 12, tzinfo=UTC))
+    assert not list((shop.root / "lake").glob(f"test/shop/orders/{second}/*/*.parquet"))
+    assert shop.ids("default") == [40]
+    assert verify(str(shop.root / "lake")).record()["problems"] == []
 
 
 def test_incremental_rows_take_the_place_of_those_with_their_key(shop: Shop) -> None:  # D7

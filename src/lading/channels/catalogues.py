@@ -5,12 +5,13 @@ Data and metadata go through the store that the catalogue names, never by creden
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from lading.documents import Duration
 from lading.errors import LadingError, StoreDenied, StoreUnavailable
@@ -49,6 +50,13 @@ class SqlOptions(CatalogueOptions):
     url: SecretStr = Field(
         description="sqlite:///./catalogue.db (relative to the project), or postgresql://user:${PASSWORD}@host/database"
     )
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_database(cls, url: SecretStr) -> SecretStr:
+        if not re.match(r"(sqlite|postgres|postgresql(\+psycopg)?)://", url.get_secret_value()):
+            raise ValueError("must be sqlite:///a/file or postgresql://user@host/database")
+        return url
 
 
 class RestOptions(CatalogueOptions):
