@@ -1,12 +1,9 @@
-"""Iceberg tables as other engines read them: DuckDB with its extensions from wheels, ClickHouse, pyiceberg."""
+"""Iceberg tables as DuckDB reads them, with its extensions from wheels; and projects that make tables."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,8 +23,10 @@ from lading.run import Result, run
 
 
 def sqlite_tables(root: Path, store: Store, *, history: timedelta = timedelta(days=5)) -> Tables:
-    options = SqlOptions(store="lake", url=f"sqlite:///{root}/catalogue.db", history=history)
-    return sql_tables("tables", options, store, root, 64 << 20)
+    options = SqlOptions(store="lake", url=f"sqlite:///{root}/catalogue.db")
+    made = sql_tables("tables", options, store, root, 64 << 20)
+    made._history = history
+    return made
 
 
 def locations(root: Path) -> dict[str, str]:
@@ -58,18 +57,6 @@ def by_duckdb(metadata: str, query: str = "select * from rows") -> list[tuple[An
         # By Arrow: DuckDB's own way to Python wants pytz for instants.
         found = connection.execute(query).to_arrow_table()
         return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
-
-
-def by_clickhouse(root: Path, table_folder: str, columns: Sequence[str], order: str) -> list[str]:
-    """Rows as tab-separated text. In a process of its own: chdb reads files below its working directory alone."""
-    query = f"select {', '.join(columns)} from icebergLocal('{table_folder}') order by {order}"
-    script = f"import chdb; print(chdb.query({query!r}, 'TSV'))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, "TZ": "UTC"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [line for line in done.stdout.splitlines() if line]
 
 
 FIELDS: dict[str, tuple[str, str]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tables import SCHEMA, Shop, by_clickhouse, by_duckdb, locations, row
+from tables import SCHEMA, Shop, by_duckdb, locations, row
 
 from lading import InvalidProject, SchemaMismatch, verify
 
@@ -67,19 +66,6 @@ def test_types_and_values_are_those_of_the_source(shop: Shop) -> None:  # S1 D2
     shop.run()
     found = by_duckdb(shop.table(), 'select id, customer, region, amount, "at" from rows order by id')
     assert found == [tuple(each[name] for name in SCHEMA.names) for each in rows]
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("chdb") is None, reason="chdb, which is ClickHouse, is not installed"
-)
-def test_clickhouse_reads_the_same_rows(shop: Shop) -> None:  # S1
-    shop.export(layout={"partition_by": ["region"]})
-    shop.run()
-    folder = Path(shop.table().removeprefix("file://")).parents[1]
-    found = by_clickhouse(shop.root, str(folder), ["id", "customer", "region", "amount"], "id")
-    expected = by_duckdb(shop.table(), "select id, customer, region, amount from rows order by id")
-    assert [line.split("\t")[:3] for line in found] == [[str(n), c, r] for n, c, r, _ in expected]
-    assert [Decimal(line.split("\t")[3]) for line in found] == [amount for *_, amount in expected]
 
 
 @pytest.mark.parametrize("names", [["a", "A", "_41"], ["a/b", "a_2fb", "a%2Fb"], ["", "_z", "empty"]])

@@ -39,9 +39,17 @@ class CatalogueOptions(BaseModel):
     )
     history: Duration = Field(
         default=timedelta(days=5),
-        description="How long an earlier state of a table can be read (time travel); older ones expire at the next "
-        "commit.",
+        description="How long an earlier state of a table can be read (time travel), an hour at least; older ones "
+        "expire at the next commit.",
     )
+
+    @field_validator("history")
+    @classmethod
+    def _is_long_enough(cls, history: timedelta) -> timedelta:
+        # A publisher may be at work on a state while others go on.
+        if history < timedelta(hours=1):
+            raise ValueError("must be at least 1h")
+        return history
 
 
 class SqlOptions(CatalogueOptions):

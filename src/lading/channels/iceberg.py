@@ -226,7 +226,7 @@ class Tables:
                 with self._files.noted(noted), self._explained():
                     table = self.load(wish.identifier) or self._create(wish)
                     state = table.metadata_location
-                    self._tidy(table, tried)
+                    self._tidy(table, wish, tried)
                     if self._has(table, wish):
                         return
                     self._refuse_foreign(table, wish)
@@ -243,9 +243,7 @@ class Tables:
                 limit, reason = failing + UNREACHABLE, str(error)
             except LadingError as error:
                 # What a state had may go with it, while somebody still builds on it.
-                stale = isinstance(error, IntegrityError) and self._is_past(wish, state)
-                remove(self._files, _rewritten(noted))
-                if not stale:
+                if not (isinstance(error, IntegrityError) and self._is_past(wish, state)):
                     raise
                 limit, reason = began + CONTENTION, str(error)
             if time.monotonic() > limit:
@@ -279,9 +277,12 @@ class Tables:
         table = self.load(wish.identifier) if state else None
         return table is not None and table.metadata_location != state
 
-    def _tidy(self, table: Table, tried: list[_Tried]) -> None:
+    def _tidy(self, table: Table, wish: Wish, tried: list[_Tried]) -> None:
         """Removes what was written for commits that were refused, once the table shows that they were."""
-        referred = {snapshot.manifest_list for snapshot in table.metadata.snapshots}
+        own = [s for s in table.metadata.snapshots if _run_of(s) == wish.run_id]
+        if wish.run_id in _runs(table) and not own:
+            return  # it may be ours, and have expired since
+        referred = {snapshot.manifest_list for snapshot in own}
         for each in tried:
             if each.refused and referred.isdisjoint(each.noted.written):
                 remove(self._files, [at for at in each.noted.written if at != table.metadata_location])
@@ -570,10 +571,6 @@ def _placed(wish: Wish) -> Iterator[None]:
 def _rewrites(table: Table, wish: Wish) -> str:
     """What locations of files begin with that this run has written anew."""
     return f"{table.location().rstrip('/')}/data/{wish.run_id}-"
-
-
-def _rewritten(noted: Noted) -> list[str]:
-    return [at for at in noted.written if at.endswith(".parquet")]
 
 
 def _runs(table: Table) -> list[str]:

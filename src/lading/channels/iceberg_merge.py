@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pyiceberg.types import PrimitiveType
 from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 
 from lading.channels.iceberg_io import Files
-from lading.errors import StoreFull
+from lading.errors import LadingError, StoreFull
 from lading.ports import Upload
 
 _FLOOR = 64 << 20  # below this DuckDB cannot hold the blocks that it works on
@@ -36,6 +37,7 @@ class Keys:
 
     def __init__(self, files: Files, columns: Sequence[str], locations: Sequence[str], memory: int) -> None:
         self._files, self._columns, self._memory = files, tuple(columns), max(memory, _FLOOR)
+        self._failed: LadingError | None = None  # of the store, while DuckDB was asking for rows
         self._names = ", ".join(f"k{index}" for index in range(len(columns)))
         self._folder = Path(tempfile.mkdtemp(prefix="lading-merge-"))
         try:
@@ -83,11 +85,15 @@ class Keys:
 
         def batches() -> Iterator[pa.RecordBatch]:
             begin = 0
-            for batch in opened.iter_batches(_MOST_ROWS, columns=list(self._columns), use_threads=False):
-                columns = [batch.column(batch.schema.get_field_index(name)) for name in self._columns]
-                numbers = pa.array(np.arange(begin, begin + batch.num_rows))
-                begin += batch.num_rows
-                yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
+            try:
+                for batch in opened.iter_batches(_MOST_ROWS, columns=list(self._columns), use_threads=False):
+                    columns = [batch.column(batch.schema.get_field_index(name)) for name in self._columns]
+                    numbers = pa.array(np.arange(begin, begin + batch.num_rows))
+                    begin += batch.num_rows
+                    yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
+            except LadingError as error:
+                self._failed = error
+                raise
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
@@ -95,28 +101,45 @@ class Keys:
         try:
             self._duckdb.register("incoming", rows)
             return self._duckdb.execute(sql)
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise StoreFull(
+        except duckdb.Error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: duckdb.Error) -> Exception:
+        if self._failed is not None:
+            return self._failed
+        if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException):
+            return StoreFull(
                 f"Merging by key needs more than {self._memory >> 20} MiB of memory, or more room in "
                 f"{self._folder.parent}.",
                 hint="Raise buffer_memory, or free space.",
-            ) from error
+            )
+        return error
 
-    def may_be_in(self, file: DataFile, schema: Schema) -> bool:
-        """By the file's bounds: False where it certainly holds none of the keys."""
-        for index, name in enumerate(self._columns):
-            field = schema.find_field(name)
-            low = (file.lower_bounds or {}).get(field.field_id)
-            high = (file.upper_bounds or {}).get(field.field_id)
+    @cached_property
+    def _extremes(self) -> list[tuple[Any, Any] | None]:
+        """Of each column, as bounds have them; None where a key is NULL or bounds are not compared."""
+        found: list[tuple[Any, Any] | None] = []
+        for index in range(len(self._columns)):
             asked = self._duckdb.execute(
                 f"select min(k{index}), max(k{index}), count(*) - count(k{index}) from keys"
             )
             least, most, missing = asked.fetchone() or (None, None, 1)
-            first, last = _internal(least), _internal(most)
-            if missing or first is None or last is None or low is None or high is None:
+            low, high = _internal(least), _internal(most)
+            found.append(None if missing or low is None or high is None else (low, high))
+        return found
+
+    def may_be_in(self, file: DataFile, schema: Schema) -> bool:
+        """By the file's bounds: False where it certainly holds none of the keys."""
+        for name, extremes in zip(self._columns, self._extremes, strict=True):
+            field = schema.find_field(name)
+            low = (file.lower_bounds or {}).get(field.field_id)
+            high = (file.upper_bounds or {}).get(field.field_id)
+            if extremes is None or low is None or high is None:
                 continue
             assert isinstance(field.field_type, PrimitiveType)
-            if first > from_bytes(field.field_type, high) or last < from_bytes(field.field_type, low):
+            if extremes[0] > from_bytes(field.field_type, high) or extremes[1] < from_bytes(
+                field.field_type, low
+            ):
                 return False
         return True
 
@@ -129,8 +152,11 @@ class Keys:
                 f"incoming.k{index} is not distinct from keys.k{index}" for index in range(len(self._columns))
             )
             found = self._ask(f"select row from incoming semi join keys on {same}", self._rows(opened))
-            for batch in found.to_arrow_reader(_MOST_ROWS):
-                mask[batch.column(0).to_numpy()] = True
+            try:
+                for batch in found.to_arrow_reader(_MOST_ROWS):
+                    mask[batch.column(0).to_numpy()] = True
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                raise (self._failed or error) from error
         return mask if mask.any() else None
 
     def rewrite(self, source: str, target: str, without: Any) -> int:
