@@ -82,16 +82,8 @@ def states(root: Path) -> list[dict[str, Any]]:
 # --- deaths
 
 
-def points(root: Path, mode: str) -> int:
-    faults = Faults()
-    for run in runs(2):
-        commit = prepared(root, run, mode, merge_key=("id",))
-        channel(root, faults.wrap(LocalStore(root / "lake", durable=False)), mode, merge_key=("id",)).publish(
-            commit, never
-        )
-    return faults.count
-
-
+# Who dies right after opening a file does not close it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["append", "full_refresh", "incremental"])
 def test_a_publisher_killed_at_any_step_leaves_what_the_next_one_finishes_once(
