@@ -8,8 +8,10 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -22,12 +24,12 @@ from tables import by_duckdb, locations, sqlite_tables
 from lading.channels import iceberg
 from lading.channels.drop import Destination
 from lading.channels.snapshot import SnapshotChannel, TableSettings
-from lading.errors import IntegrityError, StoreDenied, StoreUnavailable
+from lading.errors import IntegrityError, SchemaMismatch, StoreDenied, StoreUnavailable
 from lading.export.layout import Layout
 from lading.formats.parquet import ParquetFormat
-from lading.ports import Store
+from lading.ports import FileNumber, Store
 from lading.stores.local import LocalStore
-from lading.testing.channel import JANUARY, Delivery, never
+from lading.testing.channel import JANUARY, SCHEMA, Delivery, never
 from lading.testing.faults import Crash, Faults
 
 Commit = Callable[..., Any]
@@ -37,13 +39,14 @@ NAME = ("shop_test", "orders_v1__a")
 def channel(root: Path, store: Store | None = None, mode: Any = "append", **settings: Any) -> SnapshotChannel:
     store = store or LocalStore(root / "lake", durable=False)
     tables = sqlite_tables(root, store, history=settings.pop("history", timedelta(days=5)))
+    types = settings.pop("types", "portable")
     return SnapshotChannel(
         tables,
         TableSettings("tables", "shop_test", mode, **settings),
         Destination("lake", store),
         Layout(),
         ParquetFormat(),
-        "portable",
+        types,
         export="orders_drop",
     )
 
@@ -371,3 +374,120 @@ def test_an_empty_run_is_a_commit_without_files(tmp_path: Path) -> None:
         channel(tmp_path).publish(prepared(tmp_path, run), never)
         assert ids(tmp_path) == list(run.ids)
     assert len(states(tmp_path)) == 2
+
+
+# --- types
+
+
+@pytest.mark.parametrize("types", ["portable", "exact"])
+def test_nested_and_rare_types_are_carried_and_a_second_run_finds_them_unchanged(
+    tmp_path: Path, types: Any
+) -> None:
+    schema = pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False),
+            ("uid", pa.uuid()),
+            pa.field("doc", pa.string(), metadata={b"lading.logical": b"json"}),
+            ("tags", pa.list_(pa.int32())),
+            ("map", pa.map_(pa.string(), pa.int64())),
+            ("where", pa.struct([pa.field("lat", pa.float64()), pa.field("names", pa.list_(pa.string()))])),
+            ("small", pa.int8()),
+            ("time", pa.time64("us")),
+            ("raw", pa.binary()),
+            ("day", pa.date32()),
+            ("many", pa.decimal128(38, 10)),
+        ]
+    )
+    value = {
+        "uid": b"0123456789abcdef", "doc": '{"a": 1}', "tags": [1, None], "map": [("k", 1)],
+        "where": {"lat": 1.5, "names": ["x"]}, "small": -3, "time": time(1, 2, 3, 4), "raw": b"\x00\xff",
+        "day": date(1969, 12, 31), "many": Decimal("-1234567890123456789.0123456789"),
+    }  # fmt: skip
+    for n in range(2):
+        made, run = (
+            channel(tmp_path, types=types),
+            Delivery((n,), f"{n:032x}", start=JANUARY + timedelta(days=n)),
+        )
+        made.check_schema(run.names, schema)
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        batch = pa.RecordBatch.from_pylist([{"id": n, **value}], schema)
+        writer.append(batch)
+        made.publish(run.commit(made, [writer.finish()]), never)
+    table = made._tables.load(NAME)
+    assert table is not None
+    assert len(table.metadata.schemas) == 1
+    found = by_duckdb(
+        locations(tmp_path)[NAME[1]],
+        'select id, uid::varchar, doc, tags, "map", "where", small, "time", raw, "day", many from rows order by id',
+    )
+    rest = tuple(
+        value[name] for name in ("doc", "tags", "map", "where", "small", "time", "raw", "day", "many")
+    )
+    uid = "30313233-3435-3637-3839-616263646566"
+    assert found == [(n, uid, *rest) for n in range(2)]
+
+
+@pytest.mark.parametrize("kind", [pa.uint32(), pa.uint64(), pa.timestamp("ns"), pa.list_(pa.uint32())])
+def test_types_that_a_table_would_garble_are_refused_before_a_row_is_read(tmp_path: Path, kind: Any) -> None:
+    with pytest.raises(SchemaMismatch, match=r"column 'odd.*: an Iceberg table of version 2 cannot hold"):
+        channel(tmp_path).check_schema(runs(1)[0].names, pa.schema([("odd", kind)]))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "ok"),
+    [
+        (pa.int32(), pa.int64(), True),
+        (pa.int64(), pa.int32(), True),  # the table stays as wide as it is
+        (pa.float32(), pa.float64(), True),
+        (pa.decimal128(9, 2), pa.decimal128(12, 2), True),
+        (pa.decimal128(9, 2), pa.decimal128(12, 3), False),
+        (pa.int64(), pa.string(), False),
+        (pa.int64(), pa.float64(), False),
+        (pa.date32(), pa.timestamp("us"), False),
+    ],
+)
+def test_columns_widen_and_do_nothing_else(tmp_path: Path, before: Any, after: Any, ok: bool) -> None:
+    for n, kind in enumerate((before, after)):
+        made, run = channel(tmp_path), Delivery((n,), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("value", kind)])
+        if n and not ok:
+            with pytest.raises(SchemaMismatch, match=r"shop_test\.orders_v1__a: column 'value' is"):
+                made.check_schema(run.names, schema)
+            return
+        made.check_schema(run.names, schema)
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        number = Decimal(7 + n) if pa.types.is_decimal(kind) else 7 + n
+        value = pa.array([None if pa.types.is_date(kind) else number]).cast(kind)
+        writer.append(pa.RecordBatch.from_arrays([pa.array([n]), value], schema=schema))
+        made.publish(run.commit(made, [writer.finish()]), never)
+    found = by_duckdb(locations(tmp_path)[NAME[1]], "select value::double from rows order by id")
+    assert found == [(7.0,), (8.0,)]
+
+
+def test_the_order_that_a_table_declares_follows_the_export(tmp_path: Path) -> None:
+    for n, order in enumerate((("id",), ("text", "id"), ())):
+        run = runs(3)[n]
+        channel(tmp_path, sort_by=order).publish(prepared(tmp_path, run, sort_by=order), never)
+        table = channel(tmp_path)._tables.load(NAME)
+        assert table is not None
+        fields = [table.schema().find_column_name(f.source_id) for f in table.sort_order().fields]
+        assert fields == list(order)
+    assert ids(tmp_path) == list(range(6))
+
+
+def test_another_partitioning_is_refused(tmp_path: Path) -> None:
+    channel(tmp_path).publish(prepared(tmp_path, runs(1)[0]), never)
+    with pytest.raises(SchemaMismatch, match="is partitioned by nothing, and the export by text"):
+        channel(tmp_path, partition_by=("text",)).check_schema(runs(1)[0].names, SCHEMA)
+
+
+def test_delete_files_of_another_engine_refuse_a_merge(tmp_path: Path, monkeypatch: Any) -> None:
+    first, second = runs(1)[0], Delivery((1,), "f" * 32, start=JANUARY + timedelta(days=1))
+    made = channel(tmp_path, None, "incremental", merge_key=("id",))
+    made.publish(prepared(tmp_path, first, "incremental", merge_key=("id",)), never)
+    commit = prepared(tmp_path, second, "incremental", merge_key=("id",))
+    data = iceberg.ManifestContent.DATA
+    monkeypatch.setattr(iceberg, "ManifestContent", SimpleNamespace(DATA=data, DELETES=data))
+    with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
+        made.publish(commit, never)
+    assert ids(tmp_path) == [0, 1]

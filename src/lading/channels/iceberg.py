@@ -35,6 +35,13 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER_ID, SortOrder
+from pyiceberg.table.update import (
+    AddSortOrderUpdate,
+    AssertDefaultSortOrderId,
+    SetDefaultSortOrderUpdate,
+    TableUpdate,
+)
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
@@ -436,9 +443,12 @@ class Tables:
         """As `Table.add_files` describes a file, but for its partition: that would be guessed from statistics."""
         metadata = transaction.table_metadata
         schema, spec = metadata.schema(), metadata.spec()
+        columns = [footer.schema.column(index) for index in range(footer.num_columns)]
+        # Arrow tells their extremes as bytes, which pyiceberg takes for text.
+        unread = {f"{_METRICS}{c.path}": "none" for c in columns if c.logical_type.type == "JSON"}
         statistics = data_file_statistics_from_parquet_metadata(
             parquet_metadata=footer,
-            stats_columns=compute_statistics_plan(schema, dict(metrics)),
+            stats_columns=compute_statistics_plan(schema, {**metrics, **unread}),
             parquet_column_mapping=parquet_path_to_id_mapping(schema),
         )
         return DataFile.from_args(
@@ -608,12 +618,17 @@ def _evolve(transaction: Transaction, want: Schema) -> None:
 def _order(transaction: Transaction, columns: Sequence[str]) -> None:
     """What the table says about its order: a wish to engines that rewrite it. Our own files claim none."""
     metadata = transaction.table_metadata
-    schema = metadata.schema()
-    order = metadata.sort_order_by_id(metadata.default_sort_order_id)
-    have = tuple(schema.find_column_name(f.source_id) for f in order.fields) if order is not None else ()
-    if have == tuple(columns):
+    fields = sort_order(metadata.schema(), columns).fields
+    known = {tuple(order.fields): order.order_id for order in metadata.sort_orders}
+    number = known.get(tuple(fields))
+    if number == metadata.default_sort_order_id:
         return
-    update = transaction.update_sort_order()
-    for name in columns:
-        update.asc(name, IdentityTransform())
-    update.commit()
+    updates: list[TableUpdate] = []
+    if number is None:
+        number = max((0, *known.values())) + 1 if fields else UNSORTED_SORT_ORDER_ID
+        updates = [AddSortOrderUpdate.model_validate({"sort-order": SortOrder(*fields, order_id=number)})]
+    updates.append(SetDefaultSortOrderUpdate.model_validate({"sort-order-id": number}))
+    transaction._stage(
+        tuple(updates),
+        (AssertDefaultSortOrderId.model_validate({"default-sort-order-id": metadata.default_sort_order_id}),),
+    )
