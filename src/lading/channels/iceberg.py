@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -225,19 +225,20 @@ class Tables:
         table cannot take the files, StoreDenied where it is another's.
         """
         tried: list[_Tried] = []
+        footers = cache(lambda: self._footers(wish))  # files never change, however often this is tried
         began = time.monotonic()
         failing: float | None = None  # since when the catalogue does nothing else
         for attempt in itertools.count():
             noted, tried_at, state = Noted(), time.monotonic(), ""
             try:
                 with self._files.noted(noted), self._explained():
-                    table = self.load(wish.identifier) or self._create(wish)
+                    table = self.load(wish.identifier) or self._create(wish, footers()[1])
                     state = table.metadata_location
                     self._tidy(table, wish, tried)
                     if self._has(table, wish):
                         return
                     self._refuse_foreign(table, wish)
-                    self._commit(table, wish)
+                    self._commit(table, wish, *footers())
                 remove(self._files, noted.doomed)
                 return
             except (CommitFailedException, TableAlreadyExistsError):
@@ -258,8 +259,7 @@ class Tables:
             # A try costs what it costs here: so much longer do others take whose tries are in each other's way.
             self._sleep(random.uniform(0, min(20.0, (time.monotonic() - tried_at) * 2 ** min(attempt, 10))))
 
-    def _create(self, wish: Wish) -> Table:
-        _, want = self._footers(wish)
+    def _create(self, wish: Wish, want: Schema) -> Table:
         name = _name(wish)
         self._catalog.create_namespace_if_not_exists(wish.identifier[0])
         table = self._catalog.create_table(
@@ -309,8 +309,7 @@ class Tables:
             return bool((parse_instant(start), revision) >= wish.place)
         return False
 
-    def _commit(self, table: Table, wish: Wish) -> None:
-        footers, want = self._footers(wish)
+    def _commit(self, table: Table, wish: Wish, footers: Mapping[str, pq.FileMetaData], want: Schema) -> None:
         transaction = _Once(table)
         with _placed(wish):
             _evolve(transaction, want)
