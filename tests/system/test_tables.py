@@ -240,6 +240,22 @@ def _paths(shop: Shop) -> list[tuple[str]]:
     return [(task.file.file_path,) for task in table.scan().plan_files()]
 
 
+def test_keys_and_partitions_go_by_the_names_that_recipients_see(shop: Shop) -> None:
+    contract = json.loads((shop.root / "contracts/orders.v1.odcs.yaml").read_text())
+    for each in contract["schema"][0]["properties"]:
+        told = {"id": "order_id", "region": "area"}.get(each["name"])
+        if told is not None:
+            each.update(name=told, physicalName=each["name"])
+    shop.write("contracts/orders.v1.odcs.yaml", contract)
+    shop.export(**INCREMENTAL, layout={"partition_by": ["region"]}, sort_by=["id"])
+    shop.orders([row(n, region=("north", "south")[n % 2]) for n in range(6)])
+    shop.at(FEBRUARY)
+    shop.orders([row(3, month=3, region="north", amount=9)])
+    shop.at(FEBRUARY.replace(month=3))
+    found = by_duckdb(shop.table(), "select order_id, area from rows order by 1")
+    assert found == [(0, "north"), (1, "south"), (2, "north"), (3, "north"), (4, "north"), (5, "south")]
+
+
 # --- evolution
 
 

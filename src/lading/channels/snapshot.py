@@ -89,7 +89,7 @@ class SnapshotChannel(DropChannel):
                 re.escape(root) + self._layout.attempts(replace(names, run_id=run))[1].pattern
                 for run in (supersedes if full else ())
             ],
-            "files": [[folder + f.name, f.rows, f.bytes, dict(f.partition)] for f in files],
+            "files": [[folder + f.name, f.rows, f.bytes, self._partition(f)] for f in files],
             "told": sorted({column for f in files for column in f.columns}),
             "summary": {
                 "lading.interval-start": interval["start"],
@@ -129,6 +129,12 @@ class SnapshotChannel(DropChannel):
             "sort_by": list(settings.sort_by),
             "summary": {},
         }
+
+    def _partition(self, file: Written) -> dict[str, object]:
+        """By the names of the table's columns; files know the source's."""
+        by = [column.column for column in self._layout.partition_by]
+        names = dict(zip(by, self._settings.partition_by, strict=True))
+        return {names[column]: value for column, value in file.partition.items()}
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
         table: Any = commit["table"]
