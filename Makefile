@@ -8,7 +8,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( (cores * 3 +
 SCALE ?= 1
 ROUNDS ?= 5
 
-.PHONY: setup demo test test-fast check format lint types layers bench lock clean
+.PHONY: setup demo test test-fast interop check format lint types layers bench lock clean
 
 setup: .venv/ready
 
@@ -27,6 +27,13 @@ test: setup
 
 test-fast: setup
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+interop: setup .interop/ready
+	$(BIN)/pytest tests/interop
+
+.interop/ready: tools/interop.py
+	$(BIN)/python tools/interop.py
+	@touch $@
 
 check: setup format lint types layers test
 
@@ -58,4 +65,4 @@ lock:
 		--python-version 3.11 --upgrade benchmarks/peers.in -o benchmarks/peers.txt
 
 clean:
-	rm -rf .venv .bench demo
+	rm -rf .venv .bench .interop demo

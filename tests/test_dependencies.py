@@ -19,10 +19,11 @@ GIVEN = packages_distributions()
 EXTRAS = {  # modules that only an extra's adapters load
     "postgres": ("sources/postgres", "sources/embedded", "demo", "scaffold"),
     "embedded": ("sources/embedded", "demo"),
-    "aws": ("stores/object_", "keys/aws"),
+    "aws": ("stores/object_", "channels/catalogues", "keys/aws"),
     "azure": ("keys/azure",),
     "gcp": ("keys/gcp",),
     "age": ("keys/age",),
+    "iceberg": ("channels/iceberg", "channels/catalogues"),
 }
 
 

@@ -21,7 +21,7 @@ from typer.main import get_command
 
 import lading
 from lading import contract, errors, events
-from lading.assemble import FORMATS, SOURCES, TRANSFORMS, WRAPPERS, Adapter
+from lading.assemble import CATALOGUES, FORMATS, SOURCES, TRANSFORMS, WRAPPERS, Adapter
 from lading.cli.app import app
 from lading.cli.failures import EXIT_CODES
 from lading.documents import show_duration
@@ -101,6 +101,7 @@ def page() -> str:
         *_sources(),
         *_stores(),
         *_wrappers(),
+        *_catalogues(),
         *_formats(),
         *_transforms(),
         *_checks(),
@@ -294,6 +295,17 @@ def _wrappers() -> Iterator[str]:
         yield f"### wrap: {name}"
         extra = f"Needs the extra `{adapter.extra}`: `pip install '.[{adapter.extra}]'` in the checkout."
         yield from _adapter(adapter, name, extra if adapter.extra else "")
+
+
+def _catalogues() -> Iterator[str]:
+    yield "## Catalogues"
+    yield (
+        "A section of `catalogues` in lading.yaml, for exports of the channel `snapshot`; `type` names the kind. All "
+        "need the extra `iceberg`, and `glue` the extra `aws`: [snapshot.md](snapshot.md)."
+    )
+    for name, adapter in CATALOGUES.items():
+        yield f"### catalogue: {name}"
+        yield from _adapter(adapter, name)
 
 
 def _formats() -> Iterator[str]:

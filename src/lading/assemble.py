@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from lading.evidence.signers import AllowedSigner, objection, read_signers
 from lading.evidence.sshsig import PublicKey
 from lading.export.definition import Export
 from lading.export.layout import segment
+from lading.export.tables import namespace_of
 from lading.journal.log import Journal
 from lading.ports import Encrypting, Encryption, Format, Keys, Signer, Source, Store, Transform, Wrapper
 from lading.settings import SIGNERS, ProjectSettings, Settings
 
 if TYPE_CHECKING:
+    from lading.channels.iceberg import Tables
     from lading.keys.remote import RemoteWrapper
     from lading.keys.wrapping import FileWrapper
 
@@ -61,6 +64,11 @@ WRAPPERS: Mapping[str, Adapter] = {
     "gcp": Adapter("lading.keys.gcp", "GoogleKms", "GcpOptions", extra="gcp"),
     "vault": Adapter("lading.keys.vault", "VaultTransit", "VaultOptions"),
 }
+CATALOGUES: Mapping[str, Adapter] = {
+    "sql": Adapter("lading.channels.catalogues", "sql_tables", "SqlOptions", extra="iceberg"),
+    "rest": Adapter("lading.channels.catalogues", "rest_tables", "RestOptions", extra="iceberg"),
+    "glue": Adapter("lading.channels.catalogues", "glue_tables", "GlueOptions", extra="iceberg,aws"),
+}
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),
     "exclude": ("lading.transforms.select", "Exclude"),
@@ -86,10 +94,14 @@ def _load(adapter: Adapter, name: str) -> Any:
     except ModuleNotFoundError as error:
         if not adapter.extra or str(error.name).startswith("lading"):
             raise
-        raise InvalidProject(
-            f"{adapter.factory} needs the package {error.name}, which is not installed.",
-            hint=f"Install Lading with its extra: pip install '.[{adapter.extra}]' in the checkout.",
-        ) from error
+        raise _missing(adapter, adapter.factory, error.name) from error
+
+
+def _missing(adapter: Adapter, who: str, package: str | None) -> InvalidProject:
+    return InvalidProject(
+        f"{who} needs the package {package}, which is not installed.",
+        hint=f"Install Lading with its extra: pip install '.[{adapter.extra}]' in the checkout.",
+    )
 
 
 def choose(kinds: Mapping[str, Any], kind: object, document: Document, at: Loc, what: str) -> Any:
@@ -186,6 +198,7 @@ class Workshop:
         self._files = files
         self._stores: dict[str, Store] = {}
         self._sources: dict[str, Source] = {}
+        self._tables: dict[str, Tables] = {}
         self._keys: Keys | None = None
         self._signer: Signer | None = None
         self._wrapper: FileWrapper | RemoteWrapper | None = None
@@ -201,9 +214,13 @@ class Workshop:
     def store_terms(self, name: str) -> dict[str, Any]:
         """What lading.yaml says of a store, as JSON and without its secrets."""
         document, at = self._files.document, ("stores", name)
-        options = _store_options(document, at, str(self._files.settings.stores[name]["url"]))
-        secret = {key for key, value in options if isinstance(value, SecretStr)}
-        return options.model_dump(mode="json", exclude_unset=True, exclude=secret)
+        return _without_secrets(_store_options(document, at, str(self._files.settings.stores[name]["url"])))
+
+    def catalogue_terms(self, name: str) -> dict[str, Any]:
+        """What lading.yaml says of a catalogue, as JSON and without its secrets."""
+        _, options = self._catalogue(name)
+        kind = self._files.settings.catalogues[name]["type"]
+        return {"type": kind, **_without_secrets(options)}
 
     def _open_store(self, document: Document, at: Loc) -> Store:
         section: Any = document.data
@@ -245,6 +262,54 @@ class Workshop:
                     problems=[document.problem(unknown("store", store, stores), *at, "store")]
                 )
         return adapter, options
+
+    def catalogue(self, name: str) -> Tables:
+        """The tables of a catalogue of lading.yaml. Nothing is connected to before it is asked."""
+        if name not in self._tables:
+            adapter, options = self._catalogue(name)
+            store = self.store(self._files.settings.catalogues[name]["store"])
+            memory = self._files.settings.buffer_memory
+            self._tables[name] = _load(adapter, adapter.factory)(
+                name, options, store, self._files.root, memory
+            )
+        return self._tables[name]
+
+    def namespace(self, name: str) -> str:
+        """Where a catalogue's tables stand in it."""
+        settings = self._files.settings
+        given = settings.catalogues[name].get("namespace")
+        return str(given) if given is not None else namespace_of(settings.name, settings.environment)
+
+    def _catalogue(self, name: str) -> tuple[Adapter, BaseModel]:
+        """The adapter of a catalogue, and its options. Raises InvalidProject with their places."""
+        from lading.channels.catalogues import SCHEMES
+
+        settings = self._files.settings
+        if name not in settings.catalogues:
+            raise InvalidProject(f"{unknown('catalogue', name, settings.catalogues)}, in lading.yaml")
+        document, at, section = self._files.document, ("catalogues", name), settings.catalogues[name]
+        adapter: Adapter = choose(CATALOGUES, section["type"], document, at, "kind of catalogue")
+        options = _options(adapter, document, at, ("type",))
+        for package in ("pyiceberg", "boto3") if section["type"] == "glue" else ("pyiceberg",):
+            if importlib.util.find_spec(package) is None:
+                raise _missing(adapter, f"A catalogue of type {section['type']}", package)
+        store = section["store"]
+        if store not in settings.stores:
+            raise InvalidProject(
+                problems=[document.problem(unknown("store", store, settings.stores), *at, "store")]
+            )
+        scheme = str(settings.stores[store]["url"]).partition("://")
+        if scheme[1] and scheme[0] not in SCHEMES:
+            reason = (
+                f"no engine opens tables at {scheme[0]}://: write the store's url as s3://, gs:// or abfss://"
+            )
+            raise InvalidProject(problems=[document.problem(reason, "stores", store, "url")])
+        return adapter, options
+
+    def check_catalogue(self, name: str) -> None:
+        """Raises InvalidProject where `catalogue` would, with the place. Connects to nothing."""
+        with _placed(self._files.document, "catalogues", name):
+            self._catalogue(name)
 
     def check_source(self, name: str) -> None:
         """Raises InvalidProject where `source` would, with the place. Connects to nothing and starts nothing."""
@@ -375,6 +440,11 @@ class Workshop:
                 problems=[Problem(SIGNERS, 0, f"cannot be written: {error.strerror}")]
             ) from error
         return made
+
+
+def _without_secrets(options: BaseModel) -> dict[str, Any]:
+    secret = {key for key, value in options if isinstance(value, SecretStr)}
+    return options.model_dump(mode="json", exclude_unset=True, exclude=secret)
 
 
 def open_store(document: Document, at: Loc, url: str, root: Path, settings: Any) -> Store:

@@ -154,13 +154,18 @@ class Gate:
         return {
             **resolved(export, contract.sha256, self._sql(export)),
             "channel": export.channel,
-            "destination": export.destination,
+            "destination": self._destination(export),
             "copies": list(export.copies),
             "discover": export.tenants is not None and export.tenants.discover,
             "own_destinations": {t: s.destination for t, s in served.items() if s.destination},
             "recipients": self._recipients(export),
             "unmasked_personal_data": list(judgement.unapproved),
         }
+
+    def _destination(self, export: Export) -> Any:
+        if export.channel == "snapshot":
+            return {export.destination: self.workshop.catalogue_terms(export.destination)}
+        return export.destination
 
     def _recipients(self, export: Export) -> dict[str, str]:
         """Whose keys open what is encrypted, where the project names them."""
@@ -176,7 +181,10 @@ class Gate:
         return (self.project.files.root / export.source.query).read_text(encoding="utf-8")
 
     def _stores(self, export: Export) -> list[str]:
-        """Every store that an export may deliver to."""
+        """Every store that an export may deliver to; of tables, the one in which they lie."""
+        if export.channel == "snapshot":
+            store = self.project.files.settings.tables_store(export.destination)
+            return [store] if store is not None else []
         tenants = self.project.files.tenants.values() if export.tenants is not None else ()
         own = (tenant.destination for tenant in tenants if tenant.destination)
         return list(dict.fromkeys((export.destination, *export.copies, *own)))

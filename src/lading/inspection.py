@@ -73,6 +73,8 @@ class Inspection:
         settings, found = self.project.files.settings, []
         for name in settings.stores:
             found += self._refusals(lambda name=name: self.workshop.check_store(name))  # type: ignore[misc]
+        for name in settings.catalogues:
+            found += self._refusals(lambda name=name: self.workshop.check_catalogue(name))  # type: ignore[misc]
         for name in settings.connections:
             found += self._refusals(lambda name=name: self.workshop.check_source(name))  # type: ignore[misc]
         found += self._refusals(self.workshop.check_limits)
@@ -99,7 +101,9 @@ class Inspection:
         own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
         found = self._refusals(lambda: self.workshop.check_source(export.source.connection))
         found += self._refusals(lambda: read_schemas(files.root))
-        for store in dict.fromkeys((export.destination, *export.copies, *own, files.settings.journal)):
+        if export.channel == "snapshot":
+            found += self._refusals(lambda: self.workshop.check_catalogue(export.destination))
+        for store in dict.fromkeys((*self._stores(export), *own, files.settings.journal)):
             found += self._refusals(lambda store=store: self.workshop.check_store(store))  # type: ignore[misc]
         found += self._definition(name)
         found += self._gate.journal_problems(name)
@@ -140,6 +144,7 @@ class Inspection:
         checks = list(check_problems(export, document, contract))
         if transforms is not None and not checks:
             found += _Columns(export, document, contract, transforms).problems()
+            gathered(found, lambda: table_columns(export, document, contract, transforms))
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
             found += self._refusals(self.workshop.check_keys)
         if export.encryption is not None:
@@ -216,6 +221,12 @@ class Inspection:
                     )
                     break
 
+    def _stores(self, export: Export) -> tuple[str, ...]:
+        if export.channel != "snapshot":
+            return (export.destination, *export.copies)
+        store = self.project.files.settings.tables_store(export.destination)
+        return (store,) if store is not None else ()
+
     def _places(self, name: str) -> Iterator[tuple[str, str, str]]:
         """URL and name of each store that an export delivers to, and its folders there, with variables of runs."""
         export, files = self.project.exports[name], self.project.files
@@ -226,7 +237,7 @@ class Inspection:
             major=export.contract_major,
         )
         own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
-        for store in dict.fromkeys((export.destination, *export.copies, *own)):
+        for store in dict.fromkeys((*self._stores(export), *own)):
             yield str(files.settings.stores[store]["url"]).rstrip("/"), store, folder
 
 
@@ -356,6 +367,40 @@ def _named_by(transform: Transform) -> Iterator[tuple[Loc, str]]:
 
 def _kind(field: ContractField | None) -> str | None:
     return field.logical_type if field is not None else None
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+def table_columns(
+    export: Export, document: Document, contract: Contract, transforms: Sequence[Transform]
+) -> Mapping[str, tuple[str, ...]]:
+    """The columns by which an export's tables are merged, partitioned and ordered, by the names that recipients see.
+
+    Raises InvalidProject for one that is not delivered.
+    """
+    given = {
+        "merge_key": export.merge_key or (),
+        "partition_by": tuple(column.column for column in export.layout.columns),
+        "sort_by": export.sort_by,
+    }
+    if export.channel != "snapshot":
+        return given
+    origins = {field.column: field.column for field in contract.fields}
+    for transform in transforms:
+        origins = after(transform, origins)
+    names = {field.column: field.name for field in contract.fields}
+    final = {origin: names[origin] if name == origin else name for name, origin in origins.items()}
+    problems = [
+        document.problem(f'{what}: a table has no column "{column}" that the export does not deliver',
+                         *(("layout", what) if what == "partition_by" else (what,)))
+        for what, columns in given.items()
+        for column in columns
+        if column not in final
+    ]  # fmt: skip
+    if problems:
+        raise InvalidProject(problems=problems)
+    return {what: tuple(final[column] for column in columns) for what, columns in given.items()}
 
 
 # --- checks --------------------------------------------------------------------------------------------------------

@@ -664,6 +664,22 @@ class Preflight(Protocol):
 
 
 @runtime_checkable
+class SchemaChecker(Protocol):
+    def check_schema(self, names: Names, schema: pa.Schema) -> None:
+        """Raises SchemaMismatch or StoreDenied where a run of batches in this schema could not be published, as far as
+        that shows before a row is read."""
+        ...
+
+
+@runtime_checkable
+class Releaser(Protocol):
+    def release(self, commit: Mapping[str, object]) -> None:
+        """Lets go of a delivery that shall expire, as far as readers of the newest one do not need it: `pointed` says
+        whether it may go now."""
+        ...
+
+
+@runtime_checkable
 class Reuser(Protocol):
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         """Copies finished data files from an earlier attempt's folder into a new one's, at every destination.

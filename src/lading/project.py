@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
 from lading.channels.drop import Destination, DropChannel
+from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.clearance import Gate, needed
 from lading.clearance import Standing as Approvable
 from lading.contract import Contract
@@ -26,12 +27,12 @@ from lading.evidence.signers import AllowedSigner
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
-from lading.inspection import Inspection
+from lading.inspection import Inspection, table_columns
 from lading.journal.audit import AuditChain
 from lading.journal.lives import Lives
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Dataset, Encryption, Newest
+from lading.ports import Dataset, Encryption, Newest, Transform
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Binding, Job, Result, follow, preview, record, run
@@ -347,7 +348,9 @@ class Project:
         return self._workshop.own_wrapper("destroy", tenant).destroy(tenant)
 
     def test_connection(self, name: str) -> str:
-        """Connects, and says in one line what is there."""
+        """Connects to a connection or a catalogue, and says in one line what is there."""
+        if name in self.files.settings.catalogues:
+            return self._workshop.catalogue(name).test()
         return self._workshop.source(name).test()
 
     def test_store(self, name: str) -> list[Finding]:
@@ -396,7 +399,7 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format, encryption, lifetime),
+            channel=self._channel(definition, format, encryption, lifetime, transforms),
             journal=self.journal(),
             keys=_LazyKeys(self._workshop),
             binding=lambda: _told(binder.bind(), lifetime.require()),
@@ -506,8 +509,15 @@ class Project:
         return {name: export.contract for name, export in self.exports.items()}
 
     def _channel(
-        self, export: Export, format: Any, encryption: Encryption | None, lifetime: Lifetime
+        self,
+        export: Export,
+        format: Any,
+        encryption: Encryption | None,
+        lifetime: Lifetime,
+        transforms: Sequence[Transform],
     ) -> DropChannel:
+        if export.channel == "snapshot":
+            return self._snapshots(export, format, lifetime, transforms)
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -526,6 +536,33 @@ class Project:
             pointer=export.mode == "full_refresh",
             signer=self._workshop.signer if self.files.settings.signing is not None else None,
             encryption=encryption,
+            records=read_schemas(self.files.root),
+            deprecation=lifetime.notice,
+        )
+
+    def _snapshots(
+        self, export: Export, format: Any, lifetime: Lifetime, transforms: Sequence[Transform]
+    ) -> SnapshotChannel:
+        columns = table_columns(
+            export, self.documents[export.name], self.contracts[export.contract], transforms
+        )
+        settings, name = self.files.settings, export.destination
+        store = settings.catalogues[name]["store"]
+        return SnapshotChannel(
+            self._workshop.catalogue(name),
+            TableSettings(
+                catalogue=name,
+                namespace=self._workshop.namespace(name),
+                mode="incremental" if export.mode == "continuous" else export.mode,
+                **columns,
+            ),
+            Destination(store, self._workshop.store(store)),
+            export.paths(),
+            format,
+            export.types,
+            export=export.name,
+            pointer=export.mode == "full_refresh",
+            signer=self._workshop.signer if settings.signing is not None else None,
             records=read_schemas(self.files.root),
             deprecation=lifetime.notice,
         )

@@ -32,9 +32,8 @@ class ProjectFiles:
 
     def unavailable(self) -> Iterator[Problem]:
         """What the files may say and this version cannot do: refused, rather than accepted and ignored."""
-        for key in ("catalogues", "plugins"):
-            if getattr(self.files.settings, key):
-                yield self.files.document.problem(f"{key} are not available in this version", key)
+        if self.files.settings.plugins:
+            yield self.files.document.problem("plugins are not available in this version", "plugins")
 
     def contradictions(self, name: str) -> Iterator[Problem]:
         """Where an export names what is not there."""
@@ -45,15 +44,26 @@ class ProjectFiles:
             yield document.problem(
                 unknown("connection", export.source.connection, settings.connections), "source", "connection"
             )
-        for index, store in enumerate((export.destination, *export.copies)):
+        snapshot = export.channel == "snapshot"
+        if snapshot and export.destination not in settings.catalogues:
+            yield document.problem(
+                unknown("catalogue", export.destination, settings.catalogues), "destination"
+            )
+        stores = () if snapshot else (export.destination, *export.copies)
+        for index, store in enumerate(stores):
             if store not in settings.stores:
                 loc: tuple[str | int, ...] = ("destination",) if index == 0 else ("copies", index - 1)
                 yield document.problem(unknown("store", store, settings.stores), *loc)
+        if snapshot:
+            stores = tuple(s for s in (settings.tables_store(export.destination),) if s is not None)
         if export.source.query and not (self.files.root / export.source.query).is_file():
             yield document.problem(f"there is no file {export.source.query}", "source", "query")
         for tenant, own in self.files.tenants.items():
             where = self.files.tenant_documents[tenant]
-            if own.destination is not None and own.destination not in settings.stores:
+            if own.destination is not None and snapshot and export.tenants:
+                reason = f"{export.name} is a snapshot, whose tenants' tables are all in its own catalogue"
+                yield where.problem(reason, "destination")
+            elif own.destination is not None and own.destination not in settings.stores:
                 yield where.problem(unknown("store", own.destination, settings.stores), "destination")
             if own.contract_major:
                 yield where.problem("contract_major is not available in this version", "contract_major")

@@ -111,6 +111,11 @@ class Settings(BaseModel):
             raise Findings(found)
         return self
 
+    def tables_store(self, catalogue: str) -> str | None:
+        """The store in which a catalogue's tables lie; None where it names none."""
+        store = self.catalogues.get(catalogue, {}).get("store")
+        return store if isinstance(store, str) and store in self.stores else None
+
     def protected(self, store: str) -> bool:
         """Whether the store enforces approvals whatever the environment says."""
         return bool(self.stores[store].get("protected", False))

@@ -25,6 +25,7 @@ from checker import Found, Model, check, steps_of
 from late import Late
 from refresh import Expiry, Refresh
 from sweep import A, B, Sweep
+from table import Tables
 
 
 def sweeps(mutant: str = "") -> list[Sweep]:
@@ -47,6 +48,8 @@ def large() -> list[Model]:
         Expiry(publishers=2, readers=1),
         Expiry(publishers=3, readers=0),
         Late(workers=3, calls=1),
+        Tables(publishers=2, revisers=1),
+        Tables(publishers=1, revisers=2),
     ]
 
 
@@ -58,6 +61,8 @@ def small() -> list[Model]:
         Expiry(publishers=2, readers=0),
         Expiry(publishers=1, readers=1),
         Late(workers=2, calls=2),
+        Tables(publishers=2, revisers=0),
+        Tables(publishers=1, revisers=1),
     ]
 
 
@@ -71,6 +76,8 @@ def mutants() -> Iterator[tuple[str, str, list[Model]]]:
         yield name, what, [Expiry(name, publishers=2, readers=0), Expiry(name, publishers=1, readers=1)]
     for name, what in Late.mutants.items():
         yield name, what, [Late(name, workers=2, calls=1)]
+    for name, what in Tables.mutants.items():
+        yield name, what, [Tables(name, publishers=2, revisers=0), Tables(name, publishers=1, revisers=1)]
 
 
 def caught(models: list[Model]) -> Found:

@@ -119,6 +119,8 @@ class DropChannel:
     another first destination. ``signer`` is asked for when something is written, and not before. ``records`` is what
     delivery records are held against, ``deprecation`` what recipients are told of a version that will end."""
 
+    kind = "drop"  # of channels, for the delivery record
+
     def __init__(
         self,
         destinations: Sequence[Destination],
@@ -220,7 +222,7 @@ class DropChannel:
                 base = file.name.rpartition("/")[2]
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
-            described = _delivery_record(manifest)
+            described = _delivery_record(manifest, self.kind)
             self._records.check(described)
             sidecars.append((record, canonical(described)))
         if (notice := self._deprecation()) is not None:
@@ -305,6 +307,7 @@ class DropChannel:
                 destination.store.put(resolved["folder"] + name, text.encode())
             if withdrawn():
                 break
+            self._before_marker(commit)
             name, text = resolved["marker"]
             destination.store.put(resolved["folder"] + name, text.encode())
             if withdrawn():
@@ -313,6 +316,13 @@ class DropChannel:
                 _move_forward(destination.store, **resolved["pointer"])
         else:
             return self._manifest_url(commit)
+        return self._withdraw(commit)
+
+    def _before_marker(self, commit: Mapping[str, object]) -> None:
+        """What must have happened when a reader trusts the delivery: nothing, here."""
+
+    def _withdraw(self, commit: Mapping[str, object]) -> str:
+        destinations: Any = commit["destinations"]
         self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
         return self._manifest_url(commit)
 
@@ -422,12 +432,12 @@ def _place(pointer: Mapping[str, Any]) -> tuple[datetime, int]:
     return parse_instant(pointer["interval"]["start"]), int(pointer["revision"])
 
 
-def _delivery_record(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _delivery_record(manifest: Mapping[str, Any], channel: str) -> dict[str, Any]:
     """The delivery record of source document 000, section 3."""
     return {
         "dataset": manifest["contract"]["name"],
         "generated_at": manifest["export_timestamp"],
         "encryption": str(manifest["encryption"]["type"]),
         "records": manifest["rows"]["written"],
-        "schema_version": VERSIONS["drop"],
+        "schema_version": VERSIONS[channel],
     }

@@ -267,7 +267,7 @@ class Export(Section):
     source: Source
     tenants: Tenants | None = Field(default=None, description='Absent: one tenant, "default".')
     channel: Literal["drop", "snapshot", "sync", "bundle", "audit", "document"] = "drop"
-    destination: str = Field(description="A store of lading.yaml.")
+    destination: str = Field(description="A store of lading.yaml; a catalogue for the channel `snapshot`.")
     copies: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
         (), description="Further destinations."
     )
@@ -281,6 +281,10 @@ class Export(Section):
     )
     deletes: Literal["none"] | Deletes = "none"
     schedule: ScheduleSection | None = None
+    sort_by: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
+        (),
+        description="snapshot: the order that the table declares, for engines that rewrite it; Lading sorts no rows.",
+    )
     layout: LayoutSection = LayoutSection()
     format: dict[str, Any] = Field(default_factory=lambda: {"type": "parquet"})
     types: Literal["portable", "exact"] = Field(
@@ -309,6 +313,7 @@ class Export(Section):
             *_mode_findings(self),
             *_immutable_findings(self),
             *_encryption_findings(self),
+            *_snapshot_findings(self),
         ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
@@ -362,12 +367,35 @@ def _file_size_finding(value: object) -> str | None:
 def _unavailable(export: Export) -> list[tuple[Loc, str]]:
     """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
     found: list[tuple[Loc, str]] = []
-    if export.channel != "drop":
-        found.append(
-            (("channel",), f"the channel {export.channel} is not available in this version; use drop")
-        )
+    if export.channel not in ("drop", "snapshot"):
+        reason = f"the channel {export.channel} is not available in this version; use drop or snapshot"
+        found.append((("channel",), reason))
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
+    return found
+
+
+def _snapshot_findings(export: Export) -> list[tuple[Loc, str]]:
+    """What a table cannot have, and what only a table has."""
+    if export.channel != "snapshot":
+        reason = "sort_by belongs to the channel snapshot: it is the order that a table declares"
+        return [(("sort_by",), reason)] if export.sort_by else []
+    found: list[tuple[Loc, str]] = []
+    if export.format.get("type", "parquet") != "parquet":
+        found.append(
+            (("format", "type"), "the tables of the channel snapshot hold Parquet files: write parquet")
+        )
+    if export.encryption is not None:
+        reason = (
+            "no engine opens tables of encrypted files: encrypt the store (server_side_encryption) instead"
+        )
+        found.append((("encryption",), reason))
+    if export.copies:
+        reason = "a table is in one catalogue: make another export for another place"
+        found.append((("copies",), reason))
+    if any(column.shards for column in export.layout.columns):
+        reason = "shards partition no table: name the column alone, or leave it out"
+        found.append((("layout", "partition_by"), reason))
     return found
 
 

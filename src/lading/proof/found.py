@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import ObjectNotFound
 from lading.export.interval import parse_instant
+from lading.export.tables import FOLDER
 from lading.ports import Store
 
 POINTER = "latest.json"
@@ -64,8 +65,9 @@ def is_failure(base: str) -> bool:
 
 
 def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
-    """The deliveries under a prefix, and the names of objects that belong to none."""
-    names = {info.name: info.size for info in store.list(prefix)}
+    """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables: catalogues
+    answer for these."""
+    names = {info.name: info.size for info in store.list(prefix) if FOLDER not in info.name.split("/")}
     control: dict[str, list[str]] = {}
     for name in names:
         folder, base = posixpath.split(name)

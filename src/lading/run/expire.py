@@ -11,6 +11,7 @@ from typing import Any
 from lading.errors import StoreDenied, StoreUnavailable
 from lading.export.layout import segment
 from lading.journal.log import Attempt, interval_of, published_name
+from lading.ports import Releaser
 from lading.run.job import Job
 
 
@@ -54,8 +55,11 @@ def expire(job: Job, keep: int) -> None:
 def _remove(job: Job, old: _Published, known: set[str]) -> None:
     begun = begun_name(job.export, old.run["run_id"])
     commit = json.loads(job.journal.prepared(old.attempt, old.run))
-    if begun not in known and job.channel.pointed(commit):
-        return
+    if begun not in known:
+        if isinstance(job.channel, Releaser):
+            job.channel.release(commit)
+        if job.channel.pointed(commit):
+            return
     record = {"run_id": old.run["run_id"]}
     job.journal.create(begun, record)
     emptied = job.channel.discard({d["name"]: d["folder"] for d in commit["destinations"]})

@@ -9,7 +9,8 @@ from typing import Any
 from lading.export.identity import instant
 from lading.export.interval import Interval
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
-from lading.run.job import Job
+from lading.ports import SchemaChecker
+from lading.run.job import Binding, Job
 from lading.run.queries import query_of
 from lading.run.story import clock_of
 
@@ -96,6 +97,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     due = plan(standing, history, clock, asked)
     where = late_window(standing, history, asked)
     sweeps = []
+    _check_schema(job, binding, due.sweeps)
     for index, sweep in enumerate(due.sweeps):
         sizes: dict[str, Any] = {}
         if index < SURVEYED:
@@ -129,6 +131,15 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         binding.notices,
         approvals,
     )
+
+
+def _check_schema(job: Job, binding: Binding, sweeps: Sequence[SweepPlan]) -> None:
+    """Once for each tenant that is known."""
+    if not isinstance(job.channel, SchemaChecker):
+        return
+    newest = {run.tenant: (run, sweep.interval) for sweep in sweeps for run in sweep.runs}
+    for run, interval in newest.values():
+        job.channel.check_schema(job.names(run, interval, 1), binding.output)
 
 
 _UNMET = {"tenant": "unmet-tenant", "run": "deadbeef"}

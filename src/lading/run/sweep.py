@@ -41,6 +41,7 @@ from lading.ports import (
     Preflight,
     Reading,
     Reuser,
+    SchemaChecker,
     Survey,
 )
 from lading.routing.keys import Key
@@ -295,6 +296,9 @@ class Attempt:
         self._served.update({each.run.tenant: each for each in served})
         self._folders.extend(folders)
         self._check_writable(folders)
+        if isinstance(self._job.channel, SchemaChecker):
+            for each in served:
+                self._job.channel.check_schema(each.names, self._binding.output)
 
     def _check_writable(self, folders: Sequence[Mapping[str, str]]) -> None:
         """Before rows are read for a destination it must be seen to take writing, or hours of reading are for nothing.

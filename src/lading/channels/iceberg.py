@@ -1,0 +1,633 @@
+"""Iceberg tables (table specification, version 2) of one catalogue: a run is one commit, whatever happens on the way.
+
+A commit is built on exactly the state of the table that was looked at, and the catalogue takes it only while that state
+stands. pyiceberg's own repeats are off: after each failure, whatever its kind, the table is loaded anew and looked
+through for the run, so that a repeat, a race or an answer that was lost never commits a run twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
+from pyiceberg.io.pyarrow import (
+    compute_statistics_plan,
+    data_file_statistics_from_parquet_metadata,
+    parquet_path_to_id_mapping,
+)
+from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table, TableProperties, Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.snapshots import Snapshot
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER_ID, SortOrder
+from pyiceberg.table.update import (
+    AddSortOrderUpdate,
+    AssertDefaultSortOrderId,
+    SetDefaultSortOrderUpdate,
+    TableUpdate,
+)
+from pyiceberg.table.update.snapshot import ExpireSnapshots
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.typedef import Record
+
+from lading.channels.iceberg_io import Files, Noted, remove
+from lading.channels.iceberg_merge import Keys
+from lading.channels.iceberg_schema import (
+    changes,
+    iceberg_schema,
+    partition_of,
+    partition_spec,
+    sort_order,
+)
+from lading.errors import (
+    IntegrityError,
+    LadingError,
+    SchemaMismatch,
+    StoreDenied,
+    StoreUnavailable,
+    counted,
+)
+from lading.export.interval import parse_instant
+from lading.export.tables import FOLDER
+from lading.manifest import canonical
+
+logging.getLogger("pyiceberg").addHandler(logging.NullHandler())  # or it would speak on standard error
+
+RUNS, OWNER, PLACE = "lading.runs", "lading.owner", "lading.place"
+RUN_ID = "lading.run-id"
+REMEMBERED = 1_000
+"""So many run ids stand in a table's properties, the newest last."""
+CONTENTION, UNREACHABLE = 300.0, 15.0
+"""Seconds for which a commit is tried again: while others commit, and while the catalogue fails."""
+_METRICS = "write.metadata.metrics.column."
+
+
+@dataclass(frozen=True, slots=True)
+class DataObject:
+    """A data file of a run: its location, rows, bytes and partition as texts by column."""
+
+    location: str
+    rows: int
+    bytes: int
+    partition: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a run wants of its table."""
+
+    identifier: tuple[str, str]
+    owner: Mapping[str, object]  # whose the table is: no other may commit to it
+    mode: Literal["append", "full_refresh", "incremental"]
+    run_id: str
+    start: str  # of the interval
+    revision: int
+    supersedes: tuple[str, ...]
+    folder: str  # the location that all files of the run begin with
+    replaced: tuple[
+        str, ...
+    ]  # what locations of files match, from their beginning, that superseded runs added
+    files: tuple[DataObject, ...]
+    told: tuple[str, ...]  # columns whose extremes may be published
+    merge_key: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+    summary: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[datetime, int]:
+        return parse_instant(self.start), self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A catalogue that was opened. ``judge`` tells what one of its failures means, if it knows the failure."""
+
+    name: str
+    catalog: Catalog
+    judge: Callable[[Exception], LadingError | None]
+
+
+@dataclass(slots=True)
+class _Tried:
+    """A commit that was not seen to succeed, and what was written for it. ``refused``: the catalogue said no."""
+
+    noted: Noted
+    refused: bool
+
+
+class Tables:
+    """The tables of a catalogue. ``history``: how long what a table was can still be read. Thread-safe."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Access],
+        files: Files,
+        history: timedelta,
+        memory: int,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._connect, self._files, self._history, self._memory = connect, files, history, memory
+        self._sleep = sleep
+
+    @cached_property
+    def _access(self) -> Access:
+        return self._connect()
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._access.catalog
+
+    def location(self, name: str) -> str:
+        """By which a table knows an object of the store."""
+        return self._files.location(name)
+
+    # --- looking
+
+    def test(self) -> str:
+        with self._explained():
+            count = len(self._catalog.list_namespaces())
+        told = f"{type(self._catalog).__name__}, {counted(count, 'namespace')}"
+        return f"{told}; tables lie in {self._files.store.url}"
+
+    def load(self, identifier: tuple[str, str]) -> Table | None:
+        """The table as it is now; None where there is none."""
+        with self._explained():
+            try:
+                table = self._catalog.load_table(identifier)
+            except NoSuchTableError:
+                return None
+        # Whatever the table says: a repeat without looking might commit twice.
+        table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
+        return table
+
+    def check(self, wish: Wish, schema: pa.Schema) -> None:
+        """Raises what would keep such a run from being committed, as far as that shows before a row is read."""
+        want = iceberg_schema(schema)
+        partition_spec(want, wish.partition_by)
+        sort_order(want, wish.sort_by)
+        table = self.load(wish.identifier)
+        if table is not None:
+            self._refuse_foreign(table, wish)
+            with _placed(wish):
+                changes(table.schema(), want, all_columns=True)
+
+    def refers(self, identifier: tuple[str, str], folder: str) -> bool:
+        """Whether any state of the table that can still be read has a file in this folder."""
+        table = self.load(identifier)
+        if table is None:
+            return False
+        return any(self._uses(table, snapshot, folder) for snapshot in reversed(table.metadata.snapshots))
+
+    def _uses(self, table: Table, snapshot: Snapshot, folder: str) -> bool:
+        return any(file.file_path.startswith(folder) for file in _live(table, snapshot))
+
+    def _refuse_foreign(self, table: Table, wish: Wish) -> None:
+        found = table.properties.get(OWNER)
+        if found != canonical(wish.owner).decode():
+            raise StoreDenied(
+                f"The table {_name(wish)} is not one of this export's: {found or 'Lading did not make it'}.",
+                hint="Give the catalogue another namespace, or one of the exports another contract.",
+            )
+        spec, schema = table.spec(), table.schema()
+        by = tuple(schema.find_column_name(f.source_id) for f in spec.fields)
+        if by != wish.partition_by or any(
+            not isinstance(f.transform, IdentityTransform) for f in spec.fields
+        ):
+            raise SchemaMismatch(
+                f"The table {_name(wish)} is partitioned by {', '.join(map(str, by)) or 'nothing'}, and the export by "
+                f"{', '.join(wish.partition_by) or 'nothing'}.",
+                hint="Set layout.partition_by back, or make a new major version of the contract.",
+            )
+
+    # --- committing
+
+    def publish(self, wish: Wish) -> None:
+        """Commits the run, unless the table has it, or has gone beyond it. Returns when that is certain.
+
+        Raises StoreUnavailable where others commit faster or the catalogue cannot be reached, SchemaMismatch where the
+        table cannot take the files, StoreDenied where it is another's.
+        """
+        tried: list[_Tried] = []
+        footers = cache(lambda: self._footers(wish))  # files never change, however often this is tried
+        began = time.monotonic()
+        failing: float | None = None  # since when the catalogue does nothing else
+        for attempt in itertools.count():
+            noted, tried_at, state = Noted(), time.monotonic(), ""
+            try:
+                with self._files.noted(noted), self._explained():
+                    table = self.load(wish.identifier) or self._create(wish, footers()[1])
+                    state = table.metadata_location
+                    self._tidy(table, wish, tried)
+                    if self._has(table, wish):
+                        return
+                    self._refuse_foreign(table, wish)
+                    self._commit(table, wish, *footers())
+                remove(self._files, noted.doomed)
+                return
+            except (CommitFailedException, TableAlreadyExistsError):
+                tried.append(_Tried(noted, refused=True))
+                failing = None
+                limit, reason = began + CONTENTION, f"others kept committing to the table {_name(wish)}."
+            except StoreUnavailable as error:
+                tried.append(_Tried(noted, refused=False))
+                failing = failing or time.monotonic()
+                limit, reason = failing + UNREACHABLE, str(error)
+            except LadingError as error:
+                # What a state had may go with it, while somebody still builds on it.
+                if not (isinstance(error, IntegrityError) and self._is_past(wish, state)):
+                    raise
+                limit, reason = began + CONTENTION, str(error)
+            if time.monotonic() > limit:
+                raise StoreUnavailable(f"Run {wish.run_id} is not known to be in its table: {reason}")
+            # A try costs what it costs here: so much longer do others take whose tries are in each other's way.
+            self._sleep(random.uniform(0, min(20.0, (time.monotonic() - tried_at) * 2 ** min(attempt, 10))))
+
+    def _create(self, wish: Wish, want: Schema) -> Table:
+        name = _name(wish)
+        self._catalog.create_namespace_if_not_exists(wish.identifier[0])
+        table = self._catalog.create_table(
+            wish.identifier,
+            want,
+            location=self._files.location(f"{FOLDER}/{name.replace('.', '/')}"),
+            partition_spec=partition_spec(want, wish.partition_by),
+            sort_order=sort_order(want, wish.sort_by),
+            properties={
+                TableProperties.FORMAT_VERSION: "2",
+                TableProperties.COMMIT_NUM_RETRIES: "0",
+                TableProperties.METADATA_DELETE_AFTER_COMMIT_ENABLED: "true",
+                TableProperties.MANIFEST_MERGE_ENABLED: "true",
+                OWNER: canonical(wish.owner).decode(),
+            },
+        )
+        table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
+        return table
+
+    def _is_past(self, wish: Wish, state: str) -> bool:
+        """Whether the table has gone beyond a state of it, by the location of its metadata."""
+        table = self.load(wish.identifier) if state else None
+        return table is not None and table.metadata_location != state
+
+    def _tidy(self, table: Table, wish: Wish, tried: list[_Tried]) -> None:
+        """Removes what was written for commits that were refused, once the table shows that they were."""
+        own = [s for s in table.metadata.snapshots if _run_of(s) == wish.run_id]
+        if wish.run_id in _runs(table) and not own:
+            return  # it may be ours, and have expired since
+        referred = {snapshot.manifest_list for snapshot in own}
+        for each in tried:
+            if each.refused and referred.isdisjoint(each.noted.written):
+                remove(self._files, [at for at in each.noted.written if at != table.metadata_location])
+        tried.clear()
+
+    def _has(self, table: Table, wish: Wish) -> bool:
+        """Whether the table has the run, or had it, or is beyond it."""
+        runs = _runs(table)
+        if wish.run_id in runs or any(_run_of(s) == wish.run_id for s in table.metadata.snapshots):
+            return True
+        current = table.current_snapshot()
+        # Of a table with fewer runs none was forgotten.
+        if len(runs) >= REMEMBERED and current is not None and self._uses(table, current, wish.folder):
+            return True
+        if wish.mode == "full_refresh" and (place := table.properties.get(PLACE)) is not None:
+            start, revision = json.loads(place)
+            return bool((parse_instant(start), revision) >= wish.place)
+        return False
+
+    def _commit(self, table: Table, wish: Wish, footers: Mapping[str, pq.FileMetaData], want: Schema) -> None:
+        transaction = _Once(table)
+        with _placed(wish):
+            _evolve(transaction, want)
+        _order(transaction, wish.sort_by)
+        schema = transaction.table_metadata.schema()
+        metrics = {f"{_METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
+        added = [
+            self._data_file(
+                transaction, file.location, file.bytes, footers[file.location], metrics, file.partition
+            )
+            for file in wish.files
+            if file.rows
+        ]
+        snapshot = table.current_snapshot()
+        live = list(_live(table, snapshot)) if snapshot is not None and self._replaces(wish) else []
+        gone, again = self._outdated(table, transaction, wish, live, metrics)
+        summary = {RUN_ID: wish.run_id, **wish.summary}
+        update = transaction.update_snapshot(snapshot_properties=summary)
+        producer: Any = update.overwrite() if gone else update.merge_append()
+        for file in gone:
+            producer.delete_data_file(file)
+        for file in (*again, *added):
+            producer.append_data_file(file)
+        producer.commit()
+        transaction.set_properties(self._properties(transaction, wish, metrics))
+        states = table.metadata.snapshots
+        expired = self._expire(transaction)
+        transaction.commit_transaction()
+        self._clean(table, wish, [file.file_path for file in again])
+        self._forget(table, states, expired)
+
+    def _replaces(self, wish: Wish) -> bool:
+        return wish.mode != "append" or bool(wish.replaced)
+
+    def _outdated(
+        self,
+        table: Table,
+        transaction: Transaction,
+        wish: Wish,
+        live: Sequence[DataFile],
+        metrics: Mapping[str, str],
+    ) -> tuple[list[DataFile], list[DataFile]]:
+        """The files that go with this commit, and those that come in place of some of them."""
+        if wish.mode == "full_refresh":
+            return list(live), []
+        if wish.mode == "append":
+            superseded = [re.compile(each) for each in wish.replaced]
+            return [f for f in live if any(each.match(f.file_path) for each in superseded)], []
+        fresh = [file.location for file in wish.files if file.rows]
+        if not live or not fresh:
+            return [], []
+        snapshot = table.current_snapshot()
+        assert snapshot is not None
+        if any(m.content == ManifestContent.DELETES for m in snapshot.manifests(table.io)):
+            raise StoreDenied(
+                f"The table {_name(wish)} holds delete files, which Lading never writes: another engine changes it.",
+                hint="Let nobody but Lading write to it; rewrite its data files in that engine, so that they go.",
+            )
+        return self._merged(table, transaction, wish, live, fresh, metrics)
+
+    def _merged(
+        self,
+        table: Table,
+        transaction: Transaction,
+        wish: Wish,
+        live: Sequence[DataFile],
+        fresh: Sequence[str],
+        metrics: Mapping[str, str],
+    ) -> tuple[list[DataFile], list[DataFile]]:
+        gone: list[DataFile] = []
+        again: list[DataFile] = []
+        folder = f"{_rewrites(table, wish)}{uuid.uuid4().hex}/"
+        with Keys(self._files, wish.merge_key, fresh, self._memory) as keys:
+            for file in live:
+                if not keys.may_be_in(file, table.schema()):
+                    continue
+                rows = keys.rows_in(file.file_path)
+                if rows is None:
+                    continue
+                gone.append(file)
+                target = f"{folder}{len(gone):05}.parquet"
+                self._files.note(target)
+                if keys.rewrite(file.file_path, target, rows):
+                    meta, _, size = self._footer(target)
+                    again.append(self._data_file(transaction, target, size, meta, metrics, file.partition))
+        return gone, again
+
+    def _properties(self, transaction: Transaction, wish: Wish, metrics: Mapping[str, str]) -> dict[str, str]:
+        before = transaction.table_metadata.properties
+        runs = [run for run in before.get(RUNS, "").split(",") if run]
+        # Those that it supersedes must not come after it, if they never came.
+        runs += [run for run in (*wish.supersedes, wish.run_id) if run not in runs]
+        found = {RUNS: ",".join(runs[-REMEMBERED:]), **metrics}
+        if wish.mode == "full_refresh":
+            found[PLACE] = json.dumps([wish.start, wish.revision])
+        if transaction.table_metadata.name_mapping() is None:
+            # Our files name columns and number none, so readers go by this.
+            mapping = transaction.table_metadata.schema().name_mapping
+            found[TableProperties.DEFAULT_NAME_MAPPING] = mapping.model_dump_json()
+        return {key: value for key, value in found.items() if before.get(key) != value}
+
+    # --- files
+
+    def _footers(self, wish: Wish) -> tuple[dict[str, pq.FileMetaData], Schema]:
+        """What the run's files say of themselves, and the columns that they all have."""
+        found: dict[str, pq.FileMetaData] = {}
+        schema: pa.Schema | None = None
+        for file in wish.files:
+            meta, columns, _ = self._footer(file.location)
+            if meta.num_rows != file.rows or not columns.equals(schema or columns):
+                raise IntegrityError(f"{file.location} has not the rows or columns that it was sealed with.")
+            found[file.location], schema = meta, columns
+        assert schema is not None
+        return found, iceberg_schema(schema)
+
+    def _footer(self, location: str) -> tuple[pq.FileMetaData, pa.Schema, int]:
+        with self._files.open(location) as file:
+            opened = pq.ParquetFile(file, arrow_extensions_enabled=True)
+            return opened.metadata, opened.schema_arrow, file.size()
+
+    def _data_file(
+        self,
+        transaction: Transaction,
+        location: str,
+        size: int,
+        footer: pq.FileMetaData,
+        metrics: Mapping[str, str],
+        partition: Mapping[str, object] | Record,
+    ) -> DataFile:
+        """As `Table.add_files` describes a file, but for its partition: that would be guessed from statistics."""
+        metadata = transaction.table_metadata
+        schema, spec = metadata.schema(), metadata.spec()
+        columns = [footer.schema.column(index) for index in range(footer.num_columns)]
+        # Arrow tells their extremes as bytes, which pyiceberg takes for text.
+        unread = {f"{_METRICS}{c.path}": "none" for c in columns if c.logical_type.type == "JSON"}
+        statistics = data_file_statistics_from_parquet_metadata(
+            parquet_metadata=footer,
+            stats_columns=compute_statistics_plan(schema, {**metrics, **unread}),
+            parquet_column_mapping=parquet_path_to_id_mapping(schema),
+        )
+        return DataFile.from_args(
+            content=DataFileContent.DATA,
+            file_path=location,
+            file_format=FileFormat.PARQUET,
+            partition=partition if isinstance(partition, Record) else partition_of(spec, schema, partition),
+            file_size_in_bytes=size,
+            sort_order_id=None,
+            spec_id=metadata.default_spec_id,
+            equality_ids=None,
+            key_metadata=None,
+            **statistics.to_serialized_dict(),
+        )
+
+    # --- what goes
+
+    def _expire(self, transaction: Transaction) -> list[int]:
+        """Takes the states that are older than the history out of the table, with this commit."""
+        oldest = (datetime.now(UTC) - self._history).timestamp() * 1000
+        metadata = transaction.table_metadata
+        kept = {ref.snapshot_id for ref in metadata.refs.values()}
+        ids = [
+            s.snapshot_id for s in metadata.snapshots if s.timestamp_ms < oldest and s.snapshot_id not in kept
+        ]
+        if ids:
+            ExpireSnapshots(transaction).by_ids(ids).commit()
+        return ids
+
+    def release(self, identifier: tuple[str, str], folder: str) -> None:
+        """Takes all states but the current one that have files in this folder out of the table."""
+        for _ in range(100):
+            noted = Noted()
+            try:
+                with self._files.noted(noted), self._explained():
+                    table = self.load(identifier)
+                    if table is None:
+                        return
+                    kept = {ref.snapshot_id for ref in table.metadata.refs.values()}
+                    ids = [
+                        s.snapshot_id
+                        for s in table.metadata.snapshots
+                        if s.snapshot_id not in kept and self._uses(table, s, folder)
+                    ]
+                    if not ids:
+                        return
+                    before = table.metadata.snapshots
+                    transaction = _Once(table)
+                    ExpireSnapshots(transaction).by_ids(ids).commit()
+                    transaction.commit_transaction()
+                remove(self._files, noted.doomed)
+                self._forget(table, before, ids)
+                return
+            except CommitFailedException:
+                self._sleep(random.uniform(0, 0.2))
+        raise StoreUnavailable(f"Others kept committing to the table {'.'.join(identifier)}.")
+
+    def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
+        """After a commit: removes what attempts at it that died have left."""
+        if wish.mode == "incremental":
+            names = [info.name for info in self._files.store.list(self._files.name(_rewrites(table, wish)))]
+            remove(self._files, [at for name in names if (at := self._files.location(name)) not in again])
+
+    def _forget(self, table: Table, before: Sequence[Snapshot], ids: Sequence[int]) -> None:
+        """Removes what only states had that were just taken out: manifests, and files that merging wrote."""
+        if not ids:
+            return
+        gone = [s for s in before if s.snapshot_id in ids]
+        kept = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)
+        if all(later.parent_snapshot_id == s.snapshot_id for s, later in itertools.pairwise(kept)):
+            kept = kept[:1]  # what no longer is in the oldest never comes back in those that follow it
+        used = {m.manifest_path for s in kept for m in s.manifests(table.io)}
+        live = {file.file_path for s in kept for file in _live(table, s)}
+        manifests = {
+            m.manifest_path: m for s in gone for m in s.manifests(table.io) if m.manifest_path not in used
+        }
+        own = f"{table.location().rstrip('/')}/data/"
+        files = {
+            entry.data_file.file_path
+            for manifest in manifests.values()
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
+            if entry.data_file.file_path.startswith(own)
+        }
+        lists = (s.manifest_list for s in gone)
+        remove(self._files, [*sorted(files - live), *lists, *manifests])
+
+    # --- failures
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A catalogue's failures in the words of the one error tree."""
+        try:
+            yield
+        except (LadingError, CommitFailedException, TableAlreadyExistsError):
+            raise
+        except Exception as error:
+            told = self._access.judge(error)
+            if told is None:
+                raise
+            raise told from None
+
+
+class _Once(Transaction):
+    """What a table becomes, worked out once for each step and not each time that somebody asks: that copies all of its
+    history."""
+
+    _known: tuple[Any, TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        if not self._updates:
+            return self._table.metadata
+        if self._known is None or self._known[0] is not self._updates:
+            self._known = self._updates, super().table_metadata
+        return self._known[1]
+
+
+def _name(wish: Wish) -> str:
+    return ".".join(wish.identifier)
+
+
+@contextmanager
+def _placed(wish: Wish) -> Iterator[None]:
+    try:
+        yield
+    except SchemaMismatch as error:
+        raise SchemaMismatch(f"The table {_name(wish)}: {error.message}.", hint=error.hint) from error
+
+
+def _rewrites(table: Table, wish: Wish) -> str:
+    """What locations of files begin with that this run has written anew."""
+    return f"{table.location().rstrip('/')}/data/{wish.run_id}-"
+
+
+def _runs(table: Table) -> list[str]:
+    return [run for run in table.properties.get(RUNS, "").split(",") if run]
+
+
+def _run_of(snapshot: Snapshot) -> str | None:
+    return snapshot.summary.additional_properties.get(RUN_ID) if snapshot.summary is not None else None
+
+
+def _live(table: Table, snapshot: Snapshot) -> Iterator[DataFile]:
+    """The data files of one state of a table."""
+    for manifest in snapshot.manifests(table.io):
+        if manifest.content == ManifestContent.DATA:
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield entry.data_file
+
+
+def _evolve(transaction: Transaction, want: Schema) -> None:
+    steps = changes(transaction.table_metadata.schema(), want, all_columns=False)
+    if not steps:
+        return
+    update = transaction.update_schema()
+    for step in steps:
+        if step.new:
+            assert step.to is not None
+            update.add_column(step.path, step.to, required=False)
+        elif step.to is None:
+            update.make_column_optional(step.path)
+        else:
+            update.update_column(step.path, field_type=step.to)
+    update.commit()
+
+
+def _order(transaction: Transaction, columns: Sequence[str]) -> None:
+    """What the table says about its order: a wish to engines that rewrite it. Our own files claim none."""
+    metadata = transaction.table_metadata
+    fields = sort_order(metadata.schema(), columns).fields
+    known = {tuple(order.fields): order.order_id for order in metadata.sort_orders}
+    number = known.get(tuple(fields))
+    if number == metadata.default_sort_order_id:
+        return
+    updates: list[TableUpdate] = []
+    if number is None:
+        number = max((0, *known.values())) + 1 if fields else UNSORTED_SORT_ORDER_ID
+        updates = [AddSortOrderUpdate.model_validate({"sort-order": SortOrder(*fields, order_id=number)})]
+    updates.append(SetDefaultSortOrderUpdate.model_validate({"sort-order-id": number}))
+    transaction._stage(
+        tuple(updates),
+        (AssertDefaultSortOrderId.model_validate({"default-sort-order-id": metadata.default_sort_order_id}),),
+    )

@@ -1,0 +1,109 @@
+"""Tables of every mode as Spark and ClickHouse read them (`make interop` gets both; without them these tests skip)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tables import SCHEMA, Shop, by_duckdb, row
+
+FOLDER = Path(os.environ.get("LADING_INTEROP", Path(__file__).parents[2] / ".interop"))
+PYTHON = FOLDER / "bin/python"
+COLUMNS = ("id", "customer", "region", "amount")
+SPARK = """
+import json, sys
+from pyspark.sql import SparkSession
+settings = {"spark.jars": sys.argv[2], "spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.host": "127.0.0.1", "spark.sql.session.timeZone": "UTC"}
+builder = SparkSession.builder.master("local[1]")
+for key, value in settings.items():
+    builder = builder.config(key, value)
+rows = builder.getOrCreate().read.format("iceberg").load(sys.argv[1]).select(*sys.argv[3:]).orderBy("id").collect()
+print("ROWS " + json.dumps([[None if v is None else str(v) for v in row] for row in rows]))
+"""
+CLICKHOUSE = """
+import json, sys, chdb
+columns = ", ".join(f"toString({name})" for name in sys.argv[3:])
+found = chdb.query(f"select {columns} from icebergLocal('{sys.argv[1]}') order by id", "JSONCompact")
+print("ROWS " + json.dumps(json.loads(str(found))["data"]))
+"""
+
+
+def spark(metadata: str) -> list[tuple[str | None, ...]]:
+    jars = sorted(FOLDER.glob("iceberg-spark-runtime-*.jar"))
+    if not PYTHON.exists() or not jars:
+        pytest.skip(f"no Spark in {FOLDER}: make interop gets it")
+    return _asked(SPARK, metadata, str(jars[0]), Path.cwd())
+
+
+def clickhouse(metadata: str) -> list[tuple[str | None, ...]]:
+    if not PYTHON.exists():
+        pytest.skip(f"no ClickHouse in {FOLDER}: make interop gets it")
+    # It reads files below its working directory alone.
+    folder = Path(metadata.removeprefix("file://")).parents[1]
+    return _asked(CLICKHOUSE, str(folder), "", folder.parents[3])
+
+
+def _asked(script: str, place: str, jar: str, cwd: Path) -> list[tuple[str | None, ...]]:
+    done = subprocess.run(
+        [PYTHON, "-c", script, place, jar, *COLUMNS],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ROWS ")]
+    return [tuple(each) for each in json.loads(line.removeprefix("ROWS "))]
+
+
+def appended(shop: Shop) -> None:
+    shop.export(layout={"partition_by": ["region"]})
+    shop.orders([row(n, month=1 + n // 10, region=("north", "a/b", None)[n % 3]) for n in range(30)])
+    shop.run()
+    shop.orders(
+        [row(n, month=1 + n // 10, region=("north", "a/b", None)[n % 3]) for n in range(30) if n != 4]
+    )
+    january = {"start": datetime(2024, 1, 1, tzinfo=UTC), "end": datetime(2024, 2, 1, tzinfo=UTC)}
+    shop.run(**january, revise=True, reason="a row was wrong")
+
+
+def merged(shop: Shop) -> None:
+    window = {"column": "at", "clock": "event", "late": "ignore", "start": "2024-01-01"}
+    shop.export(mode="incremental", window=window, merge_key=["id"])
+    shop.orders([row(n) for n in range(20)])
+    shop.at(datetime(2024, 2, 15, tzinfo=UTC))
+    shop.orders([row(n, month=3, amount=9) for n in (3, 7, 40)])
+    shop.at(datetime(2024, 3, 15, tzinfo=UTC))
+
+
+def evolved(shop: Shop) -> None:
+    shop.export(mode="full_refresh", window=None)
+    shop.orders([row(n) for n in range(5)])
+    shop.at(datetime(2024, 6, 1, 12, tzinfo=UTC))
+    import pyarrow as pa
+
+    shop.contract("1.1.0", note=("string", "text"))
+    shop.orders([{**row(n), "note": "x"} for n in range(7)], SCHEMA.append(pa.field("note", pa.string())))
+    shop.at(datetime(2024, 6, 2, 12, tzinfo=UTC))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [spark, clickhouse])
+@pytest.mark.parametrize("make", [appended, merged, evolved])
+def test_engines_read_the_rows_that_duckdb_reads(  # S1
+    tmp_path: Path, make: Callable[[Shop], None], engine: Callable[[str], Any]
+) -> None:
+    shop = Shop(tmp_path)
+    make(shop)
+    found = [(*each[:3], float(each[3])) for each in engine(shop.table())]
+    expected = by_duckdb(shop.table(), f"select {', '.join(COLUMNS)} from rows order by id")
+    assert found == [(str(n), customer, region, float(amount)) for n, customer, region, amount in expected]
+    assert len(found) > 6
