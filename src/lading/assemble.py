@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -215,6 +216,20 @@ class Workshop:
         """What lading.yaml says of a store, as JSON and without its secrets."""
         document, at = self._files.document, ("stores", name)
         return _without_secrets(_store_options(document, at, str(self._files.settings.stores[name]["url"])))
+
+    def connection_terms(self, name: str) -> dict[str, Any]:
+        """What lading.yaml says of a connection, as JSON and without its secrets: of a database's URL the place."""
+        _, options = self._connection(name)
+        section = self._files.settings.connections[name]
+        terms = {"type": section["type"], **_without_secrets(options)}
+        if isinstance(url := getattr(options, "url", None), SecretStr):
+            parts = urlsplit(url.get_secret_value())
+            terms["place"] = (
+                f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if parts.scheme else "given"
+            )
+        if "store" in section:
+            terms["store"] = {section["store"]: self.store_terms(section["store"])}
+        return terms
 
     def catalogue_terms(self, name: str) -> dict[str, Any]:
         """What lading.yaml says of a catalogue, as JSON and without its secrets."""

@@ -29,6 +29,7 @@ from lading.transforms.lineage import (
     columns_of,
     exposures,
     moments,
+    named_by_source,
     needed,
     references,
     shown,
@@ -132,7 +133,7 @@ class Binder:
         spared = self.export.not_secret or ()
         bare = {
             e.column
-            for e in exposures(self.contract, self.transforms)
+            for e in exposures(self.export, self.contract, self.transforms)
             if e.text and not e.masks and e.column not in spared
         }
         return [field.column for field in self.contract.fields if field.name in bare]
@@ -248,7 +249,10 @@ class Binder:
             if not isinstance(transform, Exclude):
                 kept.append(transform)
                 continue
-            rest = tuple(c for c in transform.columns if c not in excluded and c in wanted)
+            source = named_by_source(self.transforms, transform)
+            rest = tuple(
+                c for c in transform.columns if c not in source or (c not in excluded and c in wanted)
+            )
             if rest:
                 kept.append(Exclude(rest))
         return kept
@@ -308,9 +312,7 @@ class Binder:
         promised = [f for f in self.contract.fields if f.column == column]
         if not promised:
             return any(isinstance(t, Exclude) and column in t.columns for t in self.transforms)
-        closed = any(
-            f.classification and f.classification.lower() not in OPEN_CLASSIFICATIONS for f in promised
-        )
+        closed = any((f.classification or "").lower() not in OPEN_CLASSIFICATIONS for f in promised)
         return closed or not any(d.source == column for d in delivered.values())
 
     def _refuse_uncut(self) -> None:

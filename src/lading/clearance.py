@@ -8,18 +8,19 @@ wherever it goes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lading.assemble import Workshop, is_local, open_transforms
-from lading.documents import load, nearest, unknown, validate
+from lading.documents import load, nearest, show_duration, unknown, validate
 from lading.errors import InvalidProject, Problem, Refused
 from lading.evidence.approvals import FOLDER, Approval, Subject, granted
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
 from lading.export.definition import Export, resolved
+from lading.export.identity import instant
 from lading.policy import Decision, Judgement, judge, told
 from lading.project_files import ProjectFiles, gathered
 from lading.run.job import Clearance
@@ -35,6 +36,8 @@ class Gate:
 
     project: ProjectFiles
     workshop: Workshop
+    # The queries' text, by export, as a run has read it: what runs is judged, and not what stands in the file by then.
+    queries: Mapping[str, str] = field(default_factory=dict)
 
     # --- what a run asks
 
@@ -130,7 +133,12 @@ class Gate:
         settings = self.project.files.settings
         own = settings.name, settings.environment
         if kind == "destination":
-            terms = {**self.workshop.store_terms(name), "protected": settings.protected(name)}
+            terms = {
+                **self.workshop.store_terms(name),
+                "protected": settings.protected(name),
+                # What is used is noted there; another one would know nothing of it.
+                "journal": {settings.journal: self.workshop.store_terms(settings.journal)},
+            }
             return Subject(*own, "destination", name, terms, (("destinations", name),))
         export = self.project.exports[name]
         dataset: Scope = ("datasets", export.contract_name)
@@ -140,44 +148,58 @@ class Gate:
             query = {
                 "file": export.source.query,
                 "sql": self._sql(export),
-                "connection": export.source.connection,
+                "connection": self._connection(export),
                 "dataset": export.contract_name,
             }
             return Subject(*own, "query", export.source.query, query, (dataset,))
         return Subject(*own, "export", name, self._meaning(export), (dataset, channel))
 
     def _meaning(self, export: Export) -> dict[str, Any]:
-        """What is delivered, to whom and where; not when."""
+        """What is delivered, to whom and where, and of which intervals."""
         contract = self.project.contracts[export.contract]
-        judgement, tenants = self._judgement(export.name), self.project.files.tenants
-        served = tenants if export.tenants is not None else {}
+        tenanted = export.tenants is not None
+        tenants = self.project.files.tenants if tenanted else {}
         return {
             **resolved(export, contract.sha256, self._sql(export)),
             "channel": export.channel,
-            "destination": self._destination(export),
-            "copies": list(export.copies),
-            "discover": export.tenants is not None and export.tenants.discover,
-            "own_destinations": {t: s.destination for t, s in served.items() if s.destination},
-            "recipients": self._recipients(export),
-            "unmasked_personal_data": list(judgement.unapproved),
+            "connection": self._connection(export),
+            "destinations": self._destinations(export),
+            "discover": tenanted and bool(export.tenants and export.tenants.discover),
+            "intervals": self._intervals(export),
+            "tenants": {name: tenant.model_dump(mode="json") for name, tenant in tenants.items()},
+            "unmasked_personal_data": list(self._judgement(export.name).unapproved),
         }
 
-    def _destination(self, export: Export) -> Any:
+    def _intervals(self, export: Export) -> dict[str, Any] | None:
+        window = export.window
+        if window is None:
+            return None
+        return {
+            "start": instant(window.start),
+            "end": instant(window.end) if window.end else None,
+            "every": f"{window.every.count} {window.every.unit}" if window.every else None,
+            "timezone": window.timezone,
+            "safety_lag": show_duration(window.safety_lag) if window.safety_lag is not None else None,
+        }
+
+    def _connection(self, export: Export) -> dict[str, Any]:
+        name = export.source.connection
+        return {name: self.workshop.connection_terms(name)}
+
+    def _destinations(self, export: Export) -> dict[str, Any]:
         if export.channel == "snapshot":
             return {export.destination: self.workshop.catalogue_terms(export.destination)}
-        return export.destination
-
-    def _recipients(self, export: Export) -> dict[str, str]:
-        """Whose keys open what is encrypted, where the project names them."""
-        if export.encryption is None:
-            return {}
-        own = "age" if export.encryption.key == "recipient" else "kms_key"
-        keys = {tenant: getattr(settings, own) for tenant, settings in self.project.files.tenants.items()}
-        return {tenant: key for tenant, key in keys.items() if key}
+        # A protected one is approved for itself.
+        protected = self.project.files.settings.protected
+        return {
+            s: "protected" if protected(s) else self.workshop.store_terms(s) for s in self._stores(export)
+        }
 
     def _sql(self, export: Export) -> str | None:
         if export.source.query is None:
             return None
+        if export.name in self.queries:
+            return self.queries[export.name]
         return (self.project.files.root / export.source.query).read_text(encoding="utf-8")
 
     def _stores(self, export: Export) -> list[str]:
@@ -194,7 +216,7 @@ class Gate:
     def _judgement(self, name: str) -> Judgement:
         export = self.project.exports[name]
         transforms = open_transforms(self.project.documents[name])
-        columns = exposures(self.project.contracts[export.contract], transforms)
+        columns = exposures(export, self.project.contracts[export.contract], transforms)
         return judge(columns, self._under_own_keys(export), export.not_secret or ())
 
     def _under_own_keys(self, export: Export) -> bool:
@@ -299,7 +321,7 @@ class Gate:
     def owners(self) -> Owners | None:
         """Who may approve; None where there is no such file. Raises InvalidProject for a wrong one."""
         root = self.project.files.root
-        if not (root / FILE).is_file():
+        if not (root / FILE).exists():
             return None
         return validate(Owners, load(root / FILE, root))
 
@@ -319,6 +341,9 @@ class Gate:
         try:
             signatures = [each.read_bytes() for each in sorted(path.parent.glob(f"{path.stem}.*.sig"))]
             approval = Approval.read(path.read_bytes(), signatures)
+        except OSError as error:
+            reason = f"it, or a signature beside it, is no file that can be read: {error.strerror}"
+            raise InvalidProject(problems=[Problem(file, 0, reason)]) from error
         except ValueError as error:
             raise InvalidProject(problems=[Problem(file, 0, str(error))]) from error
         if path.stem != approval.id:

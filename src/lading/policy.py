@@ -18,6 +18,7 @@ is none of these words, counts as Restricted. Personal data is what a contract c
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,12 +30,13 @@ RESTRICTED = 3
 PERSONAL = frozenset({"personal", "pii"})
 """Classifications and tags of personal data, beside longer ones that begin with them: ``personal-data``."""
 EMPTYING = frozenset({"hmac_sha256", "null", "constant"})
-_SECRET = re.compile(
-    "(^|_)((api|auth|access|service|account|db|database|priv|private|client|secret|encryption|signing)_?keys?"
-    "|(db|database|key)_?pass|password|passwd|passphrase|pwd|secret|credential|contraseña|contrasena)s?(_|$)"
-    "|(^|_)tokens?$"
-)
 _CONFIRMABLE = "hash_sha256"
+_SECRET = re.compile(
+    "(api|auth|service|account|db|database|priv|private|client|access|secret|encryption|signing)_?keys?(_|$)"
+    "|(db|database|key)_?pass|password|passwd|passphrase|pwd|secret(?!ar)|credential|contrasena"
+    "|(^|_)pass(_|$)|tokens?(_?v?[0-9]+)?$"
+)
+_PERSONAL = re.compile(f"({'|'.join(sorted(PERSONAL))})([^a-z]|$)")
 
 
 def level(classification: str | None) -> int:
@@ -43,15 +45,26 @@ def level(classification: str | None) -> int:
 
 
 def names_secret(column: str) -> bool:
-    """Whether a column is called like a password, a key or a token."""
-    words = re.sub("([a-z0-9])([A-Z])", r"\1_\2", column)
-    return _SECRET.search(re.sub(r"[\W_]+", "_", words).lower()) is not None
+    """Whether a column is called like a password, a key or a token: ``apiKey``, ``clientsecret``, ``DBPassword``."""
+    return _SECRET.search(_words(column)) is not None or _SECRET.search(_plain(column).lower()) is not None
 
 
 def names_personal(words: Iterable[str]) -> bool:
-    """Whether one of a field's classification and tags says that it is about a person."""
-    firsts = {word.strip().lower().replace("_", "-").replace(" ", "-").partition("-")[0] for word in words}
-    return bool(firsts & PERSONAL)
+    """Whether one of a field's classification and tags says that it is about a person: ``pii``, ``pii:email``,
+    ``PersonalData``."""
+    return any(_PERSONAL.match(_words(word)) or _PERSONAL.match(_plain(word).lower()) for word in words)
+
+
+def _words(text: str) -> str:
+    """Lower-case words with ``_`` between them, however they are told apart."""
+    apart = re.sub("([a-z0-9])([A-Z])|([A-Z])(?=[A-Z][a-z])", r"\1\3_\2", _plain(text))
+    return re.sub(r"[\W_]+", "_", apart).strip("_").lower()
+
+
+def _plain(text: str) -> str:
+    """Without accents, compatibility forms and what does not show."""
+    apart = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in apart if unicodedata.category(c) not in ("Mn", "Cf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,7 @@ class Exposure:
     personal: bool
     masks: frozenset[str] = frozenset()
     text: bool = False  # it may hold some
+    names: frozenset[str] = frozenset()  # by which recipients, the source and what is inside call it
 
     @property
     def restricted(self) -> bool:
@@ -70,7 +84,8 @@ class Exposure:
 
     @property
     def secret(self) -> bool:
-        return self.text and names_secret(self.column) and not self.masks & EMPTYING
+        called = any(map(names_secret, {self.column, *self.names}))
+        return self.text and called and not self.masks & EMPTYING
 
     @property
     def bare(self) -> bool:

@@ -380,6 +380,7 @@ class Project:
             lifetime.require()
             return self._standing(definition, clock, upto, as_of)
 
+        gate = replace(self._gate, queries={export: dataset.sql} if dataset.sql is not None else {})
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -405,8 +406,8 @@ class Project:
             binding=lambda: _told(binder.bind(), lifetime.require()),
             checks=binder.checks,
             standing=standing,
-            clear=lambda: self._gate.clear(export),
-            approvals=lambda: self._gate.needed(export),
+            clear=lambda: gate.clear(export),
+            approvals=lambda: gate.needed(export),
             tenant_column=definition.tenants.column if definition.tenants else None,
             keyed=keyed,
             immutable=definition.immutable_rows,

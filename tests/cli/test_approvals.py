@@ -409,3 +409,129 @@ def test_a_customer_s_own_key_of_a_service_is_the_recipient_s(project: Path, rep
     assert not refused()
     (project / "tenants/lisbon.yaml").write_text("tenant: lisbon\n")
     assert refused()
+
+
+# --- what a hostile tester found
+
+
+def restricted(project: Path, replace: Any, transforms: str) -> None:
+    replace(CONTRACT, CONFIDENTIAL, "classification: restricted, tags: [pii]")
+    replace("lading.yaml", "shop: string, email", "shop: string, junk: string, email")
+    for path in (project / "incoming/orders").iterdir():
+        head, *rows = path.read_text().splitlines()
+        wider = [head.replace(",", ",junk,", 1), *(row.replace(",", ",x,", 1) for row in rows)]
+        path.write_text("\n".join(wider))
+    replace(EXPORT, MASK, transforms)
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        "  - rename: {email: code, junk: email}\n  - mask: {email: hmac_sha256}",
+        "  - rename: {email: junk}\n  - mask: {junk: hash_sha256}",
+        "  - rename: {junk: other, email: junk}\n  - mask: {other: hmac_sha256}",
+    ],
+)
+def test_a_name_that_a_rename_gave_away_protects_nothing(
+    lading: Any, project: Path, replace: Any, transforms: str
+) -> None:
+    restricted(project, replace, transforms)
+    told = lading("run", "orders_drop")
+    assert told.code in (2, 3), told.err
+    assert not (project / "deliveries").exists()
+
+
+def test_what_is_excluded_by_the_name_that_a_rename_gave_it_is_not_delivered(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    restricted(project, replace, "  - rename: {email: junk}\n  - exclude: [junk]")
+    assert lading("run", "orders_drop").code == 0
+    assert all(
+        "example.com" not in line
+        for line in lading("preview", "orders_drop", "--limit", "7").out.splitlines()
+    )
+    assert {c["name"] for m in manifests(project) for c in m["schema"]} == {
+        "order_id",
+        "shop",
+        "amount",
+        "ordered_at",
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (EXPORT, "start: 2024-01-01", "start: 2023-12-01"),
+        (EXPORT, "every: 1 month", "every: 1 day"),
+        ("lading.yaml", '"file://./incoming"', '"file://./elsewhere"'),
+        ("lading.yaml", '"file://./deliveries"', '"file://./elsewhere"'),
+        ("tenants/berlin.yaml", "active: false", "active: true"),
+    ],
+)
+def test_whatever_decides_what_is_delivered_to_whom_and_where_is_approved(
+    lading: Any, bare: Path, replace: Any, file: str, old: str, new: str
+) -> None:
+    (bare / "tenants").mkdir()
+    (bare / "tenants/berlin.yaml").write_text("tenant: berlin\nactive: false\n")
+    approve(bare)
+    assert not Project.load(bare).approvals("orders_drop")[0]["missing"]
+    replace(file, old, new)
+    assert "has changed since" in Project.load(bare).approvals("orders_drop")[0]["missing"]
+
+
+def test_a_new_recipient_is_approved_anew(bare: Path) -> None:
+    approve(bare)
+    (bare / "tenants").mkdir()
+    (bare / "tenants/evil.yaml").write_text("tenant: evil\n")
+    assert "has changed since" in Project.load(bare).approvals("orders_drop")[0]["missing"]
+
+
+def test_another_journal_would_know_of_no_use(lading: Any, protected: Path, replace: Any) -> None:
+    approve(protected)
+    settings = (protected / "lading.yaml").read_text()
+    (line,) = (line for line in settings.splitlines() if line.startswith("  journal: {"))
+    other = line.replace("  journal:", "  other:").replace("s3://journal-", "s3://journal-x")
+    replace("lading.yaml", line, f"{line}\n{other}")
+    project = Project.load(protected, environ={"LADING_JOURNAL": "other"})
+    assert "the destination lake has changed since" in str([each["missing"] for each in project.approvals()])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"", b"NaN", b'{"a": "\\ud800"}'],
+    ids=["deep list", "deep mapping", "no text", "empty", "no number", "half a character"],
+)
+def test_what_is_no_approval_is_named_and_is_no_crash(lading: Any, bare: Path, data: bytes) -> None:
+    (bare / "ops/approvals").mkdir()
+    (bare / "ops/approvals/x.json").write_bytes(data)
+    for command in (["run", "orders_drop"], ["validate"], ["approvals"]):
+        told = lading(*command)
+        assert told.code == 2
+        assert "ops/approvals/x.json: " in told.err
+
+
+@pytest.mark.parametrize("where", ["x.json", "x.json link", "owners"])
+def test_what_is_no_file_is_named_too(lading: Any, bare: Path, where: str) -> None:
+    folder = bare / "ops/approvals"
+    folder.mkdir()
+    if where == "owners":
+        (bare / "ops/owners.yaml").unlink()
+        (bare / "ops/owners.yaml").mkdir()
+    elif where == "x.json":
+        (folder / "x.json").mkdir()
+    else:
+        (folder / "x.json").symlink_to(folder / "nothing")
+    assert lading("run", "orders_drop").code == 2
+
+
+def test_the_secret_that_stopped_a_run_stands_in_no_record_of_it(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    replace(CONTRACT, CONFIDENTIAL, "classification: public")
+    replace(EXPORT, "transforms:\n" + MASK + "\n", "")
+    replace(EXPORT, "tenants: {column: shop, discover: true}\n", "")
+    secret = "AKIA" + "Q3EGRZ5XYV7TNM2B"
+    replace("incoming/orders/2024-02.csv", "edsger@example.com", secret)
+    assert lading("run", "orders_drop").code == 7
+    written = b"".join(p.read_bytes() for p in project.rglob("*") if p.is_file() and p.suffix != ".csv")
+    assert secret.encode() not in written

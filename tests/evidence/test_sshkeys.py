@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from lading.evidence.owners import Owners
 from lading.evidence.sshkeys import PersonKey, string
 from lading.evidence.sshsig import APPROVALS, MANIFESTS, verified, verified_person
 
@@ -151,3 +152,30 @@ def test_a_short_rsa_key_is_refused(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", "rsa", "-b", "1024", "-f", path], check=True)
     with pytest.raises(ValueError, match="fewer than 2048 bits"):
         PersonKey.parse(path.with_suffix(".pub").read_text())
+
+
+def test_one_private_key_is_one_person_s_however_its_public_key_is_written(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    def line(name: bytes, *parts: bytes) -> str:
+        return f"{name.decode()} {base64.b64encode(b''.join(map(string, (name, *parts)))).decode()}"
+
+    n = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n
+    mpint = b"\0" + n.to_bytes(256, "big")
+    point: Any = ec.derive_private_key(12345, ec.SECP256R1()).public_key()
+    whole, short = (
+        point.public_bytes(Encoding.X962, form)
+        for form in (PublicFormat.UncompressedPoint, PublicFormat.CompressedPoint)
+    )
+    raw = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key().public_bytes_raw()
+    curve = b"ecdsa-sha2-nistp256"
+    for one, other in (
+        (line(b"ssh-rsa", b"\1\0\1", mpint), line(b"ssh-rsa", b"\1\0\1", b"\0\0\0" + mpint)),
+        (line(b"ssh-rsa", b"\1\0\1", mpint), line(b"ssh-rsa", b"\1\1", mpint)),
+        (line(curve, b"nistp256", whole), line(curve, b"nistp256", short)),
+        (line(b"ssh-ed25519", raw), line(b"sk-ssh-ed25519@openssh.com", raw, APPLICATION)),
+    ):
+        assert PersonKey.parse(one).identity == PersonKey.parse(other).identity
+        with pytest.raises(ValueError, match="this key is ada's already"):
+            Owners.model_validate({"people": {"ada": one, "bob": other}})

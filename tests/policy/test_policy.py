@@ -37,7 +37,20 @@ def test_what_is_unknown_or_above_counts_as_restricted() -> None:
         assert level(word) == RESTRICTED
 
 
-@pytest.mark.parametrize("word", ["pii", "PII", "personal", "Personal data", "personal_data", "pii-email"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "pii",
+        "PII",
+        "personal",
+        "Personal data",
+        "personal_data",
+        "pii-email",
+        "pii:email",
+        "PersonalData",
+        "piiEmail",
+    ],
+)
 def test_personal_data_is_what_a_classification_or_a_tag_calls_so(word: str) -> None:
     assert names_personal(["internal", word])
     assert not names_personal(["internal", "impersonal", "person", "typical", ""])

@@ -121,6 +121,9 @@ def test_columns_that_the_detector_s_keywords_name_are_known(word: str) -> None:
     [
         ("apiKey", True), ("passwordHash", True), ("refresh_token", True), ("access-tokens", True), ("SECRET", True),
         ("secretary", False), ("keyword", False), ("customer_key", False), ("token_count", False), ("tokenized", False),
+        ("accesstoken", True), ("clientsecret", True), ("DBPassword", True), ("APIToken", True), ("password2", True),
+        ("access_token_v2", True), ("PassWord", True), ("pass", True), ("ｐａｓｓｗｏｒｄ", True),
+        ("pass\u200bword", True),
         ("monkey", False), ("passenger", False), ("compass", False),
     ],
 )  # fmt: skip

@@ -62,7 +62,8 @@ def approvals(
 def _noted(record: dict[str, Any]) -> tuple[object, ...]:
     what = record.get("name") or record.get("export")
     approvals = (
-        " ".join(each["sha256"][:16] for each in record.get("approvals", ())) or record["approval"][:16]
+        " ".join(each["sha256"][:16] for each in record.get("approvals", ()))
+        or str(record.get("approval", ""))[:16]
     )
     return record["number"], record["at"], record["event"], f"{what} {approvals}", record.get("by")
 

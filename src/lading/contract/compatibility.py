@@ -19,6 +19,7 @@ from lading.contract.model import Contract, ContractField, QualityRule, SlaPrope
 from lading.contract.promises import Relation
 from lading.documents import show_duration
 from lading.errors import InvalidProject, Problem
+from lading.policy import names_personal
 
 Effect = Literal["none", "additive", "breaking"]
 Verdict = Literal["unchanged", "additive", "breaking"]
@@ -290,11 +291,19 @@ class _Differ:
         yield self._here(told[0][0], reason, (consumer, producer), at=new, path=path)
 
     def _classification(self, old: ContractField, new: ContractField, path: str) -> Iterator[Change]:
+        marks = [names_personal((field.classification or "", *field.tags)) for field in (old, new)]
+        if marks[0] != marks[1]:
+            told = "personal data now: it may no longer be delivered as it was"
+            effects: tuple[Effect, Effect] = (
+                ("breaking", "breaking") if marks[1] else ("additive", "additive")
+            )
+            reason = told if marks[1] else "no longer called personal data"
+            yield self._here("tags", reason, effects, at=new, path=path)
         before, after = (field.classification for field in (old, new))
         if (before or "").lower() == (after or "").lower():
             return
         ranks = [_RANKS.get((each or "restricted").lower()) for each in (before, after)]
-        effects: tuple[Effect, Effect] = ("breaking", "breaking")
+        effects = ("breaking", "breaking")
         more = ""
         if ranks[0] is not None and ranks[1] is not None:
             if ranks[1] == ranks[0]:

@@ -60,6 +60,7 @@ class ContractField:
     items: ContractField | None = None  # of an array
     properties: tuple[ContractField, ...] = ()  # of an object
     entries: str = ""  # of a map: what its keys and values are, as canonical JSON
+    entries_within: tuple[ContractField, ...] = ()  # the same as fields, and what of an object is no column
     line: int = field(default=0, compare=False)
 
     @property

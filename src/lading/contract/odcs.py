@@ -294,6 +294,7 @@ class _Reader:
             items=self._field(each.items, (*loc, "items")) if each.items else None,
             properties=self._fields(each.properties or (), (*loc, "properties")),
             entries=each.map.model_dump_json(exclude_none=True) if each.map else "",
+            entries_within=self._within(each, loc),
             line=self.document.line(*loc),
         )
 
@@ -301,6 +302,13 @@ class _Reader:
         return tuple(
             _rule(rule, self.document.line(*loc, "quality", index)) for index, rule in enumerate(rules or ())
         )
+
+    def _within(self, each: SchemaProperty, loc: Loc) -> tuple[ContractField, ...]:
+        """What a value holds beside promised members: keys and values of a map, and measures, which are delivered with
+        the object that they stand in."""
+        parts = [part for part in (each.map.key, each.map.value) if part is not None] if each.map else []
+        parts += [part for part in each.properties or () if part.semanticType == "measure"]
+        return tuple(self._field(part, (*loc, "items")) for part in parts)
 
     def _sla(self, properties: Sequence[ServiceLevelAgreementProperty]) -> Sla:
         spans: dict[str, timedelta] = {}

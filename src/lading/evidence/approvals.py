@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from rfc8785 import CanonicalizationError
+
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
 from lading.export.identity import instant
@@ -79,6 +81,13 @@ class Approval:
     @classmethod
     def read(cls, data: bytes, signatures: Sequence[bytes]) -> Approval:
         """Raises ValueError for what is no document of an approval."""
+        try:
+            return cls._read(data, signatures)
+        except (RecursionError, OverflowError, CanonicalizationError) as error:
+            raise ValueError("is no approval") from error
+
+    @classmethod
+    def _read(cls, data: bytes, signatures: Sequence[bytes]) -> Approval:
         document = json.loads(data)
         if not isinstance(document, dict) or document.keys() != _FIELDS:
             raise ValueError("is no approval")
@@ -94,6 +103,7 @@ class Approval:
         at, until = (parse_instant(document[name]) for name in ("requested_at", "expires"))
         if not at < until <= at + LONGEST:
             raise ValueError(f"is no approval: it must end within {LONGEST.days} days")
+        canonical(document["definition"])
         return cls(data, tuple(signatures), document)
 
     @property

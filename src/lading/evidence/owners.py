@@ -46,18 +46,18 @@ class Owners(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         found: list[tuple[Loc, str]] = []
-        holders: dict[bytes, str] = {}
+        holders: dict[object, str] = {}
         for person, lines in self.people.items():
             for index, line in enumerate(lines):
                 try:
-                    blob = PersonKey.parse(line).blob
+                    key = PersonKey.parse(line).identity
                 except ValueError as error:
                     found.append((("people", person, index), f"people.{person}: a key {error}"))
                     continue
                 # A key of two people would let one of them approve what they asked for themselves.
-                if blob in holders:
-                    found.append((("people", person, index), f"this key is {holders[blob]}'s already"))
-                holders.setdefault(blob, person)
+                if key in holders:
+                    found.append((("people", person, index), f"this key is {holders[key]}'s already"))
+                holders.setdefault(key, person)
         for section in ("datasets", "channels", "destinations"):
             for name, owners in getattr(self, section).items():
                 for owner in owners:

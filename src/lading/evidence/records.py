@@ -132,7 +132,12 @@ def _date_time(value: object) -> bool:
 
 
 def _found(validator: Any, record: Mapping[str, Any]) -> Iterator[str]:
-    for error in sorted(validator.iter_errors(record), key=lambda each: list(map(str, each.absolute_path))):
+    try:
+        errors = list(validator.iter_errors(record))
+    except RecursionError:
+        yield "the schema refers to itself without end"
+        return
+    for error in sorted(errors, key=lambda each: list(map(str, each.absolute_path))):
         place = ".".join(map(str, error.absolute_path))
         yield f"{place}: {error.message}" if place else error.message
 

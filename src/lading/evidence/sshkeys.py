@@ -85,6 +85,19 @@ class PersonKey:
     def fingerprint(self) -> str:
         return fingerprint(self.blob)
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for keys that one private key serves, however they are written. Raises ValueError as `parse` does."""
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+        public = self._public()
+        if isinstance(public, ed25519.Ed25519PublicKey):
+            return ("ed25519", public.public_bytes_raw())
+        numbers = public.public_numbers()
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            return (public.curve.name, numbers.x, numbers.y)
+        return ("rsa", numbers.n)  # whatever the exponent: the factors are the secret
+
     def _public(self) -> Any:
         """The key itself. Raises ValueError for a damaged or a weak one."""
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa

@@ -134,6 +134,13 @@ class ObjectOptions(BaseModel):
     )
     part_attempts: int = Field(5, ge=1, description="How often one part is sent before its upload fails")
 
+    @field_validator("endpoint")
+    @classmethod
+    def _without_credentials(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and "@" in urlsplit(endpoint).netloc:
+            raise ValueError("must hold no credentials: they have settings of their own")
+        return endpoint
+
     @field_validator("url")
     @classmethod
     def _is_plain(cls, url: str) -> str:

@@ -16,7 +16,7 @@ from lading.transforms.mask import Mask
 from lading.transforms.select import Exclude, Rename, Select
 
 # Logical types of the standard that hold no text.
-_TEXTLESS = frozenset({"date", "timestamp", "time", "number", "integer", "boolean", "vector"})
+_TEXTLESS = frozenset({"date", "timestamp", "time", "number", "integer", "boolean"})
 
 
 class Reference(NamedTuple):
@@ -110,9 +110,29 @@ def needed(export: Export, transforms: Sequence[Transform]) -> list[str]:
 
 
 def unread(export: Export, transforms: Sequence[Transform]) -> frozenset[str]:
-    """Excluded columns at which nothing else looks: they are not even read."""
-    excluded = {c for t in transforms if isinstance(t, Exclude) for c in t.columns}
+    """Excluded columns of the source at which nothing else looks: they are not even read."""
+    excluded: set[str] = set()
+    for transform, renamed in _renamed(transforms):
+        if isinstance(transform, Exclude):
+            excluded |= set(transform.columns) - renamed
     return frozenset(excluded - set(needed(export, transforms)))
+
+
+def named_by_source(transforms: Sequence[Transform], exclude: Exclude) -> frozenset[str]:
+    """The columns of an `exclude` that are the source's: any other is called so by a rename before it."""
+    for transform, renamed in _renamed(transforms):
+        if transform is exclude:
+            return frozenset(exclude.columns) - renamed
+    return frozenset()
+
+
+def _renamed(transforms: Sequence[Transform]) -> Iterator[tuple[Transform, frozenset[str]]]:
+    """Each transform, and the names that renames before it have made."""
+    made: frozenset[str] = frozenset()
+    for transform in transforms:
+        yield transform, made
+        if isinstance(transform, Rename):
+            made = (made - transform.names.keys()) | frozenset(transform.names.values())
 
 
 def after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
@@ -126,35 +146,50 @@ def after(transform: Transform, origins: Mapping[str, str]) -> dict[str, str]:
     return dict(origins)
 
 
-def exposures(contract: Contract, transforms: Sequence[Transform]) -> tuple[Exposure, ...]:
+def exposures(export: Export, contract: Contract, transforms: Sequence[Transform]) -> tuple[Exposure, ...]:
     """The promised columns as recipients get them: what is not promised is never delivered."""
-    origins = {field.column: field.column for field in contract.fields}
+    fields = {field.column: field for field in contract.fields}
+    # A rename may give a promised column's name to one that the contract does not name.
+    origins = {name: name for name in (*fields, *needed(export, transforms))}
     masks: dict[str, set[str]] = {}
     for transform in transforms:
         if isinstance(transform, Mask):
             for name, action in transform.actions.items():
-                masks.setdefault(origins.get(name, name), set()).add(action)
+                if name in origins:
+                    masks.setdefault(origins[name], set()).add(action)
         origins = after(transform, origins)
-    delivered = set(origins.values())
+    names = {origin: name for name, origin in origins.items()}
     return tuple(
         Exposure(
             field.name,
             *_marked(field),
             frozenset(masks.get(field.column, ())),
             field.logical_type not in _TEXTLESS,
+            frozenset({names[field.column], *_names(field)}),
         )
         for field in contract.fields
-        if field.column in delivered
+        if field.column in names
     )
+
+
+def _names(field: ContractField) -> Iterator[str]:
+    """What a field is called: by its recipients, by the source, and inside."""
+    yield field.name
+    yield field.column
+    for each in _inside(field):
+        yield from _names(each)
+
+
+def _inside(field: ContractField) -> tuple[ContractField, ...]:
+    return (*field.properties, *field.entries_within, *((field.items,) if field.items else ()))
 
 
 def _marked(field: ContractField) -> tuple[str | None, bool]:
     """The strictest classification of a field and what is inside it, and whether any of it is about a person. What is
     inside and not classified is as its field."""
-    inside = [*field.properties, *([field.items] if field.items else ())]
     own = names_personal((field.classification or "", *field.tags))
     found = [(field.classification, own)]
-    for each in inside:
+    for each in _inside(field):
         classification, personal = _marked(each)
         found.append((classification or field.classification, personal))
     strictest = max((classification for classification, _ in found), key=level)
