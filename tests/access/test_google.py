@@ -74,14 +74,12 @@ def test_a_journal_may_not_be_deleted_though_deliveries_lie_in_its_store(make: M
 
 
 def test_conditions_stay_within_what_google_takes(make: Make) -> None:
-    exports = {n: {"layout": {"path": f"{n}/{REST}"}} for n in ("to_lake", "to_dated", "to_svc")}
-    project = make({"lake": LAKE}, exports)
-    assert grants(project.destination_policy("lake"))["upload"][1] == starts(
-        "to_dated/", "to_lake/", "to_svc/"
-    )
-
-
-REST = "{tenant}/{yyyymmdd}_{HHMMSS}_{run}-a{attempt}"
+    tenants = {f"t{n}": "own" for n in range(8)}
+    project = make({"own": LAKE}, {"to_lake": {}}, tenants=tenants)
+    bindings = document(project.destination_policy("own"), "bucket-bindings.json")["bindings"]
+    uploads = [b["condition"]["expression"] for b in bindings if b["role"].endswith("upload")]
+    assert [expression.count(" || ") for expression in uploads] == [5, 1]
+    assert " || ".join(uploads) == starts(*(f"test/shop/orders/tenant=t{n}/" for n in range(8)))
 
 
 def test_the_member_is_named_or_left_to_be_filled_in(make: Make) -> None:

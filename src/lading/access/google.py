@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lading.access.rights import (
@@ -30,7 +30,7 @@ from lading.errors import InvalidProject
 from lading.stores.object_options import ObjectOptions
 
 CLASSES = ("NEARLINE", "COLDLINE", "ARCHIVE")  # all are read at once
-MOST_PREFIXES = 6  # a condition has at most twelve logical operators
+MOST_TERMS = 6  # of a condition, which has at most twelve logical operators
 _PRINCIPAL = re.compile(r"(serviceAccount|user|group):[^\s@]+@[^\s@]+|(principal|principalSet)://\S+")
 
 
@@ -51,12 +51,12 @@ def papers(
     fill_in = {"PROJECT": "the project's id"}
     if wishes.principal is None:
         fill_in["EXPORTER"] = "the exporter's service account"
-    for what, permissions, condition in _grants(place.bucket, root, asked):
+    for what, permissions, terms in _grants(place.bucket, root, asked):
         name = f"lading_{re.sub(r'[^a-z0-9_]', '_', store)}_{what}"
         role = {"title": f"Lading: {what} of {store}", "stage": "GA", "includedPermissions": permissions}
         roles.append({"roleId": name, "role": role})
         binding = {"role": f"projects/PROJECT/roles/{name}", "members": [member]}
-        bindings.append({**binding, **({"condition": condition} if condition else {})})
+        bindings += [{**binding, **condition} for condition in _conditions(terms)]
     made = [
         Paper(
             "roles.json",
@@ -105,8 +105,8 @@ def papers(
     return Papers("google", tuple(made), fill_in, tuple(notes))
 
 
-def _grants(bucket: str, root: str, asked: Rights) -> list[tuple[str, list[str], dict[str, str] | None]]:
-    """Roles: what they are for, their permissions, and on which names."""
+def _grants(bucket: str, root: str, asked: Rights) -> list[tuple[str, list[str], list[str]]]:
+    """Roles: what they are for, their permissions, and terms of which one must hold; none where none need to."""
     again = [pattern for pattern in asked.write if pattern != f"{asked.journal}*"]
     kinds: list[tuple[str, list[str], tuple[str, ...]]] = [
         ("write", ["storage.objects.create"], asked.write),
@@ -114,46 +114,42 @@ def _grants(bucket: str, root: str, asked: Rights) -> list[tuple[str, list[str],
         ("replace", ["storage.objects.delete"], tuple(dict.fromkeys((*again, *asked.delete)))),
         ("read", ["storage.objects.get"], asked.read),
     ]
-    found = []
-    for what, permissions, patterns in kinds:
-        if patterns:
-            names = _condition(_named(bucket, root, patterns))
-            found.append((what, permissions, names))
+    found = [(what, given, _named(bucket, root, patterns)) for what, given, patterns in kinds if patterns]
     if asked.absent:
-        found.append(("list", ["storage.objects.list"], None))
+        found.append(("list", ["storage.objects.list"], []))
     elif asked.list:
         listed = 'api.getAttribute("storage.googleapis.com/objectListPrefix", "")'
-        starts = [f"{listed}.startsWith({_text(p)})" for p in _prefixes(root, asked.list) if p]
-        found.append(("list", ["storage.objects.list"], _condition(starts)))
+        prefixes = outermost(root + pattern.partition(ANY)[0] for pattern in asked.list)
+        terms = [f"{listed}.startsWith({_text(prefix)})" for prefix in prefixes if prefix]
+        found.append(("list", ["storage.objects.list"], terms))
     return found
-
-
-def _prefixes(root: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """What names begin with; where there are too many for a condition, the store's own prefix."""
-    found = outermost(root + pattern.partition(ANY)[0] for pattern in patterns)
-    return found if len(found) <= MOST_PREFIXES else (root,)
 
 
 def _named(bucket: str, root: str, patterns: tuple[str, ...]) -> list[str]:
     """Names cannot be matched in the middle: their beginning is held, and the end of a single object's."""
-    files = [p for p in patterns if not p.endswith(ANY)]
-    folders = outermost(root + p.partition(ANY)[0] for p in patterns if p.endswith(ANY))
-    single = [(root + p.partition(ANY)[0], p.rpartition(ANY)[2]) for p in files]
-    single = [(start, end) for start, end in single if not any(start.startswith(f) for f in folders)]
-    if len(folders) + 2 * len(single) > MOST_PREFIXES:
-        folders, single = outermost((*folders, *(start for start, _ in single))), []
-    if len(folders) > MOST_PREFIXES:
-        folders = (root,)
     name = f"projects/_/buckets/{bucket}/objects/"
+    folders = outermost(root + p.partition(ANY)[0] for p in patterns if p.endswith(ANY))
     found = [f"resource.name.startsWith({_text(name + folder)})" for folder in folders]
-    for start, end in single:
-        ends = f" && resource.name.endsWith({_text(end)})" if start != root + end else ""
-        found.append(f"(resource.name.startsWith({_text(name + start)}){ends})")
-    return list(dict.fromkeys(found))
+    for pattern in patterns:
+        start, any_, end = (root + pattern).partition(ANY)
+        if pattern.endswith(ANY) or start.startswith(folders):
+            continue
+        end = end.rpartition(ANY)[2]
+        if any_:
+            starts = f"resource.name.startsWith({_text(name + start)})"
+            found.append(f"({starts} && resource.name.endsWith({_text(end)}))")
+        else:
+            found.append(f"resource.name == {_text(name + start)}")
+    return found
 
 
-def _condition(terms: list[str]) -> dict[str, str] | None:
-    return {"title": "Names that Lading uses", "expression": " || ".join(terms)} if terms else None
+def _conditions(terms: list[str]) -> Iterator[dict[str, Any]]:
+    """Of each binding; where there are too many terms for one, there are several bindings."""
+    if not terms:
+        yield {}
+    for first in range(0, len(terms), MOST_TERMS):
+        expression = " || ".join(terms[first : first + MOST_TERMS])
+        yield {"condition": {"title": f"Names that Lading uses, from {first + 1}", "expression": expression}}
 
 
 def _text(value: str) -> str:
