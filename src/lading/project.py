@@ -339,6 +339,7 @@ class Project:
         from lading.access.rights import Wishes
 
         wishes = Wishes(principal, write_only, archive, delete_after)
+        left_out = (f"{name} is left out: its files are not valid." for name in sorted(self.broken))
         made = papers(self._files, self._workshop.store_options, store, wishes)
         told = [
             {"file": p.file, "title": p.title, "apply": p.apply, "document": p.document} for p in made.papers
@@ -348,7 +349,7 @@ class Project:
             "provider": made.provider,
             "documents": told,
             "fill_in": dict(made.fill_in),
-            "notes": list(made.notes),
+            "notes": [*made.notes, *left_out],
         }
 
     def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:

@@ -86,6 +86,17 @@ def test_a_destination_of_one_tenant_takes_nothing_of_others(make: Make) -> None
     assert names(told, "OwnWrite") == ["test/shop/orders/tenant=a/*", "a/v1/*", "_lading_test/*"]
 
 
+def test_a_policy_that_is_too_long_for_a_role_says_so(make: Make) -> None:
+    tenants = {f"tenant-{n}": "own" for n in range(60)}
+    told = make({"own": LAKE}, {"to_lake": {}}, tenants=tenants).destination_policy("own")
+    assert "longer than the 10,240 characters" in " ".join(told["notes"])
+
+
+def test_an_export_that_is_not_valid_is_said_to_be_left_out(make: Make) -> None:
+    project = make({"lake": LAKE}, {"to_lake": {}, "to_svc": {"destination": "nowhere"}})
+    assert "to_svc is left out: its files are not valid." in project.destination_policy("lake")["notes"]
+
+
 def test_copies_are_destinations(make: Make) -> None:
     project = make({"lake": LAKE, "copy": LAKE}, {"to_lake": {"copies": ["copy"]}})
     assert names(project.destination_policy("copy"), "CopyWrite") == [FOLDER, "_lading_test/*"]

@@ -17,6 +17,8 @@ from bucket_servers import BucketServer, add_account, s3_client
 from delivered import make_project
 
 from lading import Project, StoreDenied
+from lading.stores.object import ObjectStore
+from lading.stores.object_options import ObjectOptions
 
 ACCOUNT = {"access_key_id": "LADINGEXPORTER", "secret_access_key": "a-s3cret-of-the-exporter"}
 OWN_PATH = {"path": "out/{tenant}/{yyyymmdd}_{HHMMSS}_{run}-a{attempt}"}
@@ -177,6 +179,28 @@ def test_a_full_refresh_reads_its_pointer_and_no_more(grounds: Any, layout: Mapp
     allowed = ("latest.json", "manifest_") if layout == {"preset": "svc002"} else ("latest.json",)
     assert read
     assert all(name.startswith(allowed) for name in read)
+
+
+@pytest.mark.parametrize("without", [None, "s3:GetObject"])
+def test_finished_parts_are_copied_by_who_may_read_them(grounds: Any, without: str | None) -> None:
+    shop = grounds(exports=("to_lake",))
+    shop.change(
+        "to_lake",
+        immutable_rows=True,
+        tenants=None,
+        layout={"preset": "lake"},
+        source={"connection": "incoming", "table": "orders"},
+        window={"column": "at", "clock": "transaction", "every": "1 month", "start": "2024-01-01"},
+    )
+    shop.grant(without=without)
+    store = ObjectStore(ObjectOptions(url=f"s3://{shop.bucket}/lake", **shop.settings))
+    folder = "test/shop/orders/tenant=default/2024/01/01/000000_0a1b2c3d-a"
+    store.put(f"{folder}1/part.parquet", b"rows")
+    if without is None:
+        store.copy(f"{folder}1/part.parquet", f"{folder}2/part.parquet")
+        return
+    with pytest.raises(StoreDenied, match="403"):
+        store.copy(f"{folder}1/part.parquet", f"{folder}2/part.parquet")
 
 
 def test_deliveries_expire_by_what_is_granted(grounds: Any) -> None:

@@ -52,7 +52,7 @@ def papers(
     if wishes.principal is None:
         fill_in["EXPORTER"] = "the exporter's service account"
     for what, permissions, terms in _grants(place.bucket, root, asked):
-        name = f"lading_{re.sub(r'[^a-z0-9_]', '_', store)}_{what}"
+        name = f"lading_{re.sub(r'[^a-z0-9_]', '_', store[:48])}_{what}"  # 64 characters at most
         role = {"title": f"Lading: {what} of {store}", "stage": "GA", "includedPermissions": permissions}
         roles.append({"roleId": name, "role": role})
         binding = {"role": f"projects/PROJECT/roles/{name}", "members": [member]}

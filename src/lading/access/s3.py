@@ -6,6 +6,7 @@ Reference); what uploads in parts need of a key, of "Using server-side encryptio
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ LEAST_MOVED = (
 )
 CLASSES = ("STANDARD_IA", "GLACIER_IR")  # both are read at once
 ARCHIVE = "DEEP_ARCHIVE"
+MOST_INLINE = 10_240  # characters of a role's own policies together, white space not counted
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:[\w+=,.@/:-]+|[0-9]{12}")
 _KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[\w/-]+")
 
@@ -68,6 +70,11 @@ def papers(
                 f"aws s3api put-bucket-policy --bucket {name} --policy file://bucket-policy.json",
                 _policy(policy),
             )
+        )
+    if len(json.dumps(_policy(role), separators=(",", ":"))) > MOST_INLINE:
+        more.append(
+            f"The role's policy is longer than the {MOST_INLINE:,} characters that policies within a role may have: "
+            "divide its statements between several roles, or its exports between several stores."
         )
     fill_in = {"ROLE": "the exporter's role, in the command"}
     if bucket.key is not None:
