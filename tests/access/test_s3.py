@@ -52,6 +52,12 @@ def test_write_only_and_keep_contradict_each_other(make: Make) -> None:
         project.destination_policy("lake", write_only=True)
 
 
+def test_a_journal_is_never_write_only(make: Make) -> None:
+    project = make({"journal": {"url": "s3://lake/out"}}, {"to_lake": {}})
+    with pytest.raises(InvalidProject, match="keeps the journal, which is read and listed"):
+        project.destination_policy("journal", write_only=True)
+
+
 def test_a_pointer_is_read_and_its_absence_told(make: Make) -> None:
     told = make({"lake": LAKE}, {"whole": {}}).destination_policy("lake")
     assert names(told, "LakeRead") == ["test/shop/orders/tenant=*/whole/latest.json"]

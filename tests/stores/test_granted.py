@@ -154,6 +154,10 @@ def test_what_a_failed_run_wrote_goes_by_listing_and_deleting(grounds: Any, with
     assert shop.statuses("to_lake") == {"failed"}
     data = [name for name in shop.names() if name.endswith(".parquet")]
     assert bool(data) == (without is not None)
+    client = client_of(shop.settings)
+    for elsewhere in ("", "lake/", "lake/test/shop/other/", "journal/"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.list_objects_v2(Bucket=shop.bucket, Prefix=elsewhere)
 
 
 def test_a_full_refresh_that_may_not_read_its_pointer_is_not_delivered(grounds: Any) -> None:

@@ -106,6 +106,10 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
             deliveries[Delivery(name, folder.partition(ANY)[0], export.mode == "full_refresh")] = None
     journal = ""
     if store == settings.journal:
+        if write_only:
+            raise InvalidProject(
+                f"{store} keeps the journal, which is read and listed.", hint="Leave out --write-only."
+            )
         journal = journal_folder(settings)
         for what in ("write", "read", "list"):
             found[what][f"{journal}*"] = None
@@ -115,7 +119,7 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
             hint="Name a destination, or copy, of an export, or the journal's store.",
         )
     for what in ("write", "delete", *(("read", "list") if journal else ())):
-        if journal or not (write_only and what == "delete"):
+        if not (write_only and what == "delete"):
             found[what][TEST] = None
     return Rights(
         **{what: tuple(patterns) for what, patterns in found.items()},
