@@ -272,8 +272,8 @@ def _adapter(adapter: Adapter, of: str, note: str = "") -> Iterator[str]:
 def _stores() -> Iterator[str]:
     yield "## Stores"
     yield (
-        "A section of `stores` in lading.yaml; the scheme of its `url` says which. A store that is `protected: true` takes "
-        "only what two people have approved: [protection.md](protection.md)."
+        "A section of `stores` in lading.yaml; the scheme of its `url` says which. A store that is `protected: true` "
+        "takes only what two people have approved: [protection.md](protection.md)."
     )
     for title, module, name in (
         ("A folder: file://", "local", "LocalOptions"),

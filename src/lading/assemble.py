@@ -207,15 +207,13 @@ class Workshop:
     def store(self, name: str) -> Store:
         """A store of lading.yaml, with retry and limits around it where it is reached over a network."""
         if name not in self._stores:
-            if name not in self._files.settings.stores:
-                raise InvalidProject(f"{unknown('store', name, self._files.settings.stores)}, in lading.yaml")
+            self.store_options(name)
             self._stores[name] = self._open_store(self._files.document, ("stores", name))
         return self._stores[name]
 
     def store_terms(self, name: str) -> dict[str, Any]:
         """What lading.yaml says of a store, as JSON and without its secrets."""
-        document, at = self._files.document, ("stores", name)
-        return _without_secrets(_store_options(document, at, str(self._files.settings.stores[name]["url"])))
+        return _without_secrets(self.store_options(name))
 
     def connection_terms(self, name: str) -> dict[str, Any]:
         """What lading.yaml says of a connection, as JSON and without its secrets: of a database's URL the place."""
@@ -236,6 +234,13 @@ class Workshop:
         _, options = self._catalogue(name)
         kind = self._files.settings.catalogues[name]["type"]
         return {"type": kind, **_without_secrets(options)}
+
+    def store_options(self, name: str) -> BaseModel:
+        """What lading.yaml says of a store, its secrets included. Raises InvalidProject with the places."""
+        stores = self._files.settings.stores
+        if name not in stores:
+            raise InvalidProject(f"{unknown('store', name, stores)}, in lading.yaml")
+        return _store_options(self._files.document, ("stores", name), str(stores[name]["url"]))
 
     def _open_store(self, document: Document, at: Loc) -> Store:
         section: Any = document.data
@@ -351,8 +356,8 @@ class Workshop:
         from lading.stores.within import Within
 
         settings = self._files.settings
-        folder = f"{segment(settings.name)}/{segment(settings.environment)}/"
-        return Journal(Within(self.store(settings.journal), folder), settings.lease.total_seconds())
+        within = Within(self.store(settings.journal), journal_folder(settings))
+        return Journal(within, settings.lease.total_seconds())
 
     def keys(self) -> Keys:
         if self._keys is None:
@@ -483,6 +488,11 @@ def open_store(document: Document, at: Loc, url: str, root: Path, settings: Any)
 
 def _scheme(url: str) -> str:
     return url.partition("://")[0] if "://" in url else "file"
+
+
+def journal_folder(settings: Settings) -> str:
+    """Where the journal of this project in this environment lies in its store."""
+    return f"{segment(settings.name)}/{segment(settings.environment)}/"
 
 
 def _store_options(document: Document, at: Loc, url: str) -> BaseModel:

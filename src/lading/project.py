@@ -359,6 +359,39 @@ class Project:
 
         return probe(self._workshop.store(name))
 
+    def destination_policy(
+        self,
+        store: str,
+        *,
+        principal: str | None = None,
+        write_only: bool = False,
+        archive: bool = False,
+        delete_after: int | None = None,
+    ) -> dict[str, Any]:
+        """The least that the exporter must be allowed at a bucket, by every export that delivers there, as its
+        provider's documents: ``{store, provider, documents, fill_in, notes}``. Asks nothing of the provider.
+
+        ``write_only``: without listing and deleting. ``archive``, ``delete_after`` (days): what lifecycle rules may do
+        to deliveries beyond tiers that are read at once. Raises InvalidProject for a folder, a store of which nothing
+        is asked, and wishes that contradict an export.
+        """
+        from lading.access.papers import papers
+        from lading.access.rights import Wishes
+
+        wishes = Wishes(principal, write_only, archive, delete_after)
+        left_out = (f"{name} is left out: its files are not valid." for name in sorted(self.broken))
+        made = papers(self._files, self._workshop.store_options, store, wishes)
+        told = [
+            {"file": p.file, "title": p.title, "apply": p.apply, "document": p.document} for p in made.papers
+        ]
+        return {
+            "store": store,
+            "provider": made.provider,
+            "documents": told,
+            "fill_in": dict(made.fill_in),
+            "notes": [*made.notes, *left_out],
+        }
+
     def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:
         """One export, assembled. Opens its connection and stores, reads nothing yet."""
         definition = self.export(export)

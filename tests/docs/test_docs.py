@@ -23,6 +23,7 @@ PAGES = sorted(
 )
 WORDS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/quickstart.md",
          "docs/architecture.md", "docs/manifest-format.md", "docs/contract-versions.md", "docs/delivery-records.md",
+         "docs/destinations.md",
          "examples/nyc-flights/README.md")  # fmt: skip
 
 

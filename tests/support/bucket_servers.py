@@ -80,16 +80,21 @@ def versitygw(folder: Path) -> Iterator[BucketServer]:
         client = s3_client(endpoint)
         client.create_bucket(Bucket=BUCKET)
         reader = {"access_key_id": "LADINGREADER", "secret_access_key": "another-s3cret-of-the-reader"}
-        account = ["--access", reader["access_key_id"], "--secret", reader["secret_access_key"]]
-        admin = [program("versitygw"), "admin", "--access", ACCESS_KEY, "--secret", SECRET]
-        create = [*admin, "--endpoint-url", endpoint, "create-user", *account, "--role", "user"]
-        subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
+        add_account(endpoint, reader)
         allowed = {"Effect": "Allow", "Principal": {"AWS": [reader["access_key_id"]]}}
         objects = {**allowed, "Action": ["s3:GetObject"], "Resource": [f"arn:aws:s3:::{BUCKET}/*"]}
         bucket = {**allowed, "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{BUCKET}"]}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [objects, bucket]})
         client.put_bucket_policy(Bucket=BUCKET, Policy=policy)
         yield _s3("versitygw", endpoint, reader)
+
+
+def add_account(endpoint: str, account: Mapping[str, str]) -> None:
+    """An account of VersityGW that may do nothing until a bucket's policy says so."""
+    admin = [program("versitygw"), "admin", "--access", ACCESS_KEY, "--secret", SECRET]
+    keys = ["--access", account["access_key_id"], "--secret", account["secret_access_key"]]
+    create = [*admin, "--endpoint-url", endpoint, "create-user", *keys, "--role", "user"]
+    subprocess.run(create, check=True, stdout=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli import approvals, contract, deliveries, history, keys, probes, run, signing, start
+from lading.cli import (
+    approvals,
+    contract,
+    deliveries,
+    destination,
+    history,
+    keys,
+    probes,
+    run,
+    signing,
+    start,
+)
 from lading.cli.console import out, say
 
 if TYPE_CHECKING:
@@ -98,5 +109,6 @@ for _name, _command in (
 ):
     app.command(_name)(_command)
 app.add_typer(contract.app, name="contract")
+app.add_typer(destination.app, name="destination")
 app.add_typer(keys.app, name="keys")
 app.add_typer(signing.app, name="signing")

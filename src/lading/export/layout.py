@@ -154,6 +154,17 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda match: values[match[1]], template)
 
 
+def _of_export(template: str, env: str, dataset: str, entity: str, major: int) -> str:
+    """What all runs of an export share, filled in; the rest of the variables stays."""
+    fixed = {
+        "env": segment(env),
+        "dataset": segment(dataset),
+        "entity": segment(entity),
+        "major": str(major),
+    }
+    return _VARIABLE.sub(lambda match: fixed.get(match[1], match[0]), template)
+
+
 # --- layouts -------------------------------------------------------------------------------------------------------
 
 
@@ -240,13 +251,7 @@ class Layout:
 
     def template(self, *, env: str, dataset: str, entity: str, major: int) -> str:
         """The attempt's folder of any run of one export, the variables of its runs still in it: ``{tenant}``."""
-        fixed = {
-            "env": segment(env),
-            "dataset": segment(dataset),
-            "entity": segment(entity),
-            "major": str(major),
-        }
-        return _VARIABLE.sub(lambda match: fixed.get(match[1], match[0]), self._folder)
+        return _of_export(self._folder, env, dataset, entity, major)
 
     @property
     def _documents_names(self) -> bool:
@@ -283,12 +288,19 @@ class Layout:
 
     def pointer(self, names: Names, export: str) -> str:
         """The object that names the newest complete delivery of one export to one tenant, relative to the store."""
+        return _fill(self._pointer(export), names.variables())
+
+    def pointer_template(self, export: str, *, env: str, dataset: str, entity: str, major: int) -> str:
+        """The same of any tenant, which stays in it as ``{tenant}``."""
+        return _of_export(self._pointer(export), env, dataset, entity, major)
+
+    def _pointer(self, export: str) -> str:
         path = "{env}/{dataset}/{entity}/tenant={tenant}"
         if self.preset == "svc002":
             path = "{tenant}/v{major}"
         elif self.preset == "dated" and not self.tenanted:
             path = "{env}/{dataset}/{entity}"
-        return f"{_fill(path, names.variables())}/{segment(export)}/latest.json"
+        return f"{path}/{segment(export)}/latest.json"
 
     @property
     def shares_pointer(self) -> bool:

@@ -1,0 +1,61 @@
+# D11 D22
+"""``destination policy``: as its users call it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def bucket(project: Path, replace: Callable[[str, str, str], None]) -> Path:
+    """The sample project, delivering to a bucket that is never asked for anything."""
+    replace(
+        "lading.yaml",
+        '"file://./deliveries", durable: false',
+        's3://lake/out, access_key_id: AKIATESTTEST, secret_access_key: "${SECRET_OF_LAKE}"',
+    )
+    return project
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("SECRET_OF_LAKE", "a-s3cret-that-nobody-prints")
+    return "a-s3cret-that-nobody-prints"
+
+
+def test_people_get_each_document_under_its_heading(lading: Any, bucket: Path, secret: str) -> None:
+    told = lading("destination", "policy", "lake")
+    assert told.code == 0
+    assert re.findall(r"^# .* \((.*\.json)\)$", told.out, re.M) == [
+        "role-policy.json",
+        "bucket-policy.json",
+        "lifecycle.json",
+    ]
+    for text in re.split(r"(?:^#.*\n)+", told.out, flags=re.M)[1:]:
+        json.loads(text)
+    assert "fill in: ROLE: the exporter's role, in the command" in told.err
+    assert secret not in told.out + told.err
+    assert "AKIATESTTEST" not in told.out + told.err
+    assert lading("destination", "policy", "lake").out == told.out
+
+
+def test_programs_get_one_document(lading: Any, bucket: Path, secret: str) -> None:
+    told = lading("destination", "policy", "lake", "--write-only", "--delete-after", "30", "--json")
+    found = told.json
+    assert set(found) == {"store", "provider", "documents", "fill_in", "notes"}
+    assert (found["store"], found["provider"]) == ("lake", "s3")
+    assert [set(each) for each in found["documents"]] == [{"file", "title", "apply", "document"}] * 3
+    assert secret not in told.out
+
+
+def test_a_folder_has_no_policies(lading: Any, bucket: Path) -> None:
+    told = lading("destination", "policy", "journal")
+    assert told.code == 2
+    assert "journal is no bucket" in told.err
+    assert lading("destination", "policy", "lake", "--delete-after", "0").code == 2
