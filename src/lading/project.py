@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
+from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
 from lading.clearance import Gate
 from lading.contract import Contract
@@ -20,11 +22,13 @@ from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.evidence.approvals import Approval
 from lading.evidence.signers import AllowedSigner
+from lading.evidence.sshsig import CHECKPOINTS
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.audit import AuditChain
+from lading.journal.chain import PackageChain, tenants_of
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
 from lading.ports import Dataset, Encryption, Newest
@@ -255,6 +259,17 @@ class Project:
         """What was asked for, granted and used, from the audit chain. Raises IntegrityError where it is broken."""
         return [dict(record) for record in AuditChain(self.journal()).records()]
 
+    def packages(self, export: str) -> list[dict[str, Any]]:
+        """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
+        newest packages are. Raises IntegrityError where a chain is broken."""
+        journal = self.journal()
+        return [
+            {"tenant": checkpoint["tenant"], **chained.place.record(), "checkpoint": checkpoint}
+            for tenant in tenants_of(journal, export)
+            for chained in PackageChain(journal, export, tenant).packages()
+            for checkpoint in [json.loads(chained.checkpoint)]
+        ]
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
         return self._workshop.signers()
@@ -299,6 +314,7 @@ class Project:
         if keyed:
             self._workshop.keys()
         encryption = self._workshop.encryption(definition, format) if definition.encryption else None
+        journal, in_one = self.journal(), definition.channel == "audit"
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -318,8 +334,8 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format, encryption),
-            journal=self.journal(),
+            channel=self._channel(definition, format, encryption, journal),
+            journal=journal,
             keys=_LazyKeys(self._workshop),
             binding=binder.bind,
             checks=binder.checks,
@@ -339,10 +355,12 @@ class Project:
             ),
             format_name=format.name,
             codec=format.codec,
-            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
+            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"}
+            | ({"chained": True} if in_one else {}),
             encryption=encryption.record if encryption else {"type": "none"},
             encryption_key=encryption.key_id if encryption else None,
             max_file_size=definition.max_file_size,
+            in_one=in_one,
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,
             on_event=on_event or (lambda event: None),
@@ -417,7 +435,9 @@ class Project:
             return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
         return Dataset(table=export.source.table, files=export.source.files)
 
-    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> DropChannel:
+    def _channel(
+        self, export: Export, format: Any, encryption: Encryption | None, journal: Journal
+    ) -> DropChannel:
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -426,6 +446,18 @@ class Project:
             for tenant, settings in self.files.tenants.items()
             if settings.destination is not None and export.tenants is not None
         }
+        if export.channel == "audit":
+            return AuditChannel(
+                stores,
+                export.paths(),
+                format,
+                export.types,
+                export=export.name,
+                own=own,
+                signer=lambda: self._workshop.signer(CHECKPOINTS),
+                journal=journal,
+                evidence=lambda manifest: self._gate.evidence(export.name, manifest),
+            )
         return DropChannel(
             stores,
             export.paths(),

@@ -102,6 +102,7 @@ class DropFile:
             dict(self._partition),
             dict(stats.columns),
             self._encryption,
+            stats.head,
         )
 
     def abort(self) -> None:
@@ -166,7 +167,7 @@ class DropChannel:
                 uploads.append(destination.store.write(folder + name))
             sink = _Bytes(uploads)
             if self._encryption is None:
-                writer = self._format.open(sink, schema, self._types, memory, limit)
+                writer = self._format_of(names).open(sink, schema, self._types, memory, limit)
                 return DropFile(name, partition, sink, writer)
             writer, told = self._encryption.open(
                 self._format, sink, schema, self._types, memory, limit, names=names, file=name
@@ -176,6 +177,10 @@ class DropChannel:
             for upload in uploads:
                 upload.abort()
             raise
+
+    def _format_of(self, names: Names) -> Format:
+        """The format of the files of one run."""
+        return self._format
 
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         old, new = self._layout.folder(before), self._layout.folder(now)
@@ -217,9 +222,10 @@ class DropChannel:
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
             sidecars.append((record, canonical(_delivery_record(manifest))))
+        sidecars.extend(self._further(manifest))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
-        evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]
+        evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data, MANIFESTS))]
         objects = [[name, body.decode()] for name, body in (*sidecars, (manifest_name, data), *evidence)]
         rows = int(manifest["rows"]["written"])
         success = marker(manifest_name, data, rows, manifest["export_timestamp"])
@@ -235,6 +241,10 @@ class DropChannel:
             else None,
         }
 
+    def _further(self, manifest: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
+        """Sidecars that other channels add: names and bytes, which are UTF-8."""
+        return ()
+
     def _signature(self) -> dict[str, str]:
         """What the manifest says of its signature, so that nobody takes it away unnoticed."""
         if self._signer is None:
@@ -242,11 +252,10 @@ class DropChannel:
         key = PublicKey(self._signer().public_key)
         return {"type": "sshsig", "namespace": MANIFESTS, "key": key.fingerprint}
 
-    def _signed(self, data: bytes) -> bytes:
+    def _signed(self, data: bytes, namespace: str) -> bytes:
         assert self._signer is not None
         signer = self._signer()
-        signature = signer.sign(message(MANIFESTS, data))
-        return armored(PublicKey(signer.public_key), MANIFESTS, signature)
+        return armored(PublicKey(signer.public_key), namespace, signer.sign(message(namespace, data)))
 
     def _pointer_to(
         self,
