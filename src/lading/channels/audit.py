@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lading.channels.drop import Destination, DropChannel
+from lading.channels.drop import Destination, DropChannel, delivery_record
 from lading.errors import IntegrityError, ObjectNotFound
 from lading.evidence import verifier
 from lading.evidence.sshsig import CHECKPOINTS, PublicKey
@@ -22,7 +22,7 @@ from lading.journal.log import Journal
 from lading.manifest import canonical, sha256
 from lading.ports import Chaining, Document, Format, Signer, Types, Written
 
-VERIFIER = "verify.py"
+RECORD, VERIFIER = "_delivery.json", "verify.py"
 
 Evidence = Callable[[Mapping[str, Any]], Sequence[tuple[str, bytes]]]
 """The evidence of a run, by its manifest: names below `_evidence/`, and UTF-8."""
@@ -30,6 +30,8 @@ Evidence = Callable[[Mapping[str, Any]], Sequence[tuple[str, bytes]]]
 
 class AuditChannel(DropChannel):
     """``layout`` has one file in a run; ``evidence`` is asked when a run is prepared."""
+
+    packages = True
 
     def __init__(
         self,
@@ -53,7 +55,8 @@ class AuditChannel(DropChannel):
 
     def _further(self, manifest: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
         evidence = [(f"{verifier.EVIDENCE}{name}", data) for name, data in self._evidence(manifest)]
-        return [*evidence, (VERIFIER, Path(verifier.__file__).read_bytes())]
+        record = canonical(delivery_record(manifest, "audit"))
+        return [(RECORD, record), *evidence, (VERIFIER, Path(verifier.__file__).read_bytes())]
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         """What a drop's commit holds, and ``package``: what its checkpoint says whatever it follows, and the newest
@@ -91,6 +94,8 @@ class AuditChannel(DropChannel):
         return {**commit, "package": {"checkpoint": package, "after": after.record()}}
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
+        if "package" not in commit:
+            return super().publish(commit, withdrawn)  # refuses it
         package: Any = commit["package"]
         tenant, run_id = package["checkpoint"]["tenant"], package["checkpoint"]["run_id"]
 

@@ -118,6 +118,9 @@ class DropChannel:
     """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
     another first destination. ``signer`` is asked for when something is written, and not before."""
 
+    packages = False
+    """Whether deliveries are audit packages, which are closed when they are published."""
+
     def __init__(
         self,
         destinations: Sequence[Destination],
@@ -221,7 +224,7 @@ class DropChannel:
                 base = file.name.rpartition("/")[2]
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
-            sidecars.append((record, canonical(_delivery_record(manifest))))
+            sidecars.append((record, canonical(delivery_record(manifest, "customer_drop"))))
         sidecars.extend(self._further(manifest))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
@@ -288,6 +291,11 @@ class DropChannel:
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
         destinations: Any = commit["destinations"]
+        if ("package" in commit) != self.packages:
+            raise StoreDenied(
+                f"Run {commit['run_id']} was committed for another channel than the export has now.",
+                hint="Set the channel back until the run is published.",
+            )
         for resolved in destinations:
             destination = self._known.get(resolved["name"])
             if destination is None:
@@ -423,12 +431,12 @@ def _place(pointer: Mapping[str, Any]) -> tuple[datetime, int]:
     return parse_instant(pointer["interval"]["start"]), int(pointer["revision"])
 
 
-def _delivery_record(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The delivery record of source document 000, section 3."""
+def delivery_record(manifest: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The delivery record of source document 000, section 3. ``kind``: of delivery, as its schemas call it."""
     return {
         "dataset": manifest["contract"]["name"],
         "generated_at": manifest["export_timestamp"],
         "encryption": str(manifest["encryption"]["type"]),
         "records": manifest["rows"]["written"],
-        "schema_version": f"export.customer_drop.v{manifest['contract']['version'].partition('.')[0]}",
+        "schema_version": f"export.{kind}.v{manifest['contract']['version'].partition('.')[0]}",
     }

@@ -655,30 +655,32 @@ def check_chains(packages: list[Package], last: Any, findings: Findings) -> None
 
 
 def _check_chain(name: str, packages: list[Package], last: Any, findings: Findings) -> None:
-    before: Package | None = None
     first, newest = packages[0].checkpoint["number"], packages[-1]
+    before: list[Package] = []  # of the number that came last: several where the chain is forked
     for package in packages:
-        number = package.checkpoint["number"]
-        if before is None:
-            if number == 1 and package.checkpoint["previous"] != ZEROS:
-                findings.problem(package.folder, "is package 1 and follows another: its checkpoint is wrong")
-        elif number == before.checkpoint["number"]:
-            same = package.sha256 == before.sha256
+        number, previous = package.checkpoint["number"], package.checkpoint["previous"]
+        if before and number == before[0].checkpoint["number"]:
+            same = package.sha256 == before[0].sha256
             what = "stands there twice" if same else "is there in two versions: the chain is forked"
-            findings.problem(name, f"package {number} {what} ({before.folder} and {package.folder})")
+            findings.problem(name, f"package {number} {what} ({before[0].folder} and {package.folder})")
+            before.append(package)
             continue
-        elif number != before.checkpoint["number"] + 1:
-            gone = _runs(list(range(before.checkpoint["number"] + 1, number)))
+        if not before:
+            if number == 1 and previous != ZEROS:
+                findings.problem(name, "package 1 follows another, which no first package does")
+        elif number != before[0].checkpoint["number"] + 1:
+            gone = _runs(list(range(before[0].checkpoint["number"] + 1, number)))
             findings.problem(name, f"package {gone} is missing")
-        elif package.checkpoint["previous"] != before.sha256:
+        elif previous not in [each.sha256 for each in before]:
             findings.problem(
                 name,
-                f"package {number} ({package.folder}) does not follow package {number - 1} ({before.folder}): one of "
-                "them was changed or comes from elsewhere",
+                f"package {number} ({package.folder}) does not follow package {number - 1} ({before[0].folder}): "
+                "one of them was changed or comes from elsewhere",
             )
-        before = package
-    if len({p.checkpoint["run_id"] for p in packages}) != len({p.sha256 for p in packages}):
-        findings.problem(name, "one run stands in the chain more than once")
+        before = [package]
+    runs = {(p.checkpoint["run_id"], p.checkpoint["number"]) for p in packages}
+    if len({run for run, _ in runs}) != len(runs):
+        findings.problem(name, "one run stands in the chain under several numbers")
     if first > 1:
         findings.not_checked(f"{name}: packages 1 to {first - 1} were not given")
     at = newest.checkpoint["number"]
@@ -693,8 +695,20 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
         )
     elif newest.sha256 != last[1]:
         findings.problem(name, f"package {at} is not the last one that the sender names")
+    _tell_gaps(name, packages, findings)
     counts = sum(p.checkpoint["records"]["count"] for p in packages)
     findings.facts.append(f"{name}: packages {first} to {at}, {counts} records")
+
+
+def _tell_gaps(name: str, packages: list[Package], findings: Findings) -> None:
+    """Time that no package is about. Where tenants come and go that may be as it should be."""
+    until = ""
+    for start, end in sorted(
+        (p.checkpoint["interval"]["start"], p.checkpoint["interval"]["end"]) for p in packages
+    ):
+        if until and start > until:
+            findings.facts.append(f"{name}: no package is about the time from {until} to {start}")
+        until = max(until, end)
 
 
 def folders_of(paths: list[str], findings: Findings) -> list[str]:
