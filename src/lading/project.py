@@ -263,9 +263,12 @@ class Project:
         """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
         newest packages are. Raises IntegrityError where a chain is broken."""
         journal = self.journal()
+        known = tenants_of(journal, export)
+        if not known:
+            self.export(export)
         return [
             {"tenant": checkpoint["tenant"], **chained.place.record(), "checkpoint": checkpoint}
-            for tenant in tenants_of(journal, export)
+            for tenant in known
             for chained in PackageChain(journal, export, tenant).packages()
             for checkpoint in [json.loads(chained.checkpoint)]
         ]

@@ -23,6 +23,8 @@ RUN = "0123456789abcdef"
 
 
 class TestChained(FormatSuite):
+    can_limit = False  # a chain is one file
+
     @pytest.fixture
     def format(self) -> ChainedFormat:
         return ChainedFormat(GZIP)
@@ -62,7 +64,7 @@ def test_lines_that_do_not_follow_each_other_are_refused() -> None:
     batch = pa.record_batch({"id": range(5)})
     lines, _ = written(batch)
     swapped = gzip.compress(b"".join(line + b"\n" for line in [lines[1], lines[0], *lines[2:]]))
-    with pytest.raises(IntegrityError, match="record 1 stands there more than once|record 1 stands behind"):
+    with pytest.raises(IntegrityError, match="record 1 is missing"):
         scan(ChainedFormat(GZIP), swapped, batch.schema)
     cut, _ = write(ChainedFormat(GZIP, RUN), [batch])
     with pytest.raises(IntegrityError, match="is cut off"):
