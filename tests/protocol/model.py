@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from chain import Chain
 from checker import Found, Model, check, steps_of
 from late import Late
 from refresh import Expiry, Refresh
@@ -47,6 +48,9 @@ def large() -> list[Model]:
         Expiry(publishers=2, readers=1),
         Expiry(publishers=3, readers=0),
         Late(workers=3, calls=1),
+        Chain(runs=(0, 0, 1)),
+        Chain(runs=(0, 0, 1, 1)),
+        Chain(runs=(0, 1, 2)),
     ]
 
 
@@ -58,6 +62,8 @@ def small() -> list[Model]:
         Expiry(publishers=2, readers=0),
         Expiry(publishers=1, readers=1),
         Late(workers=2, calls=2),
+        Chain(runs=(0, 0)),
+        Chain(runs=(0, 1)),
     ]
 
 
@@ -71,6 +77,8 @@ def mutants() -> Iterator[tuple[str, str, list[Model]]]:
         yield name, what, [Expiry(name, publishers=2, readers=0), Expiry(name, publishers=1, readers=1)]
     for name, what in Late.mutants.items():
         yield name, what, [Late(name, workers=2, calls=1)]
+    for name, what in Chain.mutants.items():
+        yield name, what, [Chain(name, runs=(0, 0)), Chain(name, runs=(0, 1)), Chain(name, runs=(0, 0, 1))]
 
 
 def caught(models: list[Model]) -> Found:
