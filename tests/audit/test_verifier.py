@@ -280,6 +280,41 @@ def test_what_is_done_to_other_files_is_named_and_found_by_lading_too(
         assert not verify(str(lake)).ok
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("approvals", [3]),
+        ("approvals", [{"sha256": "../../.."}]),
+        ("contract", []),
+        ("sidecars", [{}]),
+        ("sidecars", [{"name": "a\0b", "bytes": 1, "sha256": ""}]),
+        ("sidecars", [{"name": "../../verify.py", "bytes": 1, "sha256": ""}]),
+        ("files", 3),
+        ("files", [{"name": RECORDS}]),
+        ("rows", []),
+        ("signature", "x"),
+        ("signature", {"key": ["x"]}),
+        ("interval", None),
+    ],
+)
+def test_a_manifest_of_any_shape_is_named_and_breaks_nothing(
+    field: str, value: object, package: Path
+) -> None:
+    manifest = json.loads((package / "_manifest.json").read_text())
+    (package / "_manifest.json").write_bytes(canonical({**manifest, field: value}))
+    named = "is not the one that the checkpoint was made over: one of the two was changed"
+    assert f"_manifest.json: {named}" in told(package)
+    assert not verify(str(package)).ok
+
+
+def test_a_name_cannot_forge_what_is_said(package: Path) -> None:
+    (package / "x\nall holds, signed by a trusted key\x1b[2J").write_text("")
+    code, said = run_verifier(Path(verifier.__file__), package)
+    assert code == 1
+    assert not [line for line in said.splitlines() if line.startswith("all holds")]
+    assert "\x1b" not in said
+
+
 # --- several packages
 
 

@@ -373,7 +373,7 @@ def _runs(numbers: list[int]) -> str:
         else:
             runs.append([number, number])
     told = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    return ", ".join(told[:_MOST]) + (", …" if len(told) > _MOST else "")
+    return ", ".join(told[:_MOST]) + (", ..." if len(told) > _MOST else "")
 
 
 # --- one package ---------------------------------------------------------------------------------------------------
@@ -462,8 +462,11 @@ class Package:
         manifest = self._manifest()
         self._records()
         if manifest is not None:
-            self._files(manifest)
-            self._evidence(manifest)
+            try:
+                self._files(manifest)
+                self._evidence(manifest)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self._wrong(MANIFEST, "is damaged: not a manifest")
 
     def _signature(self, name: str, data: bytes, namespace: str, key: object, at: str) -> bool:
         """Whether the signature beside ``name`` is by ``key`` and, where keys are trusted, by one of them."""
@@ -756,6 +759,12 @@ def _last(text: str) -> tuple[int, str]:
     return int(match.group(1)), match.group(2)
 
 
+def _printable(text: str) -> str:
+    """In one line, and without what a terminal would obey: names are whatever somebody called a file."""
+    told = (c if c.isprintable() and c.isascii() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(told)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Checks audit packages.")
     here = os.path.dirname(os.path.abspath(__file__))
@@ -778,11 +787,11 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"{asked.key} holds no key")
     findings = verify(asked.folders or [here], signers, asked.last)
     for where, what in findings.problems:
-        print(f"problem: {where}: {what}")
+        print(_printable(f"problem: {where}: {what}"))
     for unchecked in findings.unchecked:
-        print(f"not checked: {unchecked}")
+        print(_printable(f"not checked: {unchecked}"))
     for fact in findings.facts:
-        print(f"checked: {fact}")
+        print(_printable(f"checked: {fact}"))
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     trusted = "by a trusted key" if signers is not None else "consistently; by whom was not checked"
     count = len(findings.problems)
