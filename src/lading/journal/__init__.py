@@ -18,5 +18,7 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         done.json             every run of the seal is published
     late/<export>/<bound>     late rows were looked for up to here
     audit/00000001.json       the audit chain: what was approved, and what that was used for
+    chain/<export>/<tenant>/00000001.json
+                              an audit package's number, what it follows, and its checkpoint
     expired/<export>/<run>/   begun: `keep` is removing this delivery; gone: nothing of it is left
 """
