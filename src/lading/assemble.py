@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem, Refused
 from lading.evidence.signers import AllowedSigner, objection, read_signers
-from lading.evidence.sshsig import PublicKey
+from lading.evidence.sshsig import MANIFESTS, PublicKey
 from lading.export.definition import Export
 from lading.export.layout import segment
 from lading.export.tables import namespace_of
@@ -70,6 +70,7 @@ CATALOGUES: Mapping[str, Adapter] = {
     "rest": Adapter("lading.channels.catalogues", "rest_tables", "RestOptions", extra="iceberg"),
     "glue": Adapter("lading.channels.catalogues", "glue_tables", "GlueOptions", extra="iceberg,aws"),
 }
+CHAINED = Adapter("lading.formats.chained", "ChainedFormat", "JsonlOptions")
 TRANSFORMS: Mapping[str, tuple[str, str]] = {
     "select": ("lading.transforms.select", "Select"),
     "exclude": ("lading.transforms.select", "Exclude"),
@@ -145,6 +146,8 @@ def open_format(document: Document, version: str) -> Format:
         return format_of({"type": "parquet"})
     section = document.data["format"]
     adapter = choose(FORMATS, section.get("type"), document, at, "format")
+    if document.data.get("channel") == "audit":
+        adapter = CHAINED
     extra = {"schema_version": version} if section.get("schema_version_column") else None
     made: Format = _load(adapter, adapter.factory)(_options(adapter, document, at, _OF_FORMATS, extra))
     return made
@@ -154,8 +157,8 @@ def format_of(section: Mapping[str, Any]) -> Format:
     """The format that a manifest describes. Raises ValueError for one that this version does not know."""
     if section.get("type") not in FORMATS:
         raise ValueError(f"this version does not know the format {section.get('type')!r}")
-    adapter = FORMATS[section["type"]]
-    own = {key: value for key, value in section.items() if key not in _OF_FORMATS}
+    adapter = CHAINED if section.get("chained") else FORMATS[section["type"]]
+    own = {key: value for key, value in section.items() if key not in (*_OF_FORMATS, "chained")}
     made: Format = _load(adapter, adapter.factory)(_load(adapter, adapter.options).model_validate(own))
     return made
 
@@ -201,7 +204,7 @@ class Workshop:
         self._sources: dict[str, Source] = {}
         self._tables: dict[str, Tables] = {}
         self._keys: Keys | None = None
-        self._signer: Signer | None = None
+        self._signers: dict[str, Signer] = {}
         self._wrapper: FileWrapper | RemoteWrapper | None = None
 
     def store(self, name: str) -> Store:
@@ -413,20 +416,22 @@ class Workshop:
         """Raises InvalidProject for a wrong `signing`. Reads no key."""
         open_signing(self._files)
 
-    def signer(self) -> Signer:
-        """Who signs manifests. Raises what reading its key raises, and Refused where recipients do not go by it."""
-        if self._signer is None:
-            signer = open_signing(self._files)
-            if why := self._objection(PublicKey(signer.public_key)):
-                raise Refused(
-                    f"A signature made now {why}: recipients go by {SIGNERS}.",
-                    hint="`lading signing new` makes a key and its line there.",
-                )
-            self._signer = signer
-        return self._signer
+    def signer(self, *further: str) -> Signer:
+        """Who signs manifests, and in these ``further`` namespaces. Raises what reading its key raises, and Refused
+        where recipients do not go by it."""
+        for namespace in (MANIFESTS, *further):
+            if namespace not in self._signers:
+                signer = self._signers.get(MANIFESTS) or open_signing(self._files)
+                if why := self._objection(PublicKey(signer.public_key), namespace):
+                    raise Refused(
+                        f"A signature made now {why}: recipients go by {SIGNERS}.",
+                        hint="`lading signing new` makes a key and its line there.",
+                    )
+                self._signers[namespace] = signer
+        return self._signers[MANIFESTS]
 
-    def _objection(self, key: PublicKey) -> str | None:
-        return objection(self.signers(), key, self._files.settings.name, datetime.now(UTC))
+    def _objection(self, key: PublicKey, namespace: str) -> str | None:
+        return objection(self.signers(), key, self._files.settings.name, datetime.now(UTC), namespace)
 
     def signers(self) -> tuple[AllowedSigner, ...]:
         """Who may sign manifests. Raises InvalidProject for a damaged list."""

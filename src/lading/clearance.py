@@ -15,15 +15,17 @@ from typing import Any
 
 from lading.assemble import Workshop, is_local, open_transforms
 from lading.documents import load, nearest, show_duration, unknown, validate
-from lading.errors import InvalidProject, Problem, Refused
+from lading.errors import IntegrityError, InvalidProject, Problem, Refused
 from lading.evidence.approvals import FOLDER, Approval, Subject, granted
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
-from lading.export.definition import Export, resolved
+from lading.export.definition import Export, definition_bytes, resolved
 from lading.export.identity import instant
+from lading.manifest import canonical, sha256
 from lading.policy import Decision, Judgement, judge, told
 from lading.project_files import ProjectFiles, gathered
 from lading.run.job import Clearance
+from lading.settings import SIGNERS
 from lading.transforms.lineage import exposures
 
 Standing = list[tuple[Subject, Approval | str]]
@@ -316,6 +318,59 @@ class Gate:
             raise InvalidProject(f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or "."}')
         return owners
 
+    # --- evidence
+
+    def evidence(self, name: str, manifest: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+        """What an auditor needs beside a manifest of the export: what was ordered and promised, who approved it, and
+        whose signatures count. Raises IntegrityError where the project's files are not those of the manifest."""
+        export, root = self.project.exports[name], self.project.files.root
+        contract = self.project.contracts[export.contract]
+        signing = manifest["policy"], manifest["decisions"], manifest["approvals"]
+        found = [
+            ("contract.yaml", (root / contract.path).read_bytes()),
+            ("definition.json", definition_bytes(export, contract.sha256, self._sql(export))),
+            (
+                "decisions.json",
+                canonical(dict(zip(("policy", "decisions", "approvals"), signing, strict=True))),
+            ),
+            ("keys.json", canonical(self._key_ids(manifest))),
+            ("signers", (root / SIGNERS).read_bytes()),
+            ("validation.json", canonical({key: manifest[key] for key in ("rows", "validation")})),
+        ]
+        named = {
+            "contract.yaml": manifest["contract"]["sha256"],
+            "definition.json": manifest["definition_sha256"],
+        }
+        for file, data in found:
+            if file in named and sha256(data) != named[file]:
+                raise _changed(name, "its definition, query or contract")
+        return [*found, *self._approved(name, manifest)]
+
+    def _key_ids(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        masks = {action["key_id"] for action in manifest["policy"] if "key_id" in action}
+        return {"masks": sorted(masks), "encryption": dict(manifest["encryption"])}
+
+    def _approved(self, name: str, manifest: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+        """The approvals that a manifest names, the signatures under them, and the keys of the people who signed."""
+        used = {approval["sha256"] for approval in manifest["approvals"]}
+        if not used:
+            return
+        owners, people = self.owners(), set[str]()
+        approvals = [approval for approval in self.approvals() if approval.sha256 in used]
+        if owners is None or len(approvals) < len(used):
+            raise _changed(name, f"its approvals in {FOLDER}")
+        for approval in approvals:
+            yield f"approvals/{approval.id}.json", approval.data
+            for path in sorted((self.project.files.root / FOLDER).glob(f"{approval.id}.*.sig")):
+                yield f"approvals/{path.name}", path.read_bytes()
+            people |= approval.signers(owners)
+        lines = [
+            f'{person} namespaces="{APPROVALS}" {" ".join(key.split()[:2])}\n'
+            for person in sorted(people)
+            for key in owners.people[person]
+        ]
+        yield "approvers", "".join(lines).encode()
+
     # --- ops/
 
     def owners(self) -> Owners | None:
@@ -350,6 +405,10 @@ class Gate:
             reason = f"is not what its name says, {approval.id}: it was changed after it was asked for"
             raise InvalidProject(problems=[Problem(file, 0, reason)])
         return approval
+
+
+def _changed(name: str, what: str) -> IntegrityError:
+    return IntegrityError(f"{name}: {what} changed while it was read.", hint="Run it again.")
 
 
 def needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, Any]:

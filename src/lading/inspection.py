@@ -147,6 +147,12 @@ class Inspection:
             gathered(found, lambda: table_columns(export, document, contract, transforms))
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
             found += self._refusals(self.workshop.check_keys)
+        if export.channel == "audit" and self.project.files.settings.signing is None:
+            reason = (
+                "the channel audit signs what it delivers, and lading.yaml has no keys to sign by: "
+                "signing: {url: file://./keys/signing}"
+            )
+            found.append(document.problem(reason, "channel"))
         if export.encryption is not None:
             own = export.encryption.key == "recipient"
             found += self._refusals(self.workshop.check_recipients if own else self.workshop.wrapper)

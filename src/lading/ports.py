@@ -313,6 +313,7 @@ class ColumnStats:
 class FileStats:
     rows: int
     columns: Mapping[str, ColumnStats]
+    head: str | None = None  # of a file whose lines are chained: the last line's SHA-256
 
 
 class Writer(Protocol):
@@ -359,6 +360,15 @@ class Format(Protocol):
 
     def scan(self, file: Download, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Reads a file of this format back, ``schema`` being what `schema` returned. For `verify --deep`."""
+        ...
+
+
+@runtime_checkable
+class Chaining(Format, Protocol):
+    """A format whose lines are chained, each to the one before and the first to the file's run."""
+
+    def of(self, run_id: str) -> Format:
+        """The same format, for the file of this run."""
         ...
 
 
@@ -541,10 +551,12 @@ class Written:
     partition: Mapping[str, str | int | None]
     columns: Mapping[str, ColumnStats]
     encryption: Mapping[str, str] | None = None  # how who has the tenant's key finds the file's
+    head: str | None = None  # of a file whose lines are chained, see `FileStats`
 
     def record(self) -> dict[str, object]:
         columns = {n: {"min": c.min, "max": c.max, "nulls": c.nulls} for n, c in self.columns.items()}
         encryption = {} if self.encryption is None else {"encryption": dict(self.encryption)}
+        head = {} if self.head is None else {"head": self.head}
         return {
             "name": self.name,
             "rows": self.rows,
@@ -554,6 +566,7 @@ class Written:
             "partition": dict(self.partition),
             "columns": columns,
             **encryption,
+            **head,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lading.assemble import Workshop, open_format, open_transforms
 from lading.binding import Binder
+from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
 from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.clearance import Gate, needed
@@ -24,11 +26,13 @@ from lading.events import Event
 from lading.evidence.approvals import Approval
 from lading.evidence.records import read_schemas
 from lading.evidence.signers import AllowedSigner
+from lading.evidence.sshsig import CHECKPOINTS
 from lading.export.definition import Export, LateColumn, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection, table_columns
 from lading.journal.audit import AuditChain
+from lading.journal.chain import PackageChain, tenants_of
 from lading.journal.lives import Lives
 from lading.journal.log import Journal
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
@@ -327,6 +331,20 @@ class Project:
         known = self.contracts[self._contract(contract, channel)]
         return acknowledge(self.journal(), known, self._named(), channel, consumer, by)
 
+    def packages(self, export: str) -> list[dict[str, Any]]:
+        """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
+        newest packages are. Raises IntegrityError where a chain is broken."""
+        journal = self.journal()
+        known = tenants_of(journal, export)
+        if not known:
+            self.export(export)
+        return [
+            {"tenant": checkpoint["tenant"], **chained.place.record(), "checkpoint": checkpoint}
+            for tenant in known
+            for chained in PackageChain(journal, export, tenant).packages()
+            for checkpoint in [json.loads(chained.checkpoint)]
+        ]
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
         return self._workshop.signers()
@@ -406,7 +424,8 @@ class Project:
         if keyed:
             self._workshop.keys()
         encryption = self._workshop.encryption(definition, format) if definition.encryption else None
-        lifetime = Lifetime(self.journal(), contract, definition.channel)
+        journal = self.journal()
+        lifetime = Lifetime(journal, contract, definition.channel)
 
         def standing(clock: Clock, upto: datetime | None) -> Standing:
             # What was committed before a version was retired is published first; nothing is planned after.
@@ -414,6 +433,7 @@ class Project:
             return self._standing(definition, clock, upto, as_of)
 
         gate = replace(self._gate, queries={export: dataset.sql} if dataset.sql is not None else {})
+        in_one = definition.channel == "audit"
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -433,8 +453,8 @@ class Project:
             source=source,
             dataset=dataset,
             origin=_origin(definition),
-            channel=self._channel(definition, format, encryption, lifetime, transforms),
-            journal=self.journal(),
+            channel=self._channel(definition, format, encryption, lifetime, transforms, journal),
+            journal=journal,
             keys=_LazyKeys(self._workshop),
             binding=lambda: _told(binder.bind(), lifetime.require()),
             checks=binder.checks,
@@ -454,10 +474,12 @@ class Project:
             ),
             format_name=format.name,
             codec=format.codec,
-            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
+            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"}
+            | ({"chained": True} if in_one else {}),
             encryption=encryption.record if encryption else {"type": "none"},
             encryption_key=encryption.key_id if encryption else None,
             max_file_size=definition.max_file_size,
+            in_one=in_one,
             keep=definition.keep,
             buffer_memory=settings.buffer_memory,
             on_event=on_event or (lambda event: None),
@@ -549,6 +571,7 @@ class Project:
         encryption: Encryption | None,
         lifetime: Lifetime,
         transforms: Sequence[Transform],
+        journal: Journal,
     ) -> DropChannel:
         if export.channel == "snapshot":
             return self._snapshots(export, format, lifetime, transforms)
@@ -560,6 +583,20 @@ class Project:
             for tenant, settings in self.files.tenants.items()
             if settings.destination is not None and export.tenants is not None
         }
+        if export.channel == "audit":
+            return AuditChannel(
+                stores,
+                export.paths(),
+                format,
+                export.types,
+                export=export.name,
+                own=own,
+                signer=lambda: self._workshop.signer(CHECKPOINTS),
+                journal=journal,
+                evidence=lambda manifest: self._gate.evidence(export.name, manifest),
+                records=read_schemas(self.files.root),
+                deprecation=lifetime.notice,
+            )
         return DropChannel(
             stores,
             export.paths(),

@@ -16,13 +16,15 @@ from worlds import JANUARY, World, orders, some_orders
 import lading
 from lading import scaffold
 from lading.errors import LadingError
+from lading.evidence import verifier
 from lading.plan import Asked
 from lading.ports import Store
 from lading.run import run
 from lading.stores.local import LocalStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "manifest-format.md"
-KINDS = ("manifest", "latest", "success", "failure")
+PACKAGES = PAGE.with_name("audit-package.md")
+KINDS = ("manifest", "latest", "success", "failure", "checkpoint")
 
 
 def schema(kind: str) -> dict[str, Any]:
@@ -41,6 +43,8 @@ def documents(store: Store) -> Iterator[tuple[str, Any]]:
             yield "success", json.loads(store.get(info.name))
         elif base.startswith(("_FAILURE", "FAILURE")):
             yield "failure", json.loads(store.get(info.name))
+        elif base == "_checkpoint.json":
+            yield "checkpoint", json.loads(store.get(info.name))
         elif base == "latest.json":
             yield "latest", json.loads(store.get(info.name))
 
@@ -82,9 +86,9 @@ def test_the_schemas_are_schemas(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_field_of_a_schema_is_in_the_specification(kind: str) -> None:
-    words = set(
-        re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", PAGE.read_text(encoding="utf-8"))))
-    )
+    page = PACKAGES if kind == "checkpoint" else PAGE
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    words = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`([^`]+)`", text))))
 
     def names(described: Any) -> Iterator[str]:
         if isinstance(described, dict):
@@ -120,6 +124,27 @@ def test_a_full_refresh_and_its_pointer_fit_the_schema() -> None:  # D7
     world = World(some_orders())
     run(world.job(mode="full_refresh", tenants=False))
     assert sorted(check(world.lake)) == ["latest", "manifest", "success"]
+
+
+def test_audit_packages_and_their_revisions_fit_the_schema() -> None:  # S4
+    world = World(some_orders())
+    run(world.job(audit=True, listed=("a", "nobody")))
+    january = Asked(start=JANUARY, end=JANUARY.replace(month=2), revise=True, reason="mended")
+    run(world.job(audit=True), january)
+    assert {"manifest", "success", "checkpoint"} == set(check(world.lake))
+    checkpoints = [d for kind, d in documents(world.lake) if kind == "checkpoint"]
+    assert any(c["supersedes"] for c in checkpoints)
+    assert any(c["records"]["last"] is None for c in checkpoints)
+
+
+def test_the_example_of_a_chain_is_one() -> None:  # S4
+    text = PACKAGES.read_text(encoding="utf-8")
+    lines = [line.encode() for line in re.findall(r"^\{\"n\":[0-9].*$", text, re.M)]
+    run_id, first, head = re.search(r"The run `(\w+)`.*?seed is `(\w+)`.*?head `(\w+)`", text).groups()  # type: ignore[union-attr]
+    chain = verifier.Chain(verifier.seed(run_id))
+    for line in lines:
+        chain.line(line)
+    assert (chain.judge(3, head), verifier.seed(run_id)) == ([], first)
 
 
 def test_an_incremental_delivery_that_superseded_rows_fits_the_schema() -> None:

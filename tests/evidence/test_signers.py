@@ -34,7 +34,9 @@ def test_what_is_written_is_read_back(listed: list[AllowedSigner]) -> None:
 
 
 def test_a_public_key_alone_may_sign_at_any_time() -> None:
-    assert read_signers(f"{ONE.line} me@here\n", "k.pub") == (AllowedSigner(ONE, comment="me@here"),)
+    assert read_signers(f"{ONE.line} me@here\n", "k.pub") == (
+        AllowedSigner(ONE, comment="me@here", namespaces="*"),
+    )
 
 
 def test_keys_for_other_things_and_of_other_kinds_are_passed_over() -> None:

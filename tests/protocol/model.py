@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from chain import Chain
 from checker import Found, Model, check, steps_of
 from late import Late
 from refresh import Expiry, Refresh
@@ -50,6 +51,9 @@ def large() -> list[Model]:
         Late(workers=3, calls=1),
         Tables(publishers=2, revisers=1),
         Tables(publishers=1, revisers=2),
+        Chain(runs=(0, 0, 1)),
+        Chain(runs=(0, 0, 1, 1)),
+        Chain(runs=(0, 1, 2)),
     ]
 
 
@@ -63,6 +67,8 @@ def small() -> list[Model]:
         Late(workers=2, calls=2),
         Tables(publishers=2, revisers=0),
         Tables(publishers=1, revisers=1),
+        Chain(runs=(0, 0)),
+        Chain(runs=(0, 1)),
     ]
 
 
@@ -78,6 +84,8 @@ def mutants() -> Iterator[tuple[str, str, list[Model]]]:
         yield name, what, [Late(name, workers=2, calls=1)]
     for name, what in Tables.mutants.items():
         yield name, what, [Tables(name, publishers=2, revisers=0), Tables(name, publishers=1, revisers=1)]
+    for name, what in Chain.mutants.items():
+        yield name, what, [Chain(name, runs=(0, 0)), Chain(name, runs=(0, 1)), Chain(name, runs=(0, 0, 1))]
 
 
 def caught(models: list[Model]) -> Found:

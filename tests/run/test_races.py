@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
+from worlds import JANUARY, Held, Hooked, World, creates, ids, orders, snapshot, some_orders
 
 from lading.errors import InProgress, StoreUnavailable
 from lading.journal.owner import Owner
@@ -22,40 +20,6 @@ from lading.stores.memory import MemoryStore
 
 def day(month: int, number: int = 1) -> datetime:
     return datetime(2024, month, number, tzinfo=UTC)
-
-
-class Held:
-    """A process that stops before a chosen call on a store until it is let go."""
-
-    def __init__(self, at: Callable[[str, str], bool]) -> None:
-        self._at, self._reached, self._go, self._used = at, threading.Event(), threading.Event(), False
-        self.results: list = []
-
-    def hook(self, operation: str, name: str) -> None:
-        if not self._used and self._at(operation, name):
-            self._used = True
-            self._reached.set()
-            assert self._go.wait(30)
-
-    @contextmanager
-    def running(self, work: Callable[[], list]) -> Iterator[None]:
-        """Inside the block the process stands still; it goes on to its end afterwards."""
-        thread = threading.Thread(target=lambda: self.results.extend(work()), daemon=True)
-        thread.start()
-        assert self._reached.wait(30)
-        try:
-            yield
-        finally:
-            self.go(thread)
-
-    def go(self, thread: threading.Thread | None = None) -> None:
-        self._go.set()
-        if thread is not None:
-            thread.join(30)
-
-
-def creates(part: str) -> Callable[[str, str], bool]:
-    return lambda operation, name: operation == "put" and part in name
 
 
 def test_an_owner_that_seals_while_it_is_looked_at_keeps_its_delivery():

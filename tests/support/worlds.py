@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
+from lading.export.definition import RECORDS
 from lading.export.interval import grid, parse_every
 from lading.export.layout import Layout
+from lading.formats.chained import ChainedFormat
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.journal.log import Journal
 from lading.keys.memory import MemoryKeyring
+from lading.manifest import sha256
 from lading.plan import Clock, Standing, Terms
 from lading.ports import Bound, Dataset, Store
 from lading.proof import current
@@ -25,6 +32,7 @@ from lading.run.job import Window
 from lading.sources.memory import MemorySource
 from lading.stores.memory import MemoryStore
 
+NOTHING = b"{}"
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 UTC_US = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema(
@@ -77,6 +85,7 @@ class World:
         pointer: bool = False,
         lease: float = 0.05,
         keep: int | None = None,
+        audit: bool = False,
         **changes: Any,
     ) -> Job:
         source = MemorySource(
@@ -88,7 +97,7 @@ class World:
         )
         every = parse_every("1 month")
         intervals = tuple(grid(JANUARY, every, last=datetime(2024, 5, 1, tzinfo=UTC)))
-        format = JsonlFormat(JsonlOptions())
+        format = JsonlFormat(JsonlOptions(compression="gzip" if audit else "none"))
         window = None
         if mode == "append":
             window = Window("at", "event" if late else "transaction", "arrived" if late else None)
@@ -128,6 +137,28 @@ class World:
             notices=(),
             open_columns=frozenset({"id"}),
         )
+        records = Journal(journal or self.journal, lease=lease)
+        channel: DropChannel
+        if audit:
+            channel = AuditChannel(
+                [Destination("lake", lake or self.lake)],
+                Layout(tenanted=tenants, only_file=RECORDS),
+                ChainedFormat(JsonlOptions(compression="gzip")),
+                "portable",
+                export="orders_drop",
+                signer=Signing,
+                journal=records,
+                evidence=evidence_of,
+            )
+        else:
+            channel = DropChannel(
+                [Destination("lake", lake or self.lake)],
+                Layout(tenanted=tenants),
+                format,
+                "portable",
+                export="orders_drop",
+                pointer=pointer or mode == "full_refresh",
+            )
         job = Job(
             project="shop",
             environment="test",
@@ -135,21 +166,19 @@ class World:
             entity="orders",
             mode=mode,
             types="portable",
-            definition="0" * 64,
-            contract={"id": "orders", "name": "orders", "version": "1.0.0", "sha256": "0" * 64},
+            definition=sha256(NOTHING) if audit else "0" * 64,
+            contract={
+                "id": "orders",
+                "name": "orders",
+                "version": "1.0.0",
+                "sha256": sha256(NOTHING) if audit else "0" * 64,
+            },
             major=1,
             source=source,
             dataset=Dataset(table="orders"),
             origin={"connection": "memory", "table": "orders"},
-            channel=DropChannel(
-                [Destination("lake", lake or self.lake)],
-                Layout(tenanted=tenants),
-                format,
-                "portable",
-                export="orders_drop",
-                pointer=pointer or mode == "full_refresh",
-            ),
-            journal=Journal(journal or self.journal, lease=lease),
+            channel=channel,
+            journal=records,
             keys=MemoryKeyring(),
             binding=lambda: binding,
             checks=lambda *_: [],
@@ -157,9 +186,30 @@ class World:
             tenant_column="customer" if tenants else None,
             window=window,
             format_name="jsonl",
+            codec=format.codec,
+            format_options={"type": "jsonl", "compression": "gzip", "chained": True} if audit else {},
+            in_one=audit,
             keep=keep,
         )
         return replace(job, **changes)
+
+
+class Signing:
+    """A key in memory."""
+
+    _key = Ed25519PrivateKey.from_private_bytes(b"shop".ljust(32, b"."))
+
+    @property
+    def public_key(self) -> bytes:
+        return self._key.public_key().public_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message)
+
+
+def evidence_of(manifest: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """What the small job's manifest names: it has no files."""
+    return [("definition.json", NOTHING), ("contract.yaml", NOTHING)]
 
 
 class _Live(dict[str, pa.Table]):
@@ -194,6 +244,40 @@ class Hooked:
             return act(name, *args, **options)
 
         return call
+
+
+class Held:
+    """A process that stops before a chosen call on a store until it is let go."""
+
+    def __init__(self, at: Callable[[str, str], bool]) -> None:
+        self._at, self._reached, self._go, self._used = at, threading.Event(), threading.Event(), False
+        self.results: list = []
+
+    def hook(self, operation: str, name: str) -> None:
+        if not self._used and self._at(operation, name):
+            self._used = True
+            self._reached.set()
+            assert self._go.wait(30)
+
+    @contextmanager
+    def running(self, work: Callable[[], list]) -> Iterator[None]:
+        """Inside the block the process stands still; it goes on to its end afterwards."""
+        thread = threading.Thread(target=lambda: self.results.extend(work()), daemon=True)
+        thread.start()
+        assert self._reached.wait(30)
+        try:
+            yield
+        finally:
+            self.go(thread)
+
+    def go(self, thread: threading.Thread | None = None) -> None:
+        self._go.set()
+        if thread is not None:
+            thread.join(30)
+
+
+def creates(part: str) -> Callable[[str, str], bool]:
+    return lambda operation, name: operation == "put" and part in name
 
 
 def ids(store: Store, prefix: str = "") -> Counter[int]:

@@ -98,7 +98,7 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
             raise InvalidProject(
                 f"The tables of {name} lie in {store}, and policies of stores with tables are not available in this "
                 "version.",
-                hint="Grant reading, writing, listing and deleting below _iceberg/ and the deliveries' folders by hand.",
+                hint="Grant reading, writing, listing and deleting below _iceberg/ and the deliveries by hand.",
             )
         for tenant in _tenants(project, export, store):
             if write_only and export.keep is not None:

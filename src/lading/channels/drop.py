@@ -103,6 +103,7 @@ class DropFile:
             dict(self._partition),
             dict(stats.columns),
             self._encryption,
+            stats.head,
         )
 
     def abort(self) -> None:
@@ -120,6 +121,9 @@ class DropChannel:
     delivery records are held against, ``deprecation`` what recipients are told of a version that will end."""
 
     kind = "drop"  # of channels, for the delivery record
+
+    packages = False
+    """Whether deliveries are audit packages, which are closed when they are published."""
 
     def __init__(
         self,
@@ -172,7 +176,7 @@ class DropChannel:
                 uploads.append(destination.store.write(folder + name))
             sink = _Bytes(uploads)
             if self._encryption is None:
-                writer = self._format.open(sink, schema, self._types, memory, limit)
+                writer = self._format_of(names).open(sink, schema, self._types, memory, limit)
                 return DropFile(name, partition, sink, writer)
             writer, told = self._encryption.open(
                 self._format, sink, schema, self._types, memory, limit, names=names, file=name
@@ -182,6 +186,10 @@ class DropChannel:
             for upload in uploads:
                 upload.abort()
             raise
+
+    def _format_of(self, names: Names) -> Format:
+        """The format of the files of one run."""
+        return self._format
 
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         old, new = self._layout.folder(before), self._layout.folder(now)
@@ -222,14 +230,15 @@ class DropChannel:
                 base = file.name.rpartition("/")[2]
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
-            described = _delivery_record(manifest, self.kind)
+            described = delivery_record(manifest, self.kind)
             self._records.check(described)
             sidecars.append((record, canonical(described)))
         if (notice := self._deprecation()) is not None:
             sidecars.append((layout.deprecation(), canonical(notice)))
+        sidecars.extend(self._further(manifest))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
-        evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]
+        evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data, MANIFESTS))]
         objects = [[name, body.decode()] for name, body in (*sidecars, (manifest_name, data), *evidence)]
         rows = int(manifest["rows"]["written"])
         success = marker(manifest_name, data, rows, manifest["export_timestamp"])
@@ -245,6 +254,10 @@ class DropChannel:
             else None,
         }
 
+    def _further(self, manifest: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
+        """Sidecars that other channels add: names and bytes, which are UTF-8."""
+        return ()
+
     def _signature(self) -> dict[str, str]:
         """What the manifest says of its signature, so that nobody takes it away unnoticed."""
         if self._signer is None:
@@ -252,11 +265,10 @@ class DropChannel:
         key = PublicKey(self._signer().public_key)
         return {"type": "sshsig", "namespace": MANIFESTS, "key": key.fingerprint}
 
-    def _signed(self, data: bytes) -> bytes:
+    def _signed(self, data: bytes, namespace: str) -> bytes:
         assert self._signer is not None
         signer = self._signer()
-        signature = signer.sign(message(MANIFESTS, data))
-        return armored(PublicKey(signer.public_key), MANIFESTS, signature)
+        return armored(PublicKey(signer.public_key), namespace, signer.sign(message(namespace, data)))
 
     def _pointer_to(
         self,
@@ -289,6 +301,11 @@ class DropChannel:
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
         destinations: Any = commit["destinations"]
+        if ("package" in commit) != self.packages:
+            raise StoreDenied(
+                f"Run {commit['run_id']} was committed for another channel than the export has now.",
+                hint="Set the channel back until the run is published.",
+            )
         for resolved in destinations:
             destination = self._known.get(resolved["name"])
             if destination is None:
@@ -432,7 +449,7 @@ def _place(pointer: Mapping[str, Any]) -> tuple[datetime, int]:
     return parse_instant(pointer["interval"]["start"]), int(pointer["revision"])
 
 
-def _delivery_record(manifest: Mapping[str, Any], channel: str) -> dict[str, Any]:
+def delivery_record(manifest: Mapping[str, Any], channel: str) -> dict[str, Any]:
     """The delivery record of source document 000, section 3."""
     return {
         "dataset": manifest["contract"]["name"],

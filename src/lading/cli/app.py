@@ -102,6 +102,7 @@ for _name, _command in (
     ("status", history.status),
     ("runs", history.runs),
     ("show", history.show),
+    ("packages", history.packages),
     ("approvals", approvals.approvals),
     ("approve", approvals.approve),
     ("test-connection", probes.connection),

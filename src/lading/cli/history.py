@@ -1,4 +1,4 @@
-"""What happened, from the journal: ``status``, ``runs``, ``show``."""
+"""What happened, from the journal: ``status``, ``runs``, ``show``, ``packages``."""
 
 from __future__ import annotations
 
@@ -140,3 +140,38 @@ def _age(seconds: float | None) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
+
+
+def packages(
+    context: typer.Context,
+    export: Annotated[str, typer.Argument(metavar="EXPORT", help="The export's name.", show_default=False)],
+    last: Annotated[
+        bool, typer.Option("--last", help="Only the newest of each tenant: what verifiers take as --last.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """List the audit packages of an export, from the chains in the journal.
+
+    Packages alone cannot show that the newest ones were taken away: tell auditors what the newest is, by another way
+    than the packages come.
+    """
+    found = context.obj.project().packages(export)
+    if last:
+        found = list({each["tenant"]: each for each in found}.values())
+    if as_json:
+        emit(found)
+        return 0
+    rows = [
+        (
+            each["tenant"],
+            f"{each['number']}:{each['sha256']}",
+            span(each["checkpoint"]["interval"]),
+            each["checkpoint"]["records"]["count"],
+            each["checkpoint"]["chained_at"],
+        )
+        for each in found
+    ]
+    out(*table(("TENANT", "PACKAGE", "INTERVAL", "RECORDS", "CHAINED"), rows))
+    if not rows:
+        say(f"The journal knows no audit package of {export}.")
+    return 0

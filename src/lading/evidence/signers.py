@@ -3,7 +3,7 @@
 They stand in OpenSSH's own file of allowed signers (``ALLOWED SIGNERS`` in ssh-keygen(1)), so that
 `ssh-keygen -Y verify` goes by the same one::
 
-    nyc-flights namespaces="lading-manifest",valid-after="20260101000000Z" ssh-ed25519 AAAA… 0001
+    nyc-flights namespaces="lading-manifest,lading-checkpoint",valid-after="20260101000000Z" ssh-ed25519 AAAA… 0001
 
 A plain public key, as in a ``.pub`` file, may have signed at any time.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from lading.errors import InvalidProject, Problem
-from lading.evidence.sshsig import KIND, MANIFESTS, PublicKey
+from lading.evidence.sshsig import CHECKPOINTS, KIND, MANIFESTS, PublicKey
 from lading.export.identity import instant
 
 # A word ends at a blank outside of quotes.
@@ -31,17 +31,19 @@ _TIMES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 @dataclass(frozen=True, slots=True)
 class AllowedSigner:
-    """A key that may have signed manifests of the projects called ``principals``, ``since`` included, ``until`` not."""
+    """A key that may have signed for the projects called ``principals`` in these ``namespaces``, ``since`` included,
+    ``until`` not."""
 
     key: PublicKey
     since: datetime | None = None
     until: datetime | None = None
     comment: str = ""
     principals: str = "*"
+    namespaces: str = f"{MANIFESTS},{CHECKPOINTS}"
 
     def line(self) -> str:
         """Its line in a file of allowed signers."""
-        options = [f'namespaces="{MANIFESTS}"']
+        options = [f'namespaces="{self.namespaces}"']
         for option, at in (("valid-after", self.since), ("valid-before", self.until)):
             if at is not None:
                 options.append(f'{option}="{at.astimezone(UTC):%Y%m%d%H%M%SZ}"')
@@ -59,7 +61,8 @@ class AllowedSigner:
 
 
 def read_signers(text: str, file: str) -> tuple[AllowedSigner, ...]:
-    """The signers of manifests in a file of allowed signers, or of public keys. Keys for other things are passed over.
+    """The signers of manifests and checkpoints in a file of allowed signers, or of public keys. Keys for other things
+    are passed over.
 
     Raises InvalidProject for what is no such file, and for what only OpenSSH understands.
     """
@@ -87,7 +90,7 @@ def _signer(line: str) -> Iterator[AllowedSigner]:
     for names in (principals, namespaces):
         if not _NAMES.fullmatch(names):
             raise ValueError(f"{names} is not understood here: write names, with * and ? where they vary")
-    if words[at] != KIND or not _among(MANIFESTS, namespaces):
+    if words[at] != KIND or not any(_among(ours, namespaces) for ours in (MANIFESTS, CHECKPOINTS)):
         return
     since, until = options.pop("valid-after", None), options.pop("valid-before", None)
     if options:
@@ -98,6 +101,7 @@ def _signer(line: str) -> Iterator[AllowedSigner]:
         None if until is None else _time(until),
         " ".join(words[at + 2 :]),
         principals,
+        namespaces,
     )
 
 
@@ -122,14 +126,26 @@ def _time(text: str) -> datetime:
         raise ValueError(f'"{text}" is no time in UTC: write 20260131Z or 20260131235959Z') from error
 
 
-def objection(signers: Sequence[AllowedSigner], key: PublicKey, project: str, at: datetime) -> str | None:
-    """Why a signature by ``key`` over a manifest of ``project``, made ``at``, does not count; None if it does."""
+def objection(
+    signers: Sequence[AllowedSigner],
+    key: PublicKey,
+    project: str,
+    at: datetime,
+    namespace: str = MANIFESTS,
+) -> str | None:
+    """Why a signature by ``key`` over a manifest of ``project``, made ``at``, does not count; None if it does.
+
+    ``namespace``: what else was signed.
+    """
     known = [signer for signer in signers if signer.key == key]
     if not known:
         return f"is by {key.fingerprint}, which is none of the trusted keys"
     ours = [signer for signer in known if _among(project, signer.principals)]
     if not ours:
         return f"is by {key.fingerprint}, which may not sign for the project {project}"
+    ours = [signer for signer in ours if _among(namespace, signer.namespaces)]
+    if not ours:
+        return f"is by {key.fingerprint}, which may not sign in the namespace {namespace}"
     for signer in ours:
         if (signer.since is None or at >= signer.since) and (signer.until is None or at < signer.until):
             return None

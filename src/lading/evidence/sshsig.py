@@ -20,6 +20,8 @@ MANIFESTS = "lading-manifest"
 """The namespace of signatures over manifests: none of them is good for anything else."""
 APPROVALS = "lading-approval"
 """The namespace of signatures over approvals."""
+CHECKPOINTS = "lading-checkpoint"
+"""The namespace of signatures over the checkpoints of audit packages."""
 
 _MAGIC, _VERSION, _HASH = b"SSHSIG", 1, b"sha512"
 _HASHES = (b"sha256", _HASH)

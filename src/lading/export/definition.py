@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +23,9 @@ from lading.export.schedule import Schedule, check_cron, check_timezone
 
 # Beside each file come its checksum, its metadata and its own footer: together some kB. Smaller ones are mostly these.
 LEAST_FILE_SIZE = 10_000
+
+RECORDS = "records.jsonl.gz"
+"""The one data file of an audit package."""
 
 _CONTRACT = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})@([0-9]{1,6})")
 
@@ -266,7 +270,12 @@ class Export(Section):
     contract: Contract = Field(description="The contract's name and major version: flights@1.")
     source: Source
     tenants: Tenants | None = Field(default=None, description='Absent: one tenant, "default".')
-    channel: Literal["drop", "snapshot", "sync", "bundle", "audit", "document"] = "drop"
+    channel: Literal["drop", "snapshot", "sync", "bundle", "audit", "document"] = Field(
+        default="drop",
+        description="drop: files in a folder of each run. snapshot: those, and an Iceberg table; see docs/snapshot.md. "
+        "audit: a package of chained records with its evidence, closed by a signed checkpoint; see "
+        "docs/audit-package.md.",
+    )
     destination: str = Field(description="A store of lading.yaml; a catalogue for the channel `snapshot`.")
     copies: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
         (), description="Further destinations."
@@ -314,6 +323,7 @@ class Export(Section):
             *_immutable_findings(self),
             *_encryption_findings(self),
             *_snapshot_findings(self),
+            *_audit_findings(self),
         ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
@@ -344,7 +354,8 @@ class Export(Section):
         return self.mode in ("incremental", "continuous")
 
     def paths(self) -> Layout:
-        return self.layout.layout(tenanted=self.tenants is not None)
+        made = self.layout.layout(tenanted=self.tenants is not None)
+        return replace(made, only_file=RECORDS) if self.channel == "audit" else made
 
 
 def _file_size_finding(value: object) -> str | None:
@@ -367,8 +378,8 @@ def _file_size_finding(value: object) -> str | None:
 def _unavailable(export: Export) -> list[tuple[Loc, str]]:
     """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
     found: list[tuple[Loc, str]] = []
-    if export.channel not in ("drop", "snapshot"):
-        reason = f"the channel {export.channel} is not available in this version; use drop or snapshot"
+    if export.channel not in ("drop", "snapshot", "audit"):
+        reason = f"the channel {export.channel} is not available in this version; use drop, snapshot or audit"
         found.append((("channel",), reason))
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
@@ -415,6 +426,38 @@ def _encryption_findings(export: Export) -> list[tuple[Loc, str]]:
     if told:
         reason = f"folders of the values of {told[0]} would tell what encryption hides; shards do not"
         found.append((("layout", "partition_by"), reason))
+    return found
+
+
+def _audit_findings(export: Export) -> list[tuple[Loc, str]]:
+    """An audit package is one file of chained records in a folder of names that its verifier knows."""
+    if export.channel != "audit":
+        return []
+    layout, found = export.layout, list[tuple[Loc, str]]()
+    if export.mode != "append":
+        reason = (
+            f"the channel audit takes append: what {export.mode} delivers replaces what was delivered before"
+        )
+        found.append((("mode",), reason))
+    if (export.format.get("type"), export.format.get("compression")) != ("jsonl", "gzip"):
+        reason = "the channel audit takes format: {type: jsonl, compression: gzip}"
+        found.append((("format",), reason))
+    if "max_file_size" in export.format:
+        reason = "max_file_size cannot be had in the channel audit: the chain of a package is one file"
+        found.append((("format", "max_file_size"), reason))
+    if layout.partition_by:
+        reason = "partition_by cannot be had in the channel audit: the chain of a package is one file"
+        found.append((("layout", "partition_by"), reason))
+    if layout.preset not in (None, "lake") or layout.name is not None:
+        key = "name" if layout.name is not None else "preset"
+        reason = f"the channel audit takes preset: lake, or a path: its files are called {RECORDS} and so on"
+        found.append((("layout", key), reason))
+    if export.encryption is not None:
+        reason = "encryption of audit packages is not available in this version"
+        found.append((("encryption",), reason))
+    if export.immutable_rows:
+        reason = "immutable_rows has no use in the channel audit: its one file spans the parts"
+        found.append((("immutable_rows",), reason))
     return found
 
 
@@ -493,7 +536,12 @@ def definition_hash(export: Export, contract_sha256: str, sql: str | None = None
 
     ``sql``: the text of the export's query. When runs happen, where they go and how long they stay do not count.
     """
-    return hashlib.sha256(rfc8785.dumps(resolved(export, contract_sha256, sql))).hexdigest()
+    return hashlib.sha256(definition_bytes(export, contract_sha256, sql)).hexdigest()
+
+
+def definition_bytes(export: Export, contract_sha256: str, sql: str | None = None) -> bytes:
+    """What `definition_hash` is the hash of."""
+    return rfc8785.dumps(resolved(export, contract_sha256, sql))
 
 
 def resolved(export: Export, contract_sha256: str, sql: str | None = None) -> dict[str, Any]:

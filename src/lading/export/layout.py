@@ -177,6 +177,7 @@ class Layout:
     name: str = ""  # custom: a file's name, without its ending
     partition_by: tuple[PartitionColumn, ...] = ()
     tenanted: bool = False
+    only_file: str = ""  # the name of the one data file, of what is delivered in one
     _folder: str = field(init=False, repr=False)
     _inside: tuple[str, ...] = field(init=False, repr=False)
 
@@ -235,6 +236,10 @@ class Layout:
         One lane numbers ``001``; several number ``002-001``, the lane first, so that names sort in the order of lanes.
         `svc002` leaves the first file's number out.
         """
+        if self.only_file:
+            if (lane, sequence, lanes) != (0, 1, 1):
+                raise ValueError(f"{self.only_file} is the only file of its run")
+            return self.only_file
         number = f"{sequence:03}"
         if lanes > 1:
             number = f"{lane + 1:0{max(3, len(str(lanes)))}}-{number}"

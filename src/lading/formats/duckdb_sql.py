@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lading.formats.chained import ChainedFormat
 from lading.formats.compression import Compression
 from lading.formats.csv import CsvFormat
 from lading.formats.jsonl import JsonlFormat
@@ -53,6 +54,8 @@ def query(format: object, schema: Any, names: Sequence[str]) -> str:
             "compression": _quoted(_JSON[format.compression]),
             "columns": _columns({field.name: _json_type(field, field.name) for field in schema}),
         }
+    elif isinstance(format, ChainedFormat):
+        raise ValueError("audit packages hold each row as the record of a chain: see docs/audit-package.md")
     else:
         raise ValueError(
             f"DuckDB reads files of parquet, csv and jsonl; here is {getattr(format, 'name', 'none of them')}"

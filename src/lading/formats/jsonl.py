@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -91,7 +91,10 @@ class JsonlFormat:
 
         Numbers inside embedded JSON come back as doubles. The schema's `lading.logical` says which columns that are.
         """
-        lines = io.BufferedReader(decompressed(file, self._options.compression), 1 << 20)
+        return self.rows(io.BufferedReader(decompressed(file, self._options.compression), 1 << 20), schema)
+
+    def rows(self, lines: Iterable[bytes], schema: Any) -> Iterator[Any]:
+        """What lines hold; raises as `scan`."""
         exact = any("decimal" in str(field.type) for field in schema)
         decoder = json.JSONDecoder(parse_float=Decimal if exact else float)
         held: list[dict[str, Any]] = []

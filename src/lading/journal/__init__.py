@@ -21,5 +21,7 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
     contracts/<name>/<major>/<channel>/
         0001.json             a step in the life of a contract's version (`lives`)
         acknowledged/<consumer>.json
+    chain/<export>/<tenant>/00000001.json
+                              an audit package's number, what it follows, and its checkpoint
     expired/<export>/<run>/   begun: `keep` is removing this delivery; gone: nothing of it is left
 """

@@ -11,8 +11,10 @@ from typing import Any
 
 from lading.errors import IntegrityError, ObjectNotFound, counted
 from lading.evidence.signers import AllowedSigner
+from lading.evidence.verifier import Findings, Package, check_chains
 from lading.manifest import canonical, marker
 from lading.ports import Store
+from lading.proof.checkpoint import check_checkpoint
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
 from lading.proof.places import mixed, moved, pointer_of
 from lading.proof.pointer import check_pointer
@@ -85,12 +87,18 @@ def verify(
     report = Report()
     deliveries, strangers = survey(store, prefix)
     jobs: list[tuple[Delivery, Mapping[str, Any]]] = []
+    packages: list[Package] = []
     unsigned = 0
     for delivery in deliveries:
         data = _check_control(store, delivery, report)
         if data is not None:
             report.deliveries += 1
-            unsigned += not _check_signature(store, delivery, data, signers, report)
+            trusted = _check_signature(store, delivery, data, signers, report)
+            if delivery.manifest.get("checkpoint"):
+                package = check_checkpoint(store, delivery, data, signers, report.add)
+                packages += [package]
+                trusted = trusted and package.signed
+            unsigned += not trusted
             jobs.extend((delivery, entry) for entry in _entries(delivery.manifest))
     with ThreadPoolExecutor(WORKERS) as pool:
         for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
@@ -101,6 +109,11 @@ def verify(
             report.rows += entry["rows"]
             report.bytes += entry["bytes"]
     _check_twins(deliveries, report)
+    findings = Findings()
+    check_chains(packages, None, findings)
+    for where, what in findings.problems:
+        report.add(where, what)
+    report.notes.extend(findings.unchecked)
     for delivery in moved([d for d in deliveries if d.manifest]):
         uri = delivery.manifest["destination"]["uri"]
         report.add(delivery.folder, f"stands in another place than it was delivered to: {uri}")
@@ -165,6 +178,8 @@ def _check_names(delivery: Delivery, report: Report) -> None:
     for name in sorted({name for name in listed if listed.count(name) > 1}):
         report.add(delivery.path(delivery.manifest_name), f"lists {name} twice")
     expected = {*listed, delivery.manifest_name, delivery.marker_name, delivery.signature_name}
+    if checkpoint := delivery.manifest.get("checkpoint"):
+        expected |= {checkpoint, f"{checkpoint}.sig"}
     for name in sorted(delivery.objects.keys() - expected):
         report.add(delivery.path(name), "is not listed in the manifest")
 

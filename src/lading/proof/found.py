@@ -172,6 +172,7 @@ class Manifest(_Part):
     files: list[_DataFile]
     sidecars: list[_Listed]
     signature: _Signature = _Signature(type="none")
+    checkpoint: Literal["_checkpoint.json"] | None = None
 
 
 class _WholeInterval(BaseModel):

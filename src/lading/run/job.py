@@ -101,6 +101,7 @@ class Job:
     encryption: Mapping[str, Any] = field(default_factory=lambda: {"type": "none"})
     encryption_key: Callable[[str], str] | None = None  # by tenant, the id of the key that would be used now
     max_file_size: int | None = None
+    in_one: bool = False  # all rows of a run go into one file, whatever parts they are read in
     keep: int | None = None
     workers: int = 2
     buffer_memory: int = 256 << 20

@@ -198,7 +198,7 @@ def _cores() -> int:
 
 
 def apart(job: Job) -> bool:
-    return job.tenant_column is None and not job.partitions
+    return job.tenant_column is None and not job.partitions and not job.in_one
 
 
 def _broken(check: Check) -> bool:

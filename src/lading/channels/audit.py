@@ -1,0 +1,142 @@
+"""The audit package: a drop of one file of chained records, with its evidence, closed by a signed checkpoint.
+
+A package's number and predecessor are fixed when it is published, by one record in the journal (`journal.chain`): runs
+may be sealed by several processes at once, in any order, and the chain must not fork. The manifest is fixed by the seal
+as a drop's is, and the checkpoint, made last, names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lading.channels.drop import Destination, DropChannel, delivery_record
+from lading.errors import IntegrityError, ObjectNotFound
+from lading.evidence import verifier
+from lading.evidence.records import SHIPPED, Schemas
+from lading.evidence.sshsig import CHECKPOINTS, PublicKey
+from lading.export.identity import instant
+from lading.export.layout import Layout, Names
+from lading.journal.chain import PackageChain, Place
+from lading.journal.log import Journal
+from lading.manifest import canonical, sha256
+from lading.ports import Chaining, Document, Format, Signer, Types, Written
+
+RECORD, VERIFIER = "_delivery.json", "verify.py"
+
+Evidence = Callable[[Mapping[str, Any]], Sequence[tuple[str, bytes]]]
+"""The evidence of a run, by its manifest: names below `_evidence/`, and UTF-8."""
+
+
+class AuditChannel(DropChannel):
+    """``layout`` has one file in a run; ``evidence`` is asked when a run is prepared."""
+
+    kind = "audit"
+    packages = True
+
+    def __init__(
+        self,
+        destinations: Sequence[Destination],
+        layout: Layout,
+        format: Chaining,
+        types: Types,
+        *,
+        export: str,
+        own: Mapping[str, Destination] | None = None,
+        signer: Callable[[], Signer],
+        journal: Journal,
+        evidence: Evidence,
+        records: Schemas = SHIPPED,
+        deprecation: Callable[[], Mapping[str, object] | None] = lambda: None,
+    ) -> None:
+        super().__init__(
+            destinations,
+            layout,
+            format,
+            types,
+            export=export,
+            own=own,
+            signer=signer,
+            records=records,
+            deprecation=deprecation,
+        )
+        self._chained, self._sign_by = format, signer
+        self._journal, self._evidence = journal, evidence
+
+    def _format_of(self, names: Names) -> Format:
+        return self._chained.of(names.run_id)
+
+    def _further(self, manifest: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
+        evidence = [(f"{verifier.EVIDENCE}{name}", data) for name, data in self._evidence(manifest)]
+        record = delivery_record(manifest, self.kind)
+        self._records.check(record)
+        return [(RECORD, canonical(record)), *evidence, (VERIFIER, Path(verifier.__file__).read_bytes())]
+
+    def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
+        """What a drop's commit holds, and ``package``: what its checkpoint says whatever it follows, and the newest
+        package at this time, behind which this one will be."""
+        (file,) = files
+        first: dict[str, Any] = {}
+
+        def told(uri: str) -> Mapping[str, object]:
+            manifest = {**bill(uri), "checkpoint": verifier.CHECKPOINT}
+            first.update(manifest)
+            return manifest
+
+        commit = super().prepare(names, told, files)
+        destinations: Any = commit["destinations"]
+        manifests = [dict(each["objects"])[each["manifest"]] for each in destinations]
+        about = ("project", "environment", "export", "tenant", "run_id", "revision", "kind", "supersedes")
+        package = {
+            "checkpoint_version": verifier.VERSION,
+            **{name: first[name] for name in about},
+            "interval": first["interval"],
+            "records": {
+                "name": file.name,
+                "bytes": file.bytes,
+                "sha256": file.sha256,
+                "count": file.rows,
+                "first": 1 if file.rows else None,
+                "last": file.rows or None,
+                "seed": verifier.seed(names.run_id),
+                "head": file.head,
+            },
+            "manifests": [sha256(text.encode()) for text in manifests],
+            "sealed_at": first["export_timestamp"],
+        }
+        after = PackageChain(self._journal, self._export, names.tenant).last()
+        return {**commit, "package": {"checkpoint": package, "after": after.record()}}
+
+    def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
+        if "package" not in commit:
+            return super().publish(commit, withdrawn)  # refuses it
+        package: Any = commit["package"]
+        tenant, run_id = package["checkpoint"]["tenant"], package["checkpoint"]["run_id"]
+
+        def sign(after: Place) -> tuple[str, str]:
+            checkpoint = {
+                **package["checkpoint"],
+                "number": after.number + 1,
+                "previous": after.sha256,
+                "chained_at": instant(self._journal.now()),
+                "key": PublicKey(self._sign_by().public_key).fingerprint,
+            }
+            data = canonical(checkpoint)
+            return data.decode(), self._signed(data, CHECKPOINTS).decode()
+
+        chain = PackageChain(self._journal, self._export, tenant)
+        try:
+            chained = chain.append(run_id, Place(**package["after"]), sign)
+        except ObjectNotFound as error:
+            raise IntegrityError(
+                f"Run {run_id} follows package {package['after']['number']}, which the journal has lost.",
+                hint="Restore the journal from its backup.",
+            ) from error
+        last = [
+            [verifier.CHECKPOINT, chained.checkpoint],
+            [f"{verifier.CHECKPOINT}.sig", chained.signature],
+        ]
+        destinations: Any = commit["destinations"]
+        closed = [{**each, "objects": [*each["objects"], *last]} for each in destinations]
+        return super().publish({**commit, "destinations": closed}, withdrawn)

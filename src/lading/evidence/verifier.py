@@ -1,0 +1,803 @@
+"""Checks audit packages. One file that needs Python 3.8 or newer and nothing else: no package, no network.
+
+    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256]
+
+FOLDER is a package, or holds packages at any depth; without one, it is the folder that this file stands in. Several
+packages of one chain are put in order. --key names a file of public keys, as OpenSSH writes them (allowed signers, or a
+.pub file): every package must then be signed by one of them. --last says what the newest package of a chain is: its
+number and the SHA-256 of its _checkpoint.json, as the sender tells them by another way.
+
+Exit 0 where all that was checked holds, 1 where something does not, 2 for wrong arguments. What could not be checked is
+said. docs/audit-package.md of Lading is the specification. A verifier that comes with what it verifies proves little by
+itself: take this file from the repository, where you do not trust who delivered it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+import zlib
+from array import array
+from datetime import datetime, timezone
+from typing import Any, Callable, Generator, Iterator
+
+VERSION = 1
+RECORDS = "records.jsonl.gz"
+CHECKPOINT = "_checkpoint.json"
+MANIFEST = "_manifest.json"
+MARKER = "_SUCCESS"
+EVIDENCE = "_evidence/"
+CHECKPOINTS, MANIFESTS, APPROVALS = "lading-checkpoint", "lading-manifest", "lading-approval"
+ZEROS = "0" * 64
+
+_BLOCK = 1 << 20
+_MOST = 20  # problems of one kind that are told of one file
+_LINE = re.compile(rb'\{"n":([1-9][0-9]{0,18}),"previous":"([0-9a-f]{64})","record":\{.*\}\}', re.DOTALL)
+_FIELDS = {
+    "checkpoint_version", "project", "environment", "export", "tenant", "number", "previous", "run_id", "revision",
+    "kind", "supersedes", "interval", "records", "manifests", "sealed_at", "chained_at", "key",
+}  # fmt: skip
+_RECORDS_FIELDS = {"name", "bytes", "sha256", "count", "first", "last", "seed", "head"}
+
+
+def seed(run_id: str) -> str:
+    """What the first record names as the one before it: it binds the records to their run."""
+    return hashlib.sha256(b"lading-audit-package:" + run_id.encode()).hexdigest()
+
+
+class Findings:
+    """``problems``: what does not hold. ``unchecked``: what could not be judged. ``facts``: what holds, for people."""
+
+    def __init__(self) -> None:
+        self.problems: list[tuple[str, str]] = []
+        self.unchecked: list[str] = []
+        self.facts: list[str] = []
+
+    def problem(self, where: str, what: str) -> None:
+        if (where, what) not in self.problems:
+            self.problems.append((where, what))
+
+    def not_checked(self, what: str) -> None:
+        if what not in self.unchecked:
+            self.unchecked.append(what)
+
+
+# --- Ed25519 (RFC 8032, section 5.1), verification alone -----------------------------------------------------------
+
+_P = 2**255 - 19
+_L = 2**252 + 27742317777372353535851937790883648493
+_D = -121665 * pow(121666, _P - 2, _P) % _P
+_ROOT = pow(2, (_P - 1) // 4, _P)
+_G_Y = 4 * pow(5, _P - 2, _P) % _P
+
+
+def _x_of(y: int, sign: int) -> int | None:
+    if y >= _P:
+        return None
+    square = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
+    if square == 0:
+        return None if sign else 0
+    x = pow(square, (_P + 3) // 8, _P)
+    if (x * x - square) % _P:
+        x = x * _ROOT % _P
+    if (x * x - square) % _P:
+        return None
+    return _P - x if (x & 1) != sign else x
+
+
+def _add(p: tuple[int, int, int, int], q: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % _P, (p[1] + p[0]) * (q[1] + q[0]) % _P
+    c, d = 2 * p[3] * q[3] * _D % _P, 2 * p[2] * q[2] % _P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % _P, g * h % _P, f * g % _P, e * h % _P
+
+
+def _times(factor: int, point: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    total = (0, 1, 1, 0)
+    while factor:
+        if factor & 1:
+            total = _add(total, point)
+        point = _add(point, point)
+        factor >>= 1
+    return total
+
+
+def ed25519(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` (64 bytes) over ``message`` is by ``key`` (32 bytes)."""
+    if len(key) != 32 or len(signature) != 64:
+        return False
+    encoded = int.from_bytes(key, "little")
+    y, s = encoded & ((1 << 255) - 1), int.from_bytes(signature[32:], "little")
+    x = _x_of(y, encoded >> 255)
+    if x is None or s >= _L:
+        return False
+    digest = hashlib.sha512(signature[:32] + key + message).digest()
+    minus = (_P - x, y, 1, (_P - x) * y % _P)
+    g_x = _x_of(_G_Y, 0) or 0
+    base = (g_x, _G_Y, 1, g_x * _G_Y % _P)
+    found = _add(_times(s, base), _times(int.from_bytes(digest, "little") % _L, minus))
+    inverse = pow(found[2], _P - 2, _P)
+    left, up = found[0] * inverse % _P, found[1] * inverse % _P
+    return (up | (left & 1) << 255).to_bytes(32, "little") == signature[:32]
+
+
+# --- SSHSIG (PROTOCOL.sshsig of OpenSSH) -----------------------------------------------------------------------------
+
+_BEGIN, _END = b"-----BEGIN SSH SIGNATURE-----\n", b"\n-----END SSH SIGNATURE-----\n"
+_ED25519 = b"ssh-ed25519"
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _strings(blob: bytes) -> list[bytes]:
+    found, at = [], 0
+    while at < len(blob):
+        (length,) = struct.unpack(">I", blob[at : at + 4].ljust(4, b"\xff"))
+        if at + 4 + length > len(blob):
+            raise ValueError("is not an SSH signature")
+        found.append(blob[at + 4 : at + 4 + length])
+        at += 4 + length
+    return found
+
+
+def fingerprint(blob: bytes) -> str:
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+class Signature:
+    """What a file of a signature says. ``key``: the public key's blob. Raises ValueError for what is none."""
+
+    def __init__(self, file: bytes, namespace: str) -> None:
+        if not file.startswith(_BEGIN) or not file.endswith(_END) or len(file) < len(_BEGIN) + len(_END):
+            raise ValueError("is not an SSH signature")
+        text = file[len(_BEGIN) : -len(_END)]
+        blob = base64.b64decode(text.replace(b"\n", b""), validate=True)
+        body = base64.b64encode(blob)
+        if blob[:10] != b"SSHSIG\0\0\0\1" or text != b"\n".join(
+            body[at : at + 70] for at in range(0, len(body), 70)
+        ):
+            raise ValueError("is not an SSH signature")
+        words = _strings(blob[10:])
+        if len(words) != 5 or words[2] or words[3] not in (b"sha512", b"sha256"):
+            raise ValueError("is not an SSH signature")
+        self.key, purpose, _, self.hash, self.signature = words
+        if purpose != namespace.encode():
+            raise ValueError(
+                f"is a signature for {purpose.decode('ascii', 'replace')!r}, not for {namespace}"
+            )
+        self.namespace = namespace
+
+    @property
+    def checkable(self) -> bool:
+        """Whether it is by an Ed25519 key: no other kind is checked here."""
+        return _strings(self.key)[:1] == [_ED25519]
+
+    def holds(self, data: bytes) -> bool:
+        key, signature = _strings(self.key), _strings(self.signature)
+        if len(key) != 2 or len(signature) != 2 or signature[0] != _ED25519:
+            return False
+        digest = hashlib.new(self.hash.decode(), data).digest()
+        message = b"SSHSIG" + b"".join(map(_string, (self.namespace.encode(), b"", self.hash, digest)))
+        return ed25519(key[1], message, signature[1])
+
+
+# --- whose keys are trusted --------------------------------------------------------------------------------------
+
+_WORD = re.compile(r'(?:"[^"]*"|[^ \t"])+')
+_OPTION = re.compile(r'([a-z-]+)="([^"]*)"(?:,|$)')
+
+
+class Signer:
+    """A line of allowed signers, or of a .pub file, which may have signed anything at any time."""
+
+    def __init__(self, line: str) -> None:
+        words = _WORD.findall(line)
+        kinds = [n for n, w in enumerate(words[:3]) if words[n + 1 : n + 2] and words[n + 1][:4] == "AAAA"]
+        if not kinds:
+            raise ValueError("is no public key")
+        at = kinds[0]
+        self.key = base64.b64decode(words[at + 1], validate=True)
+        self.principals = words[0].strip('"') if at else "*"
+        options = dict(_OPTION.findall(words[1])) if at == 2 else {}
+        if at == 2 and ",".join(f'{name}="{value}"' for name, value in options.items()) != words[1]:
+            raise ValueError(f"{words[1]} is not understood here")
+        self.namespaces = options.pop("namespaces", "*")
+        self.since, self.until = options.pop("valid-after", None), options.pop("valid-before", None)
+        for text in (self.principals, self.namespaces):
+            if "!" in text or "[" in text:
+                raise ValueError(f"{text} is not understood here")
+        if options:
+            raise ValueError(f"{min(options)} is not understood here")
+        for time in (self.since, self.until):
+            if time is not None and not re.fullmatch(r"[0-9]{8}([0-9]{4}([0-9]{2})?)?Z", time):
+                raise ValueError(f"{time} is no time in UTC")
+
+    def objection(self, principal: str, namespace: str, at: str) -> str | None:
+        """Why it may not have signed for ``principal`` at the time ``at`` (RFC 3339); None if it may."""
+        if not any(fnmatch.fnmatchcase(principal, each) for each in self.principals.split(",")):
+            return f"may not sign for {principal}"
+        if not any(fnmatch.fnmatchcase(namespace, each) for each in self.namespaces.split(",")):
+            return f"may not sign in the namespace {namespace}"
+        moment = re.sub(r"[^0-9]", "", at)[:14]
+        if self.since is not None and moment < self.since.rstrip("Z").ljust(14, "0"):
+            return f"may not have signed at {at}"
+        if self.until is not None and moment >= self.until.rstrip("Z").ljust(14, "0"):
+            return f"may not have signed at {at}"
+        return None
+
+
+def read_signers(text: str) -> list[Signer]:
+    """Raises ValueError, with the line's number."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                found.append(Signer(line.strip()))
+            except ValueError as error:
+                raise ValueError(f"line {number} {error}") from error
+    return found
+
+
+def distrust(signers: list[Signer], key: bytes, principal: str, namespace: str, at: str) -> str | None:
+    """Why a signature by ``key`` does not count; None if it does."""
+    reasons = [s.objection(principal, namespace, at) for s in signers if s.key == key]
+    if not reasons:
+        return f"is by {fingerprint(key)}, which is none of the trusted keys"
+    if None in reasons:
+        return None
+    return f"is by {fingerprint(key)}, which {reasons[0]}"
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+def _inflated(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The plain bytes of one whole gzip member, which must be all there is. Raises ValueError."""
+    stream = zlib.decompressobj(31)
+    while not stream.eof:
+        data = stream.unconsumed_tail or read(_BLOCK)
+        if not data:
+            raise ValueError("is cut off: its gzip stream does not end")
+        try:
+            plain = stream.decompress(data, _BLOCK)
+        except zlib.error as error:
+            raise ValueError("is damaged: it is no whole gzip stream") from error
+        if plain:
+            yield plain
+    if stream.unused_data or read(1):
+        rest = stream.unused_data + read(2)
+        what = "a second gzip member" if rest[:2] == b"\x1f\x8b" else "other bytes"
+        raise ValueError(f"has {what} behind the end of its gzip stream")
+
+
+def lines_of(read: Callable[[int], bytes]) -> Generator[bytes, None, None]:
+    """The lines of a gzip file, whose ``read`` this is, without their ends. Raises ValueError where it is damaged."""
+    held: list[bytes] = []
+    for plain in _inflated(read):
+        first, *rest = plain.split(b"\n")
+        held.append(first)
+        if rest:
+            yield b"".join(held)
+            yield from rest[:-1]
+            held = [rest[-1]]
+    if b"".join(held):
+        raise ValueError("is cut off: its last line has no end")
+
+
+class Chain:
+    """Walks along the lines of records. ``head``: the SHA-256 of the last line, or the seed where there is none."""
+
+    def __init__(self, seed: str) -> None:
+        self.count, self.last, self.head = 0, 0, seed
+        self.wrong: list[str] = []
+        self._order = array("Q")  # numbers from the first on that was not the next one
+        self._from = 0
+
+    def line(self, line: bytes) -> None:
+        self.count += 1
+        if not self._order and self.last + 1 == self.count:
+            # What nearly every line is: the next one, which follows the one before.
+            begin = b'{"n":%d,"previous":"%s","record":{' % (self.count, self.head.encode())
+            if line.startswith(begin) and line.endswith(b"}}"):
+                self.last, self.head = self.count, hashlib.sha256(line).hexdigest()
+                return
+        match = _LINE.fullmatch(line)
+        if match is None:
+            self._tell(f"line {self.count} is no record")
+            self.last += 1
+        else:
+            number, previous = int(match.group(1)), match.group(2).decode()
+            if number == self.last + 1:
+                if previous != self.head:
+                    before = (
+                        f"record {number - 1} is not the one that record {number} follows: it was changed"
+                    )
+                    self._tell(before if number > 1 else "record 1 is not the first record of this run")
+            elif not self._order:
+                self._from = self.last
+            if self._order or number != self.last + 1:
+                self._order.append(number)
+            self.last = number
+        self.head = hashlib.sha256(line).hexdigest()
+
+    def _tell(self, what: str) -> None:
+        if len(self.wrong) < _MOST:
+            self.wrong.append(what)
+
+    def judge(self, count: int, head: str) -> list[str]:
+        """What does not hold, where ``count`` records were sealed, and ``head`` was the last one's hash."""
+        told = list(self.wrong)
+        if self._order:
+            told += self._disorder(count)
+        elif self.count < count:
+            told.append(f"ends after record {self.count}: records {self.count + 1} to {count} were cut off")
+        elif self.count > count:
+            told.append(f"has {self.count} records where {count} were sealed: the others were added")
+        elif self.head != head and count:
+            told.append(f"its last record, {count}, is not the one that was sealed: it was changed")
+        return told
+
+    def _disorder(self, count: int) -> list[str]:
+        seen: set[int] = set()
+        repeated, backwards, before = [], [], self._from
+        for number in self._order:
+            if number in seen or number <= self._from:
+                repeated.append(number)
+            elif number < before:
+                backwards.append(f"record {number} stands behind record {before}: records were re-ordered")
+            seen.add(number)
+            before = number
+        missing = [n for n in range(self._from + 1, count + 1) if n not in seen]
+        more = sorted(n for n in seen if n > count)
+        told = [f"record {_runs(missing)} is missing"] if missing else []
+        told += [f"record {_runs(sorted(set(repeated)))} stands there more than once"] if repeated else []
+        told += [f"record {_runs(more)} was not sealed: it was added"] if more else []
+        return told + backwards[:_MOST]
+
+
+def _runs(numbers: list[int]) -> str:
+    """1, 3-5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    told = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(told[:_MOST]) + (", ..." if len(told) > _MOST else "")
+
+
+# --- one package ---------------------------------------------------------------------------------------------------
+
+
+def document(data: bytes) -> Any:
+    """A JSON object, whose keys stand there once. Raises ValueError."""
+
+    def pairs(found: Any) -> Any:
+        if len(dict(found)) != len(found):
+            raise ValueError("a key stands there twice")
+        return dict(found)
+
+    try:
+        made = json.loads(data.decode("utf-8"), object_pairs_hook=pairs)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(made, dict):
+        raise ValueError("no object")
+    return made
+
+
+def checkpoint_of(data: bytes) -> Any:
+    """A checkpoint's document. Raises ValueError for what is none, or of another version."""
+    made = document(data)
+    if made.get("checkpoint_version") != VERSION:
+        raise ValueError("is of a version that this verifier does not know")
+    records = made.get("records")
+    numbers = [made.get("number"), made.get("revision")]
+    texts = [
+        made.get(name) for name in ("project", "environment", "export", "tenant", "run_id", "kind", "key")
+    ]
+    if made.keys() != _FIELDS or not isinstance(records, dict) or records.keys() != _RECORDS_FIELDS:
+        raise ValueError("has other fields than a checkpoint")
+    numbers += [records["bytes"], records["count"]]
+    texts += [made["sealed_at"], made["chained_at"], records["name"]]
+    hashes = [made["previous"], records["sha256"], records["seed"], records["head"], *made["manifests"]]
+    if (
+        not all(type(n) is int and n >= 0 for n in numbers)
+        or not all(
+            isinstance(t, str) for t in (*texts, *hashes, *made["supersedes"], *made["interval"].values())
+        )
+        or not all(re.fullmatch("[0-9a-f]{64}", h) for h in hashes)
+        or made["number"] < 1
+        or made["interval"].keys() != {"start", "end"}
+    ):
+        raise ValueError("has values that no checkpoint has")
+    return made
+
+
+class Package:
+    """What stands in one folder. ``checkpoint`` is None where there is none to go by."""
+
+    def __init__(self, folder: str, signers: list[Signer] | None, findings: Findings) -> None:
+        self.folder, self._signers, self._findings = folder, signers, findings
+        self.checkpoint: Any = None
+        self.sha256 = ""
+        self.signed = False
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.folder, *name.split("/"))
+
+    def _get(self, name: str) -> bytes | None:
+        try:
+            with open(self._path(name), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def _wrong(self, name: str, what: str) -> None:
+        self._findings.problem(os.path.join(self.folder, name), what)
+
+    def check(self) -> None:
+        data = self._get(CHECKPOINT)
+        if data is None:
+            self._wrong(CHECKPOINT, "is missing: nothing says what the package held")
+            return
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            self.checkpoint = checkpoint_of(data)
+        except (ValueError, TypeError, AttributeError) as error:
+            self._wrong(CHECKPOINT, f"is no checkpoint, or was changed: {error}")
+            return
+        told = self.checkpoint
+        self.signed = self._signature(CHECKPOINT, data, CHECKPOINTS, told["key"], told["chained_at"])
+        manifest = self._manifest()
+        self._records()
+        if manifest is not None:
+            try:
+                self._files(manifest)
+                self._evidence(manifest)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self._wrong(MANIFEST, "is damaged: not a manifest")
+
+    def _signature(self, name: str, data: bytes, namespace: str, key: object, at: str) -> bool:
+        """Whether the signature beside ``name`` is by ``key`` and, where keys are trusted, by one of them."""
+        file = self._get(name + ".sig")
+        if file is None:
+            self._wrong(name + ".sig", "is missing")
+            return False
+        try:
+            signature = Signature(file, namespace)
+            if not signature.checkable:
+                raise ValueError("is not by an Ed25519 key")
+            if not signature.holds(data):
+                raise ValueError(f"does not hold: it or {name} was changed")
+        except ValueError as error:
+            self._wrong(name + ".sig", str(error) or "is not an SSH signature")
+            return False
+        if fingerprint(signature.key) != key:
+            self._wrong(name + ".sig", f"is by {fingerprint(signature.key)}, which {name} does not name")
+            return False
+        if self._signers is None:
+            self._findings.not_checked(
+                f"signatures by {key} are consistent; whose key that is was not checked: give --key"
+            )
+            return True
+        why = distrust(self._signers, signature.key, self.checkpoint["project"], namespace, at)
+        if why is not None:
+            self._wrong(name + ".sig", why)
+        return why is None
+
+    def _manifest(self) -> Any:
+        told, data = self.checkpoint, self._get(MANIFEST)
+        if data is None:
+            self._wrong(MANIFEST, "is missing")
+            return None
+        if hashlib.sha256(data).hexdigest() not in told["manifests"]:
+            self._wrong(
+                MANIFEST, "is not the one that the checkpoint was made over: one of the two was changed"
+            )
+        try:
+            manifest = document(data)
+            names = [e["name"] for e in (*manifest["files"], *manifest["sidecars"])]
+            if not all(isinstance(n, str) and ".." not in n.split("/") and n[:1] != "/" for n in names):
+                raise ValueError("a name leads out of the package")
+            key = (manifest["signature"] or {}).get("key")
+            at = str(manifest["export_timestamp"])
+            success = {
+                "status": "SUCCESS",
+                "timestamp": at,
+                "manifest": MANIFEST,
+                "manifest_sha256": hashlib.sha256(data).hexdigest(),
+                "row_count": manifest["rows"]["written"],
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._wrong(MANIFEST, "is damaged: not a manifest")
+            return None
+        for name in ("project", "environment", "export", "tenant", "run_id", "revision", "kind", "interval"):
+            if manifest.get(name) != told[name]:
+                self._wrong(CHECKPOINT, f"is of another package: {MANIFEST} has another {name}")
+        self._signature(MANIFEST, data, MANIFESTS, key, at)
+        if self._get(MARKER) != json.dumps(success, sort_keys=True, separators=(",", ":")).encode():
+            self._wrong(MARKER, f"is missing, or does not match {MANIFEST}")
+        return manifest
+
+    def _records(self) -> None:
+        told = self.checkpoint["records"]
+        if told["name"] != RECORDS or told["seed"] != seed(self.checkpoint["run_id"]):
+            self._wrong(CHECKPOINT, "tells of other records than those of its run")
+        if (told["first"], told["last"]) != ((1, told["count"]) if told["count"] else (None, None)):
+            self._wrong(CHECKPOINT, "its numbers of records do not agree")
+        chain, sha, size = Chain(told["seed"]), hashlib.sha256(), [0]
+        try:
+            with open(self._path(RECORDS), "rb") as file:
+
+                def read(amount: int) -> bytes:
+                    data = file.read(amount)
+                    sha.update(data)
+                    size[0] += len(data)
+                    return data
+
+                damaged = None
+                try:
+                    for line in lines_of(read):
+                        chain.line(line)
+                except ValueError as error:
+                    damaged = str(error)
+                while read(_BLOCK):
+                    pass
+        except OSError:
+            self._wrong(RECORDS, "is missing")
+            return
+        if damaged is not None:
+            self._wrong(RECORDS, damaged)
+        for what in chain.judge(told["count"], told["head"]):
+            self._wrong(RECORDS, what)
+        if size[0] != told["bytes"] or sha.hexdigest() != told["sha256"]:
+            self._wrong(RECORDS, "is not the file that was sealed: its size or SHA-256 differs")
+
+    def _files(self, manifest: Any) -> None:
+        listed: dict[str, Any] = {}
+        for entry in (*manifest["files"], *manifest["sidecars"]):
+            if entry["name"] in listed:
+                self._wrong(MANIFEST, f"lists {entry['name']} twice")
+            listed[entry["name"]] = entry
+        if [entry["name"] for entry in manifest["files"]] != [RECORDS]:
+            self._wrong(MANIFEST, f"lists other files than {RECORDS}")
+        for name, entry in listed.items():
+            if name == RECORDS:
+                if entry["sha256"] != self.checkpoint["records"]["sha256"]:
+                    self._wrong(MANIFEST, f"tells of another {RECORDS} than the checkpoint")
+                continue
+            data = self._get(name)
+            if data is None:
+                self._wrong(name, "is missing")
+            elif len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+                self._wrong(name, "was changed: its size or SHA-256 is not the manifest's")
+        known = {*listed, MANIFEST, MANIFEST + ".sig", CHECKPOINT, CHECKPOINT + ".sig", MARKER}
+        for name in self._standing():
+            if name not in known:
+                self._wrong(name, "was added: the manifest does not list it")
+
+    def _standing(self) -> list[str]:
+        found = []
+        for folder, folders, names in os.walk(self.folder):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            if "__pycache__" in folders:
+                folders.remove("__pycache__")  # Python's own, where somebody imported verify.py
+            for name in (*names, *links):
+                path = os.path.relpath(os.path.join(folder, name), self.folder).replace(os.sep, "/")
+                found.append(path)
+                if os.path.islink(os.path.join(folder, name)):
+                    self._wrong(path, "is a link: what it shows may change")
+        return sorted(found)
+
+    # --- evidence
+
+    def _evidence(self, manifest: Any) -> None:
+        for name, sha in (
+            ("definition.json", manifest.get("definition_sha256")),
+            ("contract.yaml", (manifest.get("contract") or {}).get("sha256")),
+        ):
+            data = self._get(EVIDENCE + name)
+            if data is None:
+                self._wrong(EVIDENCE + name, "is missing")
+            elif hashlib.sha256(data).hexdigest() != sha:
+                self._wrong(EVIDENCE + name, "is not the one that the manifest names")
+        for approval in manifest.get("approvals") or ():
+            self._approval(str(approval["sha256"]))
+
+    def _approval(self, sha: str) -> None:
+        """Whether the document is there, and at least two people have signed it: the one who asked, and another."""
+        name = f"{EVIDENCE}approvals/{sha[:16]}.json"
+        data = self._get(name)
+        if data is None or hashlib.sha256(data).hexdigest() != sha:
+            self._wrong(name, "is missing, or not the approval that the manifest names")
+            return
+        try:
+            people = read_signers((self._get(EVIDENCE + "approvers") or b"").decode())
+            asked = str(document(data)["requested_by"])
+        except (ValueError, KeyError) as error:
+            self._wrong(EVIDENCE + "approvers", f"cannot be read: {error}")
+            return
+        valid, unknown = set(), 0
+        folder = self._path(EVIDENCE + "approvals")
+        for each in sorted(os.listdir(folder)):
+            if not each.startswith(sha[:16] + ".") or not each.endswith(".sig"):
+                continue
+            try:
+                signature = Signature(self._get(f"{EVIDENCE}approvals/{each}") or b"", APPROVALS)
+            except ValueError as error:
+                self._wrong(f"{EVIDENCE}approvals/{each}", str(error))
+                continue
+            if not signature.checkable:
+                unknown += 1
+                self._findings.not_checked(
+                    f"{each} is by a kind of key that is not checked here: use ssh-keygen"
+                )
+            elif not signature.holds(data):
+                self._wrong(f"{EVIDENCE}approvals/{each}", "does not hold")
+            else:
+                valid |= {person.principals for person in people if person.key == signature.key}
+        if (asked not in valid or len(valid) < 2) and not unknown:
+            self._wrong(name, "is not signed by who asked for it and by another person")
+
+
+# --- chains of packages --------------------------------------------------------------------------------------------
+
+
+def check_chains(packages: list[Package], last: Any, findings: Findings) -> None:
+    chains: dict[tuple[str, ...], list[Package]] = {}
+    for package in packages:
+        if package.checkpoint is not None:
+            told = package.checkpoint
+            key = tuple(told[name] for name in ("project", "environment", "export", "tenant"))
+            chains.setdefault(key, []).append(package)
+    for key, found in sorted(chains.items()):
+        _check_chain(
+            "/".join(key), sorted(found, key=lambda p: (p.checkpoint["number"], p.folder)), last, findings
+        )
+    if last is not None and len(chains) != 1:
+        findings.problem("--last", f"is about one chain, and there are packages of {len(chains)}")
+
+
+def _check_chain(name: str, packages: list[Package], last: Any, findings: Findings) -> None:
+    first, newest = packages[0].checkpoint["number"], packages[-1]
+    before: list[Package] = []  # of the number that came last: several where the chain is forked
+    for package in packages:
+        number, previous = package.checkpoint["number"], package.checkpoint["previous"]
+        if before and number == before[0].checkpoint["number"]:
+            same = package.sha256 == before[0].sha256
+            what = "stands there twice" if same else "is there in two versions: the chain is forked"
+            findings.problem(name, f"package {number} {what} ({before[0].folder} and {package.folder})")
+            before.append(package)
+            continue
+        if not before:
+            if number == 1 and previous != ZEROS:
+                findings.problem(name, "package 1 follows another, which no first package does")
+        elif number != before[0].checkpoint["number"] + 1:
+            gone = _runs(list(range(before[0].checkpoint["number"] + 1, number)))
+            findings.problem(name, f"package {gone} is missing")
+        elif previous not in [each.sha256 for each in before]:
+            findings.problem(
+                name,
+                f"package {number} ({package.folder}) does not follow package {number - 1} ({before[0].folder}): "
+                "one of them was changed or comes from elsewhere",
+            )
+        before = [package]
+    runs = {(p.checkpoint["run_id"], p.checkpoint["number"]) for p in packages}
+    if len({run for run, _ in runs}) != len(runs):
+        findings.problem(name, "one run stands in the chain under several numbers")
+    if first > 1:
+        findings.not_checked(f"{name}: packages 1 to {first - 1} were not given")
+    at = newest.checkpoint["number"]
+    if last is None:
+        findings.not_checked(
+            f"{name}: whether package {at} is the last one cannot be told from packages; ask the sender for the newest "
+            f"number and hash (`lading packages`), and give them by --last. Here it is {at}:{newest.sha256}"
+        )
+    elif at != last[0]:
+        findings.problem(
+            name, f"ends with package {at}, and the last one is {last[0]}: packages were removed"
+        )
+    elif newest.sha256 != last[1]:
+        findings.problem(name, f"package {at} is not the last one that the sender names")
+    _tell_gaps(name, packages, findings)
+    counts = sum(p.checkpoint["records"]["count"] for p in packages)
+    findings.facts.append(f"{name}: packages {first} to {at}, {counts} records")
+
+
+def _tell_gaps(name: str, packages: list[Package], findings: Findings) -> None:
+    """Time that no package is about. Where tenants come and go that may be as it should be."""
+    until = ""
+    for start, end in sorted(
+        (p.checkpoint["interval"]["start"], p.checkpoint["interval"]["end"]) for p in packages
+    ):
+        if until and start > until:
+            findings.facts.append(f"{name}: no package is about the time from {until} to {start}")
+        until = max(until, end)
+
+
+def folders_of(paths: list[str], findings: Findings) -> list[str]:
+    """Those that hold a checkpoint, or a manifest of a package without one."""
+    found: list[str] = []
+    for path in paths:
+        inside = [
+            folder
+            for folder, _, names in os.walk(path)
+            if CHECKPOINT in names or RECORDS in names or MANIFEST in names
+        ]
+        if not inside:
+            findings.problem(path, "holds no audit package")
+        found += [folder for folder in inside if folder not in found]
+    return sorted(found)
+
+
+def verify(
+    paths: list[str], signers: list[Signer] | None = None, last: tuple[int, str] | None = None
+) -> Findings:
+    findings = Findings()
+    packages = [Package(folder, signers, findings) for folder in folders_of(paths, findings)]
+    for package in packages:
+        package.check()
+    check_chains(packages, last, findings)
+    return findings
+
+
+def _last(text: str) -> tuple[int, str]:
+    match = re.fullmatch(r"([1-9][0-9]*):([0-9a-f]{64})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError("is no NUMBER:SHA256")
+    return int(match.group(1)), match.group(2)
+
+
+def _printable(text: str) -> str:
+    """In one line, and without what a terminal would obey: names are whatever somebody called a file."""
+    told = (c if c.isprintable() and c.isascii() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(told)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Checks audit packages.")
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", help="packages, or folders that hold some")
+    parser.add_argument(
+        "--key", metavar="FILE", help="public keys that may have signed, as OpenSSH writes them"
+    )
+    parser.add_argument(
+        "--last", metavar="NUMBER:SHA256", type=_last, help="the newest package, by the sender"
+    )
+    asked = parser.parse_args(arguments)
+    signers = None
+    if asked.key is not None:
+        try:
+            with open(asked.key, encoding="utf-8") as file:
+                signers = read_signers(file.read())
+        except (OSError, ValueError) as error:
+            parser.error(f"{asked.key}: {error}")
+        if not signers:
+            parser.error(f"{asked.key} holds no key")
+    findings = verify(asked.folders or [here], signers, asked.last)
+    for where, what in findings.problems:
+        print(_printable(f"problem: {where}: {what}"))
+    for unchecked in findings.unchecked:
+        print(_printable(f"not checked: {unchecked}"))
+    for fact in findings.facts:
+        print(_printable(f"checked: {fact}"))
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    trusted = "by a trusted key" if signers is not None else "consistently; by whom was not checked"
+    count = len(findings.problems)
+    print(f"{now} " + (f"{count} problem{'s' * (count != 1)}" if count else f"all holds, signed {trusted}"))
+    return 1 if findings.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

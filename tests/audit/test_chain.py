@@ -1,0 +1,214 @@
+"""The chain of packages: one, unbroken and unforked, whoever publishes, dies or sleeps."""
+
+# S4, D15
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import random
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delivered import lay_out
+from packages import told
+from worlds import Held, Hooked, World, creates, snapshot, some_orders
+
+from lading.errors import IntegrityError, StoreUnavailable
+from lading.evidence import verifier
+from lading.journal.chain import FIRST, PackageChain, Place
+from lading.journal.log import Journal
+from lading.plan import Asked
+from lading.proof import verify
+from lading.run import run
+from lading.stores.memory import MemoryStore
+from lading.testing.faults import Crash, Faults
+
+KINDS: dict[str, dict[str, Any]] = {"tenants": {}, "one tenant": {"tenants": False}}
+
+
+def month(number: int) -> Asked:
+    return Asked(start=datetime(2024, number, 1, tzinfo=UTC), end=datetime(2024, number + 1, 1, tzinfo=UTC))
+
+
+def job(world: World, faults: Faults | None = None, **kind: Any) -> Any:
+    if faults is None:
+        return world.job(audit=True, **kind)
+    journal, lake = faults.wrap(world.journal, "journal"), faults.wrap(world.lake, "lake")
+    return world.job(audit=True, journal=journal, lake=lake, lease=3600, **kind)
+
+
+def packed(world: World) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for name, data in snapshot(world.lake).items():
+        if name.endswith("records.jsonl.gz"):
+            found.update(json.loads(line)["record"]["id"] for line in gzip.decompress(data).splitlines())
+    return found
+
+
+def check(world: World, tmp_path: Path) -> None:
+    """Every row once, every package sound, the chain one."""
+    assert packed(world) == Counter(world.table["id"].to_pylist())
+    assert told(lay_out(snapshot(world.lake), tmp_path)) == []
+    assert verify(world.lake).record()["problems"] == []
+    for tenant in sorted(
+        {name.split("/")[2] for name in snapshot(world.journal) if name.startswith("chain/")}
+    ):
+        chain = list(PackageChain(Journal(world.journal), "orders_drop", tenant).packages())
+        assert [each.number for each in chain] == list(range(1, len(chain) + 1))
+        assert len({each.run_id for each in chain}) == len(chain)
+        standing = [
+            data.decode() for name, data in snapshot(world.lake).items() if "_checkpoint.json" in name
+        ]
+        assert all(each.checkpoint in standing and each.signature in standing for each in chain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_at_any_point_and_called_again_makes_one_chain(kind: str, tmp_path: Path) -> None:
+    faults = Faults()
+    run(job(World(some_orders(customers="ab")), faults, **KINDS[kind]))
+    every = [(n, side) for n in range(1, faults.count + 1) for side in ("before", "after")]
+    closing = [
+        n for n, point in enumerate(faults.points, 1) if "chain/" in point.name or "_check" in point.name
+    ]
+    chosen = {*random.Random(kind).sample(every, min(40, len(every)))}
+    chosen |= {(n, side) for n in closing[:12] for side in ("before", "after")}
+    for number, (point, side) in enumerate(sorted(chosen)):
+        world = World(some_orders(customers="ab"))
+        crashing = Faults(crash=(point, side))  # type: ignore[arg-type]
+        with contextlib.suppress(Crash):
+            run(job(world, crashing, **KINDS[kind]))
+        results = run(job(world, **KINDS[kind]))
+        assert not [r for r in results if r.status == "failed"], (kind, point, side)
+        check(world, tmp_path / str(number))
+
+
+def test_passing_faults_end_in_one_chain_or_a_failure(tmp_path: Path) -> None:
+    for seed in range(6):
+        world = World(some_orders(customers="ab"))
+        for turn in range(40):
+            faults = Faults(transient=0.04, seed=seed * 100 + turn)
+            with contextlib.suppress(StoreUnavailable):
+                run(job(world, faults))
+        run(job(world))
+        check(world, tmp_path / str(seed))
+
+
+def test_two_sweeps_that_are_sealed_at_once_make_no_fork(tmp_path: Path) -> None:
+    """January was prepared on an empty chain, and February was chained meanwhile: January comes behind it."""
+    w = World(some_orders(customers="a"))
+    held = Held(creates("20240101T000000Z/a0001/end.json"))
+    with held.running(lambda: run(job(w, journal=Hooked(w.journal, held.hook), lease=60), month(1))):
+        assert [r.status for r in run(job(w, lease=60), month(2))] == ["succeeded"]
+    assert [r.status for r in held.results] == ["succeeded"]
+    check(w, tmp_path)
+    chain = PackageChain(Journal(w.journal), "orders_drop", "a").packages()
+    assert [json.loads(each.checkpoint)["interval"]["start"][5:7] for each in chain] == ["02", "01"]
+
+
+def test_two_publishers_of_one_package_write_the_same(tmp_path: Path) -> None:
+    """One sleeps before it chains; the other, who takes it for dead, chains the package and publishes it."""
+    w = World(some_orders(months=1, customers="a"))
+    held = Held(creates("chain/orders_drop/a/00000001.json"))
+    slow = job(w, journal=Hooked(w.journal, held.hook), lease=3600)
+    with held.running(lambda: run(slow, month(1))):
+        # A heart that beats once an hour is a silent one for whoever believes in a lease of a twentieth of a second.
+        assert {r.status for r in run(job(w, lease=0.05), month(1))} <= {"succeeded", "skipped"}
+        before = snapshot(w.lake)
+    assert snapshot(w.lake) == before
+    assert [r.status for r in held.results] == ["succeeded"]
+    check(w, tmp_path)
+
+
+def test_many_processes_at_once_make_one_chain(tmp_path: Path) -> None:
+    w = World(some_orders(months=4, customers="ab"))
+    threads = [
+        threading.Thread(target=run, args=(job(w, lease=60), month(number))) for number in (1, 2, 3, 4) * 2
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    run(job(w))
+    check(w, tmp_path)
+
+
+def test_a_revision_is_a_package_of_its_own_at_the_end_of_the_chain(tmp_path: Path) -> None:
+    w = World(some_orders(customers="a"))
+    run(job(w))
+    again = Asked(start=month(1).start, end=month(1).end, revise=True, reason="a wrong price")
+    assert [r.status for r in run(job(w), again)] == ["succeeded"]
+    chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
+    first, last = json.loads(chain[0].checkpoint), json.loads(chain[-1].checkpoint)
+    assert (last["revision"], last["supersedes"]) == (1, [first["run_id"]])
+    assert last["interval"] == first["interval"]
+    assert told(lay_out(snapshot(w.lake), tmp_path)) == []
+
+
+def test_what_is_published_again_needs_no_key() -> None:
+    """The checkpoint stands in the journal with its signature, made once."""
+    w = World(some_orders(months=1, customers="a"))
+
+    def lost(operation: str, name: str) -> None:
+        if operation == "put" and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("gone")
+
+    first = run(job(w, lake=Hooked(w.lake, lost)), month(1))
+    assert [r.status for r in first] == ["failed"]
+    keyless = job(w)
+    keyless.channel._sign_by = None
+    assert [r.status for r in run(keyless, month(1))] == ["skipped"]
+    assert verify(w.lake).ok
+
+
+def test_a_package_is_not_published_by_another_channel() -> None:
+    w = World(some_orders(months=1, customers="a"))
+
+    def lost(operation: str, name: str) -> None:
+        if operation == "put" and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("gone")
+
+    run(job(w, lake=Hooked(w.lake, lost)), month(1))
+    results = run(w.job(), month(1))
+    assert [(r.status, "was committed for another channel" in str(r.error)) for r in results] == [
+        ("failed", True)
+    ]
+
+
+def test_a_chain_in_the_journal_that_was_changed_is_refused() -> None:
+    w = World(some_orders(months=2, customers="a"))
+    run(job(w))
+    name = "chain/orders_drop/a/00000001.json"
+    record = json.loads(w.journal.get(name))
+    w.journal.put(name, json.dumps({**record, "checkpoint": record["checkpoint"] + " "}).encode())
+    with pytest.raises(
+        IntegrityError, match="chain of audit packages is broken at chain/orders_drop/a/00000002"
+    ):
+        list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
+
+
+def test_numbers_follow_each_other_and_a_run_has_one() -> None:
+    chain = PackageChain(Journal(MemoryStore()), "e", "t")
+
+    def sign(after: Place) -> tuple[str, str]:
+        return f"checkpoint {after.number + 1} after {after.sha256}", "signature"
+
+    start = Place(0, FIRST)
+    assert chain.last() == start
+    first = chain.append("one", start, sign)
+    second = chain.append("two", start, sign)
+    assert (first.number, second.number, second.previous) == (1, 2, first.place.sha256)
+    assert chain.append("one", start, sign) == first
+    assert chain.append("two", first.place, sign) == second
+    assert chain.last() == second.place
+    with pytest.raises(IntegrityError):
+        chain.append("three", Place(2, "0" * 64), sign)
+
+
+def test_verifier_and_journal_agree_on_what_the_first_package_follows() -> None:
+    assert FIRST == verifier.ZEROS
