@@ -24,7 +24,7 @@ from lading.formats.type_names import parse_type
 from lading.keys.age import AgeStreams, AgeWrapper, identities, opened_key, opened_stream
 from lading.keys.envelopes import Unwrap, opened
 from lading.keys.wrapping import FileWrapper, read_keys, unwrapped
-from lading.manifest import canonical
+from lading.manifest import SEALED, canonical
 from lading.ports import LOGICAL, ColumnStats, Download, Encrypting, Format, Store
 
 
@@ -92,7 +92,7 @@ def _in_the_clear(
     where none of the keys opens it."""
     format, encryption = format_of(manifest["format"]), _encryption(manifest)
     with closing(store.read(name)) as file:
-        if encryption["type"] == "none":
+        if encryption["type"] in ("none", SEALED):
             yield format, file
         elif encryption["type"] == AgeStreams.record["type"]:
             with closing(opened_stream(file, held.identities)) as clear:

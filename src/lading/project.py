@@ -26,8 +26,9 @@ from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.inspection import Inspection
 from lading.journal.audit import AuditChain
 from lading.journal.log import Journal
+from lading.manifest import SEALED
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Dataset, Encryption, Newest
+from lading.ports import Channel, Dataset, Encryption, Newest
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, follow, preview, record, run
@@ -298,7 +299,9 @@ class Project:
         keyed = any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms)
         if keyed:
             self._workshop.keys()
-        encryption = self._workshop.encryption(definition, format) if definition.encryption else None
+        encryption = None
+        if definition.encryption and not definition.sealed:
+            encryption = self._workshop.encryption(definition, format)
         binder = Binder(definition, document, contract, source, dataset, format, transforms)
         return Job(
             project=settings.name,
@@ -340,7 +343,7 @@ class Project:
             format_name=format.name,
             codec=format.codec,
             format_options={k: v for k, v in definition.format.items() if k != "max_file_size"},
-            encryption=encryption.record if encryption else {"type": "none"},
+            encryption=encryption.record if encryption else _sealed(definition),
             encryption_key=encryption.key_id if encryption else None,
             max_file_size=definition.max_file_size,
             keep=definition.keep,
@@ -417,7 +420,7 @@ class Project:
             return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
         return Dataset(table=export.source.table, files=export.source.files)
 
-    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> DropChannel:
+    def _channel(self, export: Export, format: Any, encryption: Encryption | None) -> Channel:
         stores = [
             Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
         ]
@@ -426,17 +429,28 @@ class Project:
             for tenant, settings in self.files.tenants.items()
             if settings.destination is not None and export.tenants is not None
         }
-        return DropChannel(
-            stores,
-            export.paths(),
-            format,
-            export.types,
-            export=export.name,
-            own=own,
-            pointer=export.mode == "full_refresh",
-            signer=self._workshop.signer if self.files.settings.signing is not None else None,
-            encryption=encryption,
-        )
+        settings: dict[str, Any] = {
+            "export": export.name,
+            "own": own,
+            "pointer": export.mode == "full_refresh",
+            "signer": self._workshop.signer if self.files.settings.signing is not None else None,
+            "encryption": encryption,
+        }
+        if export.channel == "bundle":
+            from lading.channels.bundle import BundleChannel
+            from lading.payloads import papers
+
+            contract = self.contracts[export.contract]
+            return BundleChannel(
+                stores,
+                export.paths(),
+                format,
+                export.types,
+                papers=lambda manifest: papers(manifest, contract),
+                sealer=self._workshop.sealer() if export.sealed else None,
+                **settings,
+            )
+        return DropChannel(stores, export.paths(), format, export.types, **settings)
 
     def _standing(
         self, export: Export, clock: Clock, upto: datetime | None, as_of: datetime | None
@@ -504,6 +518,11 @@ class _LazyKeys:
 
     def key_id(self, tenant: str) -> str:
         return self._workshop.keys().key_id(tenant)
+
+
+def _sealed(export: Export) -> dict[str, str]:
+    """What the manifest says of files that are not encrypted one by one."""
+    return {"type": SEALED if export.sealed else "none"}
 
 
 def _origin(export: Export) -> dict[str, Any]:

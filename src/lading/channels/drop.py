@@ -47,7 +47,7 @@ class Destination:
         return f"{self.store.url.rstrip('/')}/{folder}"
 
 
-class _Bytes:
+class Sum:
     """The sink of a file: hashed and counted on their way to every destination. An object of its own, since a file and
     an encoder that held each other would keep all that they have until Python looks for such pairs."""
 
@@ -71,7 +71,7 @@ class DropFile:
         self,
         name: str,
         partition: Mapping[str, str | int | None],
-        sink: _Bytes,
+        sink: Sum,
         writer: Writer,
         encryption: Mapping[str, str] | None = None,
     ) -> None:
@@ -117,6 +117,8 @@ class DropChannel:
     """``destinations``: the first is the export's destination, the others its copies. ``own``: tenants that have
     another first destination. ``signer`` is asked for when something is written, and not before."""
 
+    _inside = ""  # how the names of data files begin
+
     def __init__(
         self,
         destinations: Sequence[Destination],
@@ -156,15 +158,14 @@ class DropChannel:
         sealed = f".{self._encryption.suffix}" if self._encryption and self._encryption.suffix else ""
         inside = self._layout.partition_folder(list(partition.values())) if partition else ""
         base = self._layout.data_file(names, number.lane, number.sequence, number.lanes, kind)
-        name = inside + base + sealed
-        folder = self._layout.folder(names)
+        name = self._inside + inside + base + sealed
         if self._signer is not None:
             self._signer()  # who cannot sign need not write
         uploads: list[Upload] = []
         try:
             for destination in self._of(names):
-                uploads.append(destination.store.write(folder + name))
-            sink = _Bytes(uploads)
+                uploads.append(self._write(destination, self._staged(names) + name))
+            sink = Sum(uploads)
             if self._encryption is None:
                 writer = self._format.open(sink, schema, self._types, memory, limit)
                 return DropFile(name, partition, sink, writer)
@@ -177,8 +178,15 @@ class DropChannel:
                 upload.abort()
             raise
 
+    def _staged(self, names: Names) -> str:
+        """The folder that data files are written to."""
+        return self._layout.folder(names)
+
+    def _write(self, destination: Destination, name: str) -> Upload:
+        return destination.store.write(name)
+
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
-        old, new = self._layout.folder(before), self._layout.folder(now)
+        old, new = self._staged(before), self._staged(now)
         for destination in self._of(now):
             if not isinstance(destination.store, Copier):
                 return False
@@ -216,7 +224,7 @@ class DropChannel:
                 base = file.name.rpartition("/")[2]
                 sidecars.append((checksum, f"{file.sha256}  {base}\n".encode()))
         if record := layout.record(names):
-            sidecars.append((record, canonical(_delivery_record(manifest))))
+            sidecars.append((record, canonical(delivery_record(manifest))))
         listed = [{"name": name, "bytes": len(body), "sha256": sha256(body)} for name, body in sidecars]
         data = canonical({**manifest, "sidecars": listed, "signature": self._signature()})
         evidence = [] if self._signer is None else [(f"{manifest_name}.sig", self._signed(data))]
@@ -295,6 +303,7 @@ class DropChannel:
                 )
             for name, text in resolved["objects"]:
                 destination.store.put(resolved["folder"] + name, text.encode())
+            self._unstage(destination, resolved)
             if withdrawn():
                 break
             name, text = resolved["marker"]
@@ -307,6 +316,9 @@ class DropChannel:
             return self._manifest_url(commit)
         self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
         return self._manifest_url(commit)
+
+    def _unstage(self, destination: Destination, resolved: Mapping[str, Any]) -> None:
+        """Removes, before the marker, what no reader is to find."""
 
     def _manifest_url(self, commit: Mapping[str, Any]) -> str:
         first = commit["destinations"][0]
@@ -358,13 +370,13 @@ class DropChannel:
                 left.append(Leftover(name, folder, "the export no longer has this destination"))
                 continue
             try:
-                removed += _empty(destination.store, folder)
+                removed += emptied(destination.store, folder)
             except StoreDenied as error:
                 left.append(Leftover(name, folder, error.message))
         return Emptied(removed, tuple(left))
 
 
-def _empty(store: Store, folder: str) -> int:
+def emptied(store: Store, folder: str) -> int:
     """Deletes a folder's objects: first what makes a reader trust it, then the rest. Returns how many there were."""
     names = [info.name for info in store.list(folder)]
     for name in sorted(names, key=lambda n: (not n.rpartition("/")[2].lstrip("_").startswith("SUCCESS"), n)):
@@ -414,12 +426,12 @@ def _place(pointer: Mapping[str, Any]) -> tuple[datetime, int]:
     return parse_instant(pointer["interval"]["start"]), int(pointer["revision"])
 
 
-def _delivery_record(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def delivery_record(manifest: Mapping[str, Any], kind: str = "export.customer_drop") -> dict[str, Any]:
     """The delivery record of source document 000, section 3."""
     return {
         "dataset": manifest["contract"]["name"],
         "generated_at": manifest["export_timestamp"],
         "encryption": str(manifest["encryption"]["type"]),
         "records": manifest["rows"]["written"],
-        "schema_version": f"export.customer_drop.v{manifest['contract']['version'].partition('.')[0]}",
+        "schema_version": f"{kind}.v{manifest['contract']['version'].partition('.')[0]}",
     }

@@ -309,6 +309,7 @@ class Export(Section):
             *_mode_findings(self),
             *_immutable_findings(self),
             *_encryption_findings(self),
+            *_bundle_findings(self),
         ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
@@ -338,6 +339,11 @@ class Export(Section):
     def incremental(self) -> bool:
         return self.mode in ("incremental", "continuous")
 
+    @property
+    def sealed(self) -> bool:
+        """Whether what is encrypted is the bundle, and not the files in it."""
+        return self.channel == "bundle" and self.encryption is not None and self.encryption.key == "recipient"
+
     def paths(self) -> Layout:
         return self.layout.layout(tenanted=self.tenants is not None)
 
@@ -362,9 +368,12 @@ def _file_size_finding(value: object) -> str | None:
 def _unavailable(export: Export) -> list[tuple[Loc, str]]:
     """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
     found: list[tuple[Loc, str]] = []
-    if export.channel != "drop":
+    if export.channel not in ("drop", "bundle"):
         found.append(
-            (("channel",), f"the channel {export.channel} is not available in this version; use drop")
+            (
+                ("channel",),
+                f"the channel {export.channel} is not available in this version; use drop or bundle",
+            )
         )
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
@@ -387,6 +396,23 @@ def _encryption_findings(export: Export) -> list[tuple[Loc, str]]:
     if told:
         reason = f"folders of the values of {told[0]} would tell what encryption hides; shards do not"
         found.append((("layout", "partition_by"), reason))
+    return found
+
+
+def _bundle_findings(export: Export) -> list[tuple[Loc, str]]:
+    """What a bundle has no use for."""
+    if export.channel != "bundle":
+        return []
+    found: list[tuple[Loc, str]] = []
+    if export.sealed and export.encryption is not None and export.encryption.binding is not None:
+        reason = "binding is of files that are encrypted one by one: this bundle is encrypted as a whole"
+        found.append((("encryption", "binding"), reason))
+    if export.mode == "full_refresh" and export.layout.preset == "svc002":
+        reason = (
+            "svc002 has one latest.json for all environments of a tenant, and a bundle's cannot tell whose it "
+            "is: take lake or dated"
+        )
+        found.append((("layout", "preset"), reason))
     return found
 
 
@@ -492,6 +518,8 @@ def resolved(export: Export, contract_sha256: str, sql: str | None = None) -> di
         "transforms": export.transforms,
         "checks": export.checks,
     } | ({"encryption": export.encryption.model_dump()} if export.encryption else {})  # fmt: skip
+    if export.channel != "drop":
+        meant["channel"] = export.channel
     if export.not_secret:
         meant["not_secret"] = export.not_secret
     exact: dict[str, Any] = _exact(meant)
