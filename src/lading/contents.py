@@ -104,6 +104,13 @@ def _in_the_clear(
             raise ValueError(f"this version does not know the encryption {encryption['type']!r}")
 
 
+def opened_bundle(file: Download, held: Held) -> Download:
+    """A bundle that is encrypted as a whole, in the clear. Raises Refused where none of the keys opens it."""
+    if not held.identities:
+        raise Refused("It is encrypted, and no private key of age is given that could open it.")
+    return opened_stream(file, held.identities)
+
+
 def check_rows(
     store: Store, name: str, manifest: Mapping[str, Any], entry: Mapping[str, Any], held: Held
 ) -> Iterator[str]:

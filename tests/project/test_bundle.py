@@ -9,29 +9,15 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from delivered import make_project
+from delivered import bundled
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import validate
 
 from lading import Project
-
-
-def bundled(root: Path, **sections: Any) -> Path:
-    """The sample project with its export to_lake as a bundle, signed."""
-    make_project(root)
-    settings = root / "lading.yaml"
-    signing = {"signing": {"url": "file://./keys/signing"}}
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), **signing}))
-    export = root / "exports/to_lake.yaml"
-    shape = {**json.loads(export.read_text()), "channel": "bundle"}
-    export.write_text(json.dumps({**shape, **sections}))
-    Project.load(root).new_signing_key()
-    return root
 
 
 @pytest.fixture(scope="module")

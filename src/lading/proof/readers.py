@@ -6,7 +6,7 @@ import hashlib
 import json
 import posixpath
 
-from lading.errors import IntegrityError
+from lading.errors import IntegrityError, InvalidProject
 from lading.ports import Store
 from lading.proof.found import POINTER, Delivery, Manifest, get, parsed, survey
 from lading.proof.pointer import followed
@@ -17,9 +17,15 @@ def current(store: Store, prefix: str = "") -> list[Delivery]:
 
     Each once, wherever copies of it stand. Where pointers stand, the newest delivery that they name is the only one of
     its export and tenant. Raises IntegrityError for a marker or a pointer that is
-    not what was published: rows would go missing.
+    not what was published: rows would go missing; InvalidProject for a bundle, which must be unpacked.
     """
     deliveries, strangers = survey(store, prefix)
+    for delivery in deliveries:
+        if delivery.bundle:
+            raise InvalidProject(
+                f"{delivery.path(delivery.bundle)} is a bundle, whose files lie inside of it.",
+                hint="Prove it with `lading verify`, unpack it, and read what is below data/.",
+            )
     complete = {d.folder: d for d in deliveries if _complete(store, d)}
     named: dict[tuple[str, ...], Delivery] = {}
     for name in strangers:
