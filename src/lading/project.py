@@ -34,6 +34,7 @@ from lading.routing.keys import PartitionColumn
 from lading.run import Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.job import Window
+from lading.run.link import DEFAULT, make_link
 from lading.run.outlook import Outlook, outlook
 from lading.settings import ProjectSettings
 
@@ -193,6 +194,17 @@ class Project:
         journal = self.journal()
         found = record.find(journal, run_id)
         return {**self._placed(found), "document": record.manifest_of(journal, found)}
+
+    def link(self, run_id: str, *, expires: timedelta = DEFAULT) -> dict[str, Any]:
+        """A link by which whoever has it downloads a run's bundle, without any credentials, for as long as ``expires``:
+        ``{run_id, export, tenant, object, bytes, sha256, url, expires}``. ``run_id`` may be shortened.
+
+        Each is noted in the audit chain before it is given away, without the ``url`` itself, which is a secret. Raises
+        Refused for a run that is not published, has expired or was replaced, InvalidProject for one that is no bundle
+        or longer than 24 hours, StoreDenied where the store signs no links, IntegrityError where the bundle is gone.
+        """
+        journal = self.journal()
+        return make_link(journal, record.find(journal, run_id), self._workshop.store, expires)
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
         """Per export: last run, watermark, freshness against the contract's SLA (of a full refresh, from when it was
