@@ -78,7 +78,8 @@ class BundleChannel(DropChannel):
     def _pointer_to(self, *of: Any) -> dict[str, Any]:
         pointer = super()._pointer_to(*of)
         content = dict(pointer["content"])
-        return {**pointer, "content": {**content, "bundle": content.pop("manifest")}}
+        content["bundle"] = content.pop("manifest")
+        return {**pointer, "content": content}
 
     # --- the archive
 
