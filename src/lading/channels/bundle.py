@@ -27,7 +27,7 @@ from lading.channels.drop import Destination, DropChannel, Sum, delivery_record,
 from lading.errors import DataRefused, IntegrityError
 from lading.export.layout import Names
 from lading.manifest import bundle_marker, canonical, sha256, sums
-from lading.ports import Emptied, Sealer, Sink, Upload, Written
+from lading.ports import Emptied, FileWriter, SealedSink, Sealer, Sink, Upload, Written
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
@@ -52,6 +52,11 @@ class BundleChannel(DropChannel):
 
     def _staged(self, names: Names) -> str:
         return self._layout.folder(names) + _STAGING
+
+    def open(self, names: Names, *file: Any, **limits: Any) -> FileWriter:
+        if self._sealer is not None:
+            self._sealer.key_id(names.tenant)  # for whom nothing can be encrypted, nothing is written
+        return super().open(names, *file, **limits)
 
     def _write(self, destination: Destination, name: str) -> Upload:
         note = _Note(secrets.token_bytes(32) if self._sealer is not None else None)
@@ -143,9 +148,11 @@ class BundleChannel(DropChannel):
         data = [Member(f.name, f.bytes, self._crc(destination, self._staged(names), f)) for f in files]
         upload = destination.store.write(folder + name)
         sink = Sum([upload])
-        sealed = self._sealer.seal(sink, names.tenant) if self._sealer is not None else None
-        target: Sink = sealed or sink
+        sealed: SealedSink | None = None
         try:
+            if self._sealer is not None:
+                sealed = self._sealer.seal(sink, names.tenant)
+            target: Sink = sealed or sink
             for member, (_, body) in zip(small, members, strict=True):
                 target.write(archive.header(member) + body)
             for member, file in zip(data, files, strict=True):
