@@ -205,10 +205,14 @@ def marker(manifest_name: str, manifest_bytes: bytes, rows: int, at: str) -> dic
     }
 
 
+BUNDLED = "manifest.json"
+"""The manifest's name in a bundle, whose member it is."""
+
+
 def bundle_marker(name: str, bundle_sha256: str, manifest_bytes: bytes, manifest: Json) -> dict[str, Any]:
-    """The body of the success marker beside a bundle, whose manifest is a member of it."""
-    told = marker(name, manifest_bytes, int(manifest["rows"]["written"]), manifest["export_timestamp"])
-    return {**told, "bundle": told.pop("manifest"), "bundle_sha256": bundle_sha256}
+    """The body of the success marker beside a bundle called ``name``."""
+    told = marker(BUNDLED, manifest_bytes, int(manifest["rows"]["written"]), manifest["export_timestamp"])
+    return {**told, "bundle": name, "bundle_sha256": bundle_sha256}
 
 
 def failure(error: str, at: datetime, attempt: int, retryable: bool) -> dict[str, Any]:

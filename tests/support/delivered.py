@@ -122,7 +122,8 @@ def bundled(root: Path, **sections: Any) -> Path:
     settings.write_text(json.dumps({**json.loads(settings.read_text()), **signing}))
     export = root / "exports/to_lake.yaml"
     shape = {**json.loads(export.read_text()), "channel": "bundle"}
-    export.write_text(json.dumps({**shape, **sections}))
+    wanted = {key: value for key, value in {**shape, **sections}.items() if value is not None}
+    export.write_text(json.dumps(wanted))
     Project.load(root).new_signing_key()
     return root
 

@@ -26,10 +26,9 @@ from lading.channels.bundle_readme import readme
 from lading.channels.drop import Destination, DropChannel, Sum, delivery_record, emptied
 from lading.errors import DataRefused, IntegrityError
 from lading.export.layout import Names
-from lading.manifest import bundle_marker, canonical, sha256, sums
+from lading.manifest import BUNDLED, bundle_marker, canonical, sha256, sums
 from lading.ports import Emptied, FileWriter, SealedSink, Sealer, Sink, Upload, Written
 
-MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
 _STAGING = "_parts/"
 
@@ -99,7 +98,7 @@ class BundleChannel(DropChannel):
         name = self._layout.bundle(names)
         members = self._members(manifest, files, name)
         refuse_alike([*(each for each, _ in members), *(file.name for file in files)])
-        data = dict(members)[MANIFEST]
+        data = dict(members)[BUNDLED]
         if self._sealer is not None:
             name = f"{name}.{self._sealer.suffix}"
         size, sha = self._bind(destination, folder, name, names, members, files)
@@ -131,8 +130,8 @@ class BundleChannel(DropChannel):
         papers.append(("SHA256SUMS", sums([*(file.record() for file in files), *listed]).encode()))
         sidecars = [{"name": each, "bytes": len(body), "sha256": sha256(body)} for each, body in papers]
         data = canonical({**manifest, "sidecars": sidecars, "signature": signature})
-        evidence = [] if self._signer is None else [(f"{MANIFEST}.sig", self._signed(data))]
-        return [papers[0], (MANIFEST, data), *evidence, *papers[1:]]
+        evidence = [] if self._signer is None else [(f"{BUNDLED}.sig", self._signed(data))]
+        return [papers[0], (BUNDLED, data), *evidence, *papers[1:]]
 
     def _bind(
         self,

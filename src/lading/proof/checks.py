@@ -15,10 +15,10 @@ from lading.errors import IntegrityError, ObjectNotFound, Refused, counted
 from lading.evidence.signers import AllowedSigner, objection
 from lading.evidence.sshsig import MANIFESTS, verified
 from lading.export.interval import parse_instant
-from lading.manifest import bundle_marker, canonical, marker
+from lading.manifest import BUNDLED, bundle_marker, canonical, marker
 from lading.ports import Download, Store
 from lading.proof.archives import Archive
-from lading.proof.found import BUNDLED, POINTER, Delivery, Manifest, get, is_failure, parsed, survey
+from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
 from lading.proof.places import mixed, moved, pointer_of
 from lading.proof.pointer import check_pointer
 

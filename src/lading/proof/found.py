@@ -17,8 +17,6 @@ from lading.export.interval import parse_instant
 from lading.ports import Store
 
 POINTER = "latest.json"
-BUNDLED = "manifest.json"
-"""The manifest of a bundle, which is one of its members."""
 _BUNDLE_SUM = re.compile(r"(.+\.zip(\.age)?)\.sha256")
 _BUNDLE = re.compile(r".+\.zip(\.age)?")
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lading.export.layout import segment
-from lading.proof.found import BUNDLED, POINTER, Delivery
+from lading.manifest import BUNDLED
+from lading.proof.found import POINTER, Delivery
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*")
 _Roots = tuple[tuple[str, ...], tuple[str, ...]]
