@@ -45,7 +45,7 @@ class BundleChannel(DropChannel):
     def __init__(self, *drop: Any, papers: Papers, sealer: Sealer | None = None, **settings: Any) -> None:
         super().__init__(*drop, **settings)
         self._papers, self._sealer = papers, sealer
-        self._notes: dict[tuple[str, str], _Note] = {}
+        self._notes: dict[tuple[str, str], dict[str, _Note]] = {}  # by destination and folder
 
     # --- staging
 
@@ -57,10 +57,13 @@ class BundleChannel(DropChannel):
             self._sealer.key_id(names.tenant)  # for whom nothing can be encrypted, nothing is written
         return super().open(names, *file, **limits)
 
-    def _write(self, destination: Destination, name: str) -> Upload:
+    def _write(self, destination: Destination, folder: str, name: str) -> Upload:
         note = _Note(secrets.token_bytes(32) if self._sealer is not None else None)
-        self._notes[destination.name, name] = note
-        return _Staging(destination.store.write(name), note)
+        self._notes.setdefault((destination.name, folder), {})[name] = note
+        return _Staging(destination.store.write(folder + name), note)
+
+    def _note(self, destination: Destination, folder: str, name: str) -> _Note | None:
+        return self._notes.get((destination.name, folder), {}).get(name)
 
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         # What another process has staged of an encrypted bundle, nobody can open.
@@ -75,9 +78,8 @@ class BundleChannel(DropChannel):
         return super().discard(folders)
 
     def _forget(self, folders: Mapping[str, str]) -> None:
-        for key in list(self._notes):
-            if key[1].startswith(folders.get(key[0], "/")):
-                self._notes.pop(key, None)
+        for name, folder in folders.items():
+            self._notes.pop((name, folder + _STAGING), None)
 
     def _pointer_to(self, *of: Any) -> dict[str, Any]:
         pointer = super()._pointer_to(*of)
@@ -172,7 +174,7 @@ class BundleChannel(DropChannel):
 
     def _crc(self, destination: Destination, folder: str, file: Written) -> int:
         """As it was counted while the file was staged; of one that an earlier attempt has staged, by reading it."""
-        note = self._notes.get((destination.name, folder + file.name))
+        note = self._note(destination, folder, file.name)
         if note is not None and note.crc is not None:
             return note.crc
         crc = 0
@@ -183,7 +185,7 @@ class BundleChannel(DropChannel):
     def _blocks(self, destination: Destination, folder: str, file: Written) -> Iterator[bytes]:
         """A staged file's bytes. Raises IntegrityError at their end where they are not those that were written."""
         name, sha = folder + file.name, hashlib.sha256()
-        note = self._notes.get((destination.name, name))
+        note = self._note(destination, folder, file.name)
         clear = _cipher(note.key) if note is not None else None
         with closing(destination.store.read(name)) as staged:
             while block := staged.read(_BLOCK):

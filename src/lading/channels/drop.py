@@ -164,7 +164,7 @@ class DropChannel:
         uploads: list[Upload] = []
         try:
             for destination in self._of(names):
-                uploads.append(self._write(destination, self._staged(names) + name))
+                uploads.append(self._write(destination, self._staged(names), name))
             sink = Sum(uploads)
             if self._encryption is None:
                 writer = self._format.open(sink, schema, self._types, memory, limit)
@@ -182,8 +182,8 @@ class DropChannel:
         """The folder that data files are written to."""
         return self._layout.folder(names)
 
-    def _write(self, destination: Destination, name: str) -> Upload:
-        return destination.store.write(name)
+    def _write(self, destination: Destination, folder: str, name: str) -> Upload:
+        return destination.store.write(folder + name)
 
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         old, new = self._staged(before), self._staged(now)
