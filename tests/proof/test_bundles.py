@@ -6,7 +6,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import struct
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -285,6 +287,27 @@ def test_members_beyond_four_gigabytes_are_placed_and_found() -> None:
         return pieces[offset][:size] if offset in pieces else b"\0" * size
 
     assert [each.member for each in parse(read, end + len(behind))] == members
+
+
+@pytest.mark.slow
+def test_a_member_beyond_four_gigabytes_is_found_by_others(tmp_path: Path) -> None:
+    """In a file with a hole in it, which takes no room."""
+    size, crc = (4 << 30) + 12_345, 0
+    for _ in range(size >> 20):
+        crc = zlib.crc32(bytes(1 << 20), crc)
+    members = [Member("big", size, zlib.crc32(bytes(12_345), crc)), Member("after", 3, zlib.crc32(b"abc"))]
+    path = tmp_path / "large.zip"
+    with path.open("wb") as file:
+        file.write(header(members[0]))
+        file.seek(size, io.SEEK_CUR)
+        file.write(header(members[1]) + b"abc" + b"".join(trailer(members)))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("after") == b"abc"
+        assert archive.getinfo("big").file_size == size
+    if shutil.which("unzip") is None:
+        pytest.skip("unzip is not installed")
+    told = subprocess.run(["unzip", "-p", str(path), "after"], check=True, capture_output=True)
+    assert told.stdout == b"abc"
 
 
 def test_more_members_than_sixteen_bits_count_are_read_by_others_too() -> None:
