@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lading.contract import Contract, ContractField
+from lading.formats.json_text import Rules
 from lading.formats.type_names import parse_type
 from lading.formats.written import is_binary, is_list, is_uuid
 
@@ -43,16 +44,27 @@ Schema = dict[str, Any]
 
 def papers(manifest: Mapping[str, Any], contract: Contract) -> list[tuple[str, bytes]]:
     """The OpenAPI document and the samples, by their names in a bundle."""
+    rules = _rules(manifest["format"])
     columns = [(column, _field(column, manifest, contract)) for column in manifest["schema"]]
     samples = [
-        {column["name"]: _sample(parse_type(column["type"]), column, field, n) for column, field in columns}
+        {
+            column["name"]: _sample(rules, parse_type(column["type"]), column, field, n)
+            for column, field in columns
+        }
         for n in range(1, RECORDS + 1)
     ]
-    document = _openapi(manifest, contract, {c["name"]: _column(c, f) for c, f in columns})
+    document = _openapi(manifest, contract, {c["name"]: _column(rules, c, f) for c, f in columns})
     return [
         ("openapi.json", _text(document)),
         (f"samples/{_entity(contract)}.json", _text(samples)),
     ]
+
+
+def _rules(format: Mapping[str, Any]) -> Rules:
+    """How JSON lines spell what they may spell in two ways; of other formats, the samples say it as text."""
+    if format["type"] != "jsonl":
+        return Rules()
+    return Rules("exact", "string" if format.get("int64") == "string" else "number")
 
 
 def _text(value: Any) -> bytes:
@@ -69,8 +81,10 @@ def _field(
     column: Mapping[str, Any], manifest: Mapping[str, Any], contract: Contract
 ) -> ContractField | None:
     """What the contract promises of a column whose values nothing has changed on their way."""
+    field = contract.field(column["name"])
     changed = {action["column"] for action in manifest["policy"]}
-    return None if column["name"] in changed else contract.field(column["name"])
+    changed |= {str(action["action"]).removeprefix("renamed from ") for action in manifest["policy"]}
+    return None if field is None or {field.name, field.column} & changed else field
 
 
 def _openapi(manifest: Mapping[str, Any], contract: Contract, columns: Mapping[str, Schema]) -> Schema:
@@ -125,8 +139,8 @@ def _openapi(manifest: Mapping[str, Any], contract: Contract, columns: Mapping[s
     }
 
 
-def _column(column: Mapping[str, Any], field: ContractField | None) -> Schema:
-    shape = _shape(parse_type(column["type"]), str(column.get("logical") or ""))
+def _column(rules: Rules, column: Mapping[str, Any], field: ContractField | None) -> Schema:
+    shape = _shape(rules, parse_type(column["type"]), str(column.get("logical") or ""))
     values = _values(shape, field)
     if values:
         shape["enum"] = values
@@ -155,27 +169,38 @@ def _or_null(shape: Schema) -> Schema:
     return nullable
 
 
-def _shape(kind: Any, meaning: str) -> Schema:
+def _shape(rules: Rules, kind: Any, meaning: str) -> Schema:
     """The JSON Schema of a type's values."""
     if is_list(kind):
-        return {"type": "array", "items": _inner(kind.value_field)}
+        return {"type": "array", "items": _inner(rules, kind.value_field)}
+    if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+        return {"type": "object", "additionalProperties": _inner(rules, kind.item_field)}
     if pa.types.is_map(kind):
-        return {"type": "object", "additionalProperties": _inner(kind.item_field)}
+        entry = {"key": _inner(rules, kind.key_field), "value": _inner(rules, kind.item_field)}
+        return {"type": "array", "items": {"type": "object", "properties": entry, "required": [*entry]}}
     if pa.types.is_struct(kind):
         fields = [kind.field(i) for i in range(kind.num_fields)]
         names = [f.name for f in fields]
-        return {"type": "object", "properties": {f.name: _inner(f) for f in fields}, "required": names}
+        return {"type": "object", "properties": {f.name: _inner(rules, f) for f in fields}, "required": names}
     if pa.types.is_boolean(kind):
         return {"type": "boolean"}
     if pa.types.is_integer(kind):
+        if _is_text(rules, kind):
+            return {"type": "string", "pattern": "^-?[0-9]+$"}
         return {"type": "integer", **_bounds(kind)}
+    if pa.types.is_decimal(kind) and rules.types == "exact":
+        return {"type": "number"}
     if pa.types.is_floating(kind):
         return {"type": "number", "format": "double" if kind.bit_width == 64 else "float"}
     return _textual(kind, meaning)
 
 
-def _inner(field: Any) -> Schema:
-    shape = _shape(field.type, "")
+def _is_text(rules: Rules, kind: Any) -> bool:
+    return rules.int64 == "string" and kind.bit_width == 64
+
+
+def _inner(rules: Rules, field: Any) -> Schema:
+    shape = _shape(rules, field.type, "")
     return _or_null(shape) if field.nullable else shape
 
 
@@ -202,8 +227,10 @@ def _textual(kind: Any, meaning: str) -> Schema:
         return {"type": "string", "pattern": f"^{day}{_SECONDS[kind.unit]}$"}
     if pa.types.is_time(kind):
         return {"type": "string", "pattern": f"^[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}{_SECONDS[kind.unit]}$"}
-    if pa.types.is_duration(kind):
-        return {"type": "string", "format": "duration"}
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind) or meaning == "interval":
+        return {
+            "type": "string"
+        }  # ISO 8601, but each part may have a sign of its own, which "duration" forbids
     extension = getattr(kind, "extension_name", "")
     if meaning == "json" or extension == "arrow.json":
         return {}
@@ -214,28 +241,32 @@ def _textual(kind: Any, meaning: str) -> Schema:
     return {"type": "string"}
 
 
-def _sample(kind: Any, column: Mapping[str, Any], field: ContractField | None, n: int) -> Any:
+def _sample(rules: Rules, kind: Any, column: Mapping[str, Any], field: ContractField | None, n: int) -> Any:
     if column["nullable"] and n == RECORDS:
         return None
     meaning = str(column.get("logical") or "")
-    values = _values(_shape(kind, meaning), field)
-    return values[(n - 1) % len(values)] if values else _value(kind, meaning, n)
+    values = _values(_shape(rules, kind, meaning), field)
+    return values[(n - 1) % len(values)] if values else _value(rules, kind, meaning, n)
 
 
-def _value(kind: Any, meaning: str, n: int) -> Any:
+def _value(rules: Rules, kind: Any, meaning: str, n: int) -> Any:
     """A value of the type; of small ``n`` another one each."""
     if is_list(kind):
-        return [_value(kind.value_type, "", n)]
+        return [_value(rules, kind.value_type, "", n)]
+    if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+        return {f"key {n}": _value(rules, kind.item_type, "", n)}
     if pa.types.is_map(kind):
-        return {f"key {n}": _value(kind.item_type, "", n)}
+        return [{"key": _value(rules, kind.key_type, "", n), "value": _value(rules, kind.item_type, "", n)}]
     if pa.types.is_struct(kind):
-        return {kind.field(i).name: _value(kind.field(i).type, "", n) for i in range(kind.num_fields)}
+        return {kind.field(i).name: _value(rules, kind.field(i).type, "", n) for i in range(kind.num_fields)}
     if pa.types.is_boolean(kind):
         return n % 2 == 1
     if pa.types.is_integer(kind):
-        return n
+        return str(n) if _is_text(rules, kind) else n
     if pa.types.is_floating(kind):
         return n + 0.5
+    if pa.types.is_decimal(kind) and rules.types == "exact":
+        return n
     if pa.types.is_decimal(kind):
         return f"{n}.{'5'.ljust(kind.scale, '0')}" if kind.scale > 0 else str(n)
     return _value_text(kind, meaning, n)
@@ -253,7 +284,7 @@ def _value_text(kind: Any, meaning: str, n: int) -> Any:
         return f"2000-01-0{n}T00:00:00{fraction}" + ("Z" if kind.tz is not None else "")
     if pa.types.is_time(kind):
         return f"0{n}:00:00" + {"s": "", "ms": ".000", "us": ".000000", "ns": ".000000000"}[kind.unit]
-    if pa.types.is_duration(kind):
+    if pa.types.is_duration(kind) or pa.types.is_interval(kind):
         return f"PT{n}S"
     if is_binary(kind) and meaning != "uuid":
         return _TEXTS["base64"].format(n=n)
