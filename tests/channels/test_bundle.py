@@ -244,3 +244,12 @@ def test_others_open_it(tool: list[str], tmp_path: Path) -> None:
     Delivery().deliver(BundlePlace(LocalStore(tmp_path, durable=False)).channel())
     (bundle,) = tmp_path.rglob("*.zip")
     subprocess.run([*tool, str(bundle)], check=True, capture_output=True)
+
+
+def test_an_export_that_turned_into_a_drop_still_publishes_what_was_committed_as_a_bundle() -> None:
+    place, run = BundlePlace(MemoryStore()), Delivery()
+    channel = place.channel()
+    commit = run.commit(channel, run.write(channel))
+    DropPlace.channel(place).publish(commit, never)
+    assert place.rows() == {run.run: [1, 2, 3]}
+    assert not [name for name in place.standing() if "_parts/" in name]

@@ -26,6 +26,7 @@ from lading.testing.faults import Crash, Faults
 KINDS: dict[str, dict[str, Any]] = {
     "append": {},
     "full_refresh": {"mode": "full_refresh"},
+    "incremental": {"mode": "incremental"},
     "one tenant, several lanes": {"tenants": False, "workers": 1},
 }
 

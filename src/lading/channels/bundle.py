@@ -23,7 +23,7 @@ from typing import Any
 from lading import archive
 from lading.archive import Member
 from lading.channels.bundle_readme import readme
-from lading.channels.drop import Destination, DropChannel, Sum, delivery_record, emptied
+from lading.channels.drop import Destination, DropChannel, Sum, delivery_record
 from lading.errors import DataRefused, IntegrityError
 from lading.export.layout import Names
 from lading.manifest import BUNDLED, bundle_marker, canonical, sha256, sums
@@ -69,9 +69,11 @@ class BundleChannel(DropChannel):
         # What another process has staged of an encrypted bundle, nobody can open.
         return self._sealer is None and super().reuse(before, now, files)
 
-    def _unstage(self, destination: Destination, resolved: Mapping[str, Any]) -> None:
-        emptied(destination.store, resolved["folder"] + _STAGING)
-        self._forget({destination.name: resolved["folder"]})
+    def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
+        url = super().publish(commit, withdrawn)
+        destinations: Any = commit["destinations"]
+        self._forget({resolved["name"]: resolved["folder"] for resolved in destinations})
+        return url
 
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         self._forget(folders)
@@ -111,6 +113,7 @@ class BundleChannel(DropChannel):
             "url": destination.url(folder),
             "manifest": name,
             "members": [[each, body.decode()] for each, body in members],
+            "staged": self._staged(names),
             "bundle": {"name": name, "bytes": size, "sha256": sha},
             "objects": [[f"{name}.sha256", f"{sha}  {name}\n"]],
             "marker": [self._layout.success(), canonical(success).decode()],

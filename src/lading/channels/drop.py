@@ -303,7 +303,8 @@ class DropChannel:
                 )
             for name, text in resolved["objects"]:
                 destination.store.put(resolved["folder"] + name, text.encode())
-            self._unstage(destination, resolved)
+            if "staged" in resolved:
+                emptied(destination.store, resolved["staged"])  # before the marker: no reader is to find it
             if withdrawn():
                 break
             name, text = resolved["marker"]
@@ -316,9 +317,6 @@ class DropChannel:
             return self._manifest_url(commit)
         self.discard({resolved["name"]: resolved["folder"] for resolved in destinations})
         return self._manifest_url(commit)
-
-    def _unstage(self, destination: Destination, resolved: Mapping[str, Any]) -> None:
-        """Removes, before the marker, what no reader is to find."""
 
     def _manifest_url(self, commit: Mapping[str, Any]) -> str:
         first = commit["destinations"][0]
