@@ -22,11 +22,23 @@ from lading.export.definition import Export
 from lading.export.layout import segment
 from lading.export.tables import namespace_of
 from lading.journal.log import Journal
-from lading.ports import Encrypting, Encryption, Format, Keys, Signer, Source, Store, Transform, Wrapper
+from lading.ports import (
+    Encrypting,
+    Encryption,
+    Format,
+    Keys,
+    Sealer,
+    Signer,
+    Source,
+    Store,
+    Transform,
+    Wrapper,
+)
 from lading.settings import SIGNERS, ProjectSettings, Settings
 
 if TYPE_CHECKING:
     from lading.channels.iceberg import Tables
+    from lading.keys.age import Recipients
     from lading.keys.remote import RemoteWrapper
     from lading.keys.wrapping import FileWrapper
 
@@ -383,9 +395,20 @@ class Workshop:
             raise wrapper.elsewhere(verb, tenant)
         return wrapper
 
+    def sealer(self) -> Sealer:
+        """Who encrypts bundles to the tenants' own keys."""
+        from lading.keys.age import AgeSealer
+
+        return AgeSealer(self._recipients())
+
+    def _recipients(self) -> Recipients:
+        from lading.keys.age import Recipients
+
+        return Recipients({t: s.age for t, s in self._files.tenants.items() if s.age})
+
     def encryption(self, export: Export, format: Format) -> Encryption:
         """How the files of an export that asks for it are encrypted. Raises InvalidProject."""
-        from lading.keys.age import AgeStreams, AgeWrapper, Recipients
+        from lading.keys.age import AgeStreams, AgeWrapper
         from lading.keys.envelopes import Envelopes
 
         assert export.encryption is not None
@@ -393,7 +416,7 @@ class Workshop:
         if export.encryption.key == "tenant":
             wrapper = self.wrapper()
         else:
-            recipients = Recipients({t: s.age for t, s in self._files.tenants.items() if s.age})
+            recipients = self._recipients()
             if not isinstance(format, Encrypting):
                 return AgeStreams(recipients)
             wrapper = AgeWrapper(recipients)

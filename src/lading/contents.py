@@ -27,7 +27,7 @@ from lading.keys.age import AgeStreams, AgeWrapper, identities, opened_key, open
 from lading.keys.envelopes import Unwrap, opened
 from lading.keys.remote import Naming, RemoteWrapper
 from lading.keys.wrapping import FileWrapper, read_keys, unwrapped
-from lading.manifest import canonical
+from lading.manifest import SEALED, canonical
 from lading.ports import LOGICAL, ColumnStats, Download, Encrypting, Format, Store
 
 
@@ -115,7 +115,7 @@ def _in_the_clear(
     where none of the keys opens it."""
     format, encryption = format_of(manifest["format"]), _encryption(manifest)
     with closing(store.read(name)) as file:
-        if encryption["type"] == "none":
+        if encryption["type"] in ("none", SEALED):
             yield format, file
         elif encryption["type"] == AgeStreams.record["type"]:
             with closing(opened_stream(file, held.identities)) as clear:
@@ -125,6 +125,13 @@ def _in_the_clear(
             yield format.encrypted(opened(entry["encryption"], manifest, entry["name"], unwrap)), file
         else:
             raise ValueError(f"this version does not know the encryption {encryption['type']!r}")
+
+
+def opened_bundle(file: Download, held: Held) -> Download:
+    """A bundle that is encrypted as a whole, in the clear. Raises Refused where none of the keys opens it."""
+    if not held.identities:
+        raise Refused("It is encrypted, and no private key of age is given that could open it.")
+    return opened_stream(file, held.identities)
 
 
 def check_rows(

@@ -22,6 +22,9 @@ VERSION = 1
 # Classifications whose columns' statistics may be published. Anything else, unknown or absent, may not.
 OPEN_CLASSIFICATIONS = frozenset({"public", "internal"})
 
+# The encryption of files that are in the clear, in a bundle that is encrypted as a whole.
+SEALED = "age-bundle"
+
 Json = Mapping[str, Any]
 
 
@@ -200,6 +203,16 @@ def marker(manifest_name: str, manifest_bytes: bytes, rows: int, at: str) -> dic
         "manifest_sha256": sha256(manifest_bytes),
         "row_count": rows,
     }
+
+
+BUNDLED = "manifest.json"
+"""The manifest's name in a bundle, whose member it is."""
+
+
+def bundle_marker(name: str, bundle_sha256: str, manifest_bytes: bytes, manifest: Json) -> dict[str, Any]:
+    """The body of the success marker beside a bundle called ``name``."""
+    told = marker(BUNDLED, manifest_bytes, int(manifest["rows"]["written"]), manifest["export_timestamp"])
+    return {**told, "bundle": name, "bundle_sha256": bundle_sha256}
 
 
 def failure(error: str, at: datetime, attempt: int, retryable: bool) -> dict[str, Any]:

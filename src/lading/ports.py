@@ -283,6 +283,13 @@ class Swapper(Protocol):
 
 
 @runtime_checkable
+class Linker(Protocol):
+    def link(self, name: str, seconds: int) -> str:
+        """A URL by which whoever has it reads the object, without any credentials, for so long. It is a secret."""
+        ...
+
+
+@runtime_checkable
 class LinkLister(Protocol):
     def links(self, prefix: str = "") -> Sequence[str]:
         """Names that start with ``prefix``, sorted, of what lies elsewhere and which `list` therefore leaves out, with
@@ -417,6 +424,28 @@ class Encryption(Protocol):
         """As `Format.open`, for a file of that name; and what the manifest says of the file, so that its recipient
         finds the key. Raises Refused for a tenant for whom nothing can be encrypted."""
         ...
+
+
+class SealedSink(Sink, Protocol):
+    """Ended by ``finish`` or ``abort``."""
+
+    def finish(self) -> None: ...
+
+    def abort(self) -> None:
+        """Never raises."""
+        ...
+
+
+class Sealer(Protocol):
+    """Encrypts bytes for a tenant on their way to a sink: what was written there can be opened by the tenant alone."""
+
+    suffix: str  # of what is encrypted
+
+    def key_id(self, tenant: str) -> str:
+        """Raises Refused for a tenant for whom nothing can be encrypted."""
+        ...
+
+    def seal(self, sink: Sink, tenant: str) -> SealedSink: ...
 
 
 # --- transforms and checks -----------------------------------------------------------------------------------------

@@ -35,13 +35,15 @@ from lading.journal.audit import AuditChain
 from lading.journal.chain import PackageChain, tenants_of
 from lading.journal.lives import Lives
 from lading.journal.log import Journal
+from lading.manifest import SEALED
 from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Dataset, Encryption, Newest, Transform
+from lading.ports import Channel, Dataset, Encryption, Newest, Transform
 from lading.project_files import ProjectFiles, read_files
 from lading.routing.keys import PartitionColumn
 from lading.run import Binding, Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.job import Window
+from lading.run.link import DEFAULT, make_link
 from lading.run.outlook import Outlook, outlook
 from lading.run.promote import Lifetime, acknowledge, promote, promotion_needs
 from lading.settings import ProjectSettings
@@ -202,6 +204,17 @@ class Project:
         journal = self.journal()
         found = record.find(journal, run_id)
         return {**self._placed(found), "document": record.manifest_of(journal, found)}
+
+    def link(self, run_id: str, *, expires: timedelta = DEFAULT) -> dict[str, Any]:
+        """A link by which whoever has it downloads a run's bundle, without any credentials, for as long as ``expires``:
+        ``{run_id, export, tenant, object, bytes, sha256, url, expires}``. ``run_id`` may be shortened.
+
+        Each is noted in the audit chain before it is given away, without the ``url`` itself, which is a secret. Raises
+        Refused for a run that is not published, has expired or was replaced, InvalidProject for one that is no bundle
+        or longer than 24 hours, StoreDenied where the store signs no links, IntegrityError where the bundle is gone.
+        """
+        journal = self.journal()
+        return make_link(journal, record.find(journal, run_id), self._workshop.store, expires)
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
         """Per export: last run, watermark, freshness against the contract's SLA (of a full refresh, from when it was
@@ -423,7 +436,9 @@ class Project:
         keyed = any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms)
         if keyed:
             self._workshop.keys()
-        encryption = self._workshop.encryption(definition, format) if definition.encryption else None
+        encryption = None
+        if definition.encryption and not definition.sealed:
+            encryption = self._workshop.encryption(definition, format)
         journal = self.journal()
         lifetime = Lifetime(journal, contract, definition.channel)
 
@@ -476,7 +491,7 @@ class Project:
             codec=format.codec,
             format_options={k: v for k, v in definition.format.items() if k != "max_file_size"}
             | ({"chained": True} if in_one else {}),
-            encryption=encryption.record if encryption else {"type": "none"},
+            encryption=encryption.record if encryption else _sealed(definition),
             encryption_key=encryption.key_id if encryption else None,
             max_file_size=definition.max_file_size,
             in_one=in_one,
@@ -572,7 +587,7 @@ class Project:
         lifetime: Lifetime,
         transforms: Sequence[Transform],
         journal: Journal,
-    ) -> DropChannel:
+    ) -> Channel:
         if export.channel == "snapshot":
             return self._snapshots(export, format, lifetime, transforms)
         stores = [
@@ -582,6 +597,15 @@ class Project:
             tenant: Destination(settings.destination, self._workshop.store(settings.destination))
             for tenant, settings in self.files.tenants.items()
             if settings.destination is not None and export.tenants is not None
+        }
+        settings: dict[str, Any] = {
+            "export": export.name,
+            "own": own,
+            "pointer": export.mode == "full_refresh",
+            "signer": self._workshop.signer if self.files.settings.signing is not None else None,
+            "encryption": encryption,
+            "records": read_schemas(self.files.root),
+            "deprecation": lifetime.notice,
         }
         if export.channel == "audit":
             return AuditChannel(
@@ -594,22 +618,24 @@ class Project:
                 signer=lambda: self._workshop.signer(CHECKPOINTS),
                 journal=journal,
                 evidence=lambda manifest: self._gate.evidence(export.name, manifest),
-                records=read_schemas(self.files.root),
+                records=settings["records"],
                 deprecation=lifetime.notice,
             )
-        return DropChannel(
-            stores,
-            export.paths(),
-            format,
-            export.types,
-            export=export.name,
-            own=own,
-            pointer=export.mode == "full_refresh",
-            signer=self._workshop.signer if self.files.settings.signing is not None else None,
-            encryption=encryption,
-            records=read_schemas(self.files.root),
-            deprecation=lifetime.notice,
-        )
+        if export.channel == "bundle":
+            from lading.channels.bundle import BundleChannel
+            from lading.payloads import papers
+
+            contract = self.contracts[export.contract]
+            return BundleChannel(
+                stores,
+                export.paths(),
+                format,
+                export.types,
+                papers=lambda manifest: papers(manifest, contract),
+                sealer=self._workshop.sealer() if export.sealed else None,
+                **settings,
+            )
+        return DropChannel(stores, export.paths(), format, export.types, **settings)
 
     def _snapshots(
         self, export: Export, format: Any, lifetime: Lifetime, transforms: Sequence[Transform]
@@ -708,6 +734,11 @@ class _LazyKeys:
 
     def key_id(self, tenant: str) -> str:
         return self._workshop.keys().key_id(tenant)
+
+
+def _sealed(export: Export) -> dict[str, str]:
+    """What the manifest says of files that are not encrypted one by one."""
+    return {"type": SEALED if export.sealed else "none"}
 
 
 def _origin(export: Export) -> dict[str, Any]:

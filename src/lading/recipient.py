@@ -21,8 +21,8 @@ from lading.manifest import canonical
 from lading.ports import Store
 from lading.proof import Report, current
 from lading.proof import verify as prove
-from lading.proof.checks import Deep
-from lading.proof.found import is_manifest, is_marker
+from lading.proof.checks import Deep, Opener, verify_bundle
+from lading.proof.found import is_bundle, is_manifest, is_marker
 from lading.stores.local import LocalStore
 from lading.stores.unfinished import TEMPORARY
 
@@ -37,7 +37,7 @@ def verify(
     tenants: Sequence[str] = (),
     tenant_keys: Sequence[str] = (),
 ) -> Report:
-    """Proves every delivery under ``url`` (a folder or a bucket's prefix) from its bytes alone.
+    """Proves every delivery under ``url`` (a folder, a bucket's prefix, or one bundle) from its bytes alone.
 
     ``deep`` also reads every row and checks types, counts and statistics. ``key`` says whose signatures are trusted: a
     file of public keys or of OpenSSH's allowed signers, or one public key (``ssh-ed25519 AAAA…``); each delivery must
@@ -49,8 +49,17 @@ def verify(
     report (``ok``, ``problems``).
     """
     signers = None if key is None else _trusted(key)
+    asked: dict[str, Any] = {
+        "deep": _rows(tenant_keys) if deep else None,
+        "signers": signers,
+        "tenants": tenants,
+        "opener": _opener(tenant_keys) if deep else None,
+    }
+    folder, base = posixpath.split(url)
+    if is_bundle(base) and not os.path.isdir(url.removeprefix("file://")):
+        return verify_bundle(_open(folder or "."), base, **asked)
     store = _open(url)
-    report = prove(store, deep=_rows(tenant_keys) if deep else None, signers=signers, tenants=tenants)
+    report = prove(store, **asked)
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
@@ -79,6 +88,12 @@ def _rows(tenant_keys: Sequence[str]) -> Deep:
     from lading.contents import check_rows, read_held
 
     return partial(check_rows, held=read_held([Path(path) for path in tenant_keys]))
+
+
+def _opener(tenant_keys: Sequence[str]) -> Opener:
+    from lading.contents import opened_bundle, read_held
+
+    return partial(opened_bundle, held=read_held([Path(path) for path in tenant_keys]))
 
 
 def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:

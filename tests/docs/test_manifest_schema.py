@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
+from delivered import bundled
 from jsonschema import Draft202012Validator
 from worlds import JANUARY, World, orders, some_orders
 
 import lading
-from lading import scaffold
+from lading import Project, scaffold
 from lading.errors import LadingError
 from lading.evidence import verifier
 from lading.plan import Asked
 from lading.ports import Store
+from lading.proof.archives import Archive
 from lading.run import run
 from lading.stores.local import LocalStore
+from lading.stores.memory import MemoryStore
 
 PAGE = Path(__file__).parents[2] / "docs" / "manifest-format.md"
 PACKAGES = PAGE.with_name("audit-package.md")
@@ -213,3 +217,15 @@ def _tree(cls: type[LadingError]) -> Iterator[type[LadingError]]:
     yield cls
     for each in cls.__subclasses__():
         yield from _tree(each)
+
+
+def test_a_bundle_its_marker_and_its_pointer_fit_the_schema(tmp_path: Path) -> None:  # S3
+    bundled(tmp_path / "shop", mode="full_refresh", window=None)
+    run(Project.load(tmp_path / "shop").job("to_lake"))
+    lake = LocalStore(tmp_path / "shop/lake")
+    assert set(check(lake)) == {"latest", "success"}
+    for name in [info.name for info in lake.list() if info.name.endswith(".zip")]:
+        inside = MemoryStore()
+        with closing(lake.read(name)) as file:
+            inside.put("_manifest.json", Archive(file, name).get(f"{name}/manifest.json"))
+        assert check(inside) == ["manifest"]

@@ -118,7 +118,7 @@ def test_every_mode_reads_with_what_it_needs() -> None:
         (f"mode: append\n{WINDOW.replace('2013-01-01', '2013-02-30')}, every: 1h}}\n",
          ["6: window.start must be a time that exists, not 2013-02-30"]),
         ("mode: full_refresh\nchannel: sync\n",
-         ["6: the channel sync is not available in this version; use drop, snapshot or audit"]),
+         ["6: the channel sync is not available in this version; use drop, bundle, snapshot or audit"]),
         ("mode: full_refresh\nencryption: {key: tenant}\nformat: {type: csv}\n",
          ["6: csv files are encrypted to the recipient's own key alone: write key: recipient"]),
         ("mode: full_refresh\nencryption: {key: recipient, binding: bound}\nformat: {type: csv}\n",

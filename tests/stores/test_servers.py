@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from bucket_servers import (
@@ -49,6 +52,19 @@ class TestServers(StoreSuite):
     @pytest.fixture
     def store(self, server: BucketServer) -> ObjectStore:
         return opened(server)
+
+
+def test_a_link_is_for_one_object_and_for_its_time(server: BucketServer) -> None:  # S3
+    store = opened(server, path=f"links/{next(ORDINAL)}")
+    store.put("a.zip", b"1")
+    store.put("b.zip", b"2")
+    short, long = store.link("a.zip", 1), store.link("a.zip", 600)
+    time.sleep(2.5)
+    with urllib.request.urlopen(long) as answer:
+        assert answer.read() == b"1"
+    for wrong in (short, long.replace("a.zip", "b.zip"), long.partition("?")[0]):
+        with pytest.raises(HTTPError, match=r"40[0-9]"):
+            urllib.request.urlopen(wrong)
 
 
 def test_a_probe_finds_nothing_missing(server: BucketServer) -> None:

@@ -114,6 +114,20 @@ def make_project(root: Path) -> Path:
     return root
 
 
+def bundled(root: Path, **sections: Any) -> Path:
+    """The same project with its export to_lake as a signed bundle."""
+    make_project(root)
+    settings = root / "lading.yaml"
+    signing = {"signing": {"url": "file://./keys/signing"}}
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), **signing}))
+    export = root / "exports/to_lake.yaml"
+    shape = {**json.loads(export.read_text()), "channel": "bundle"}
+    wanted = {key: value for key, value in {**shape, **sections}.items() if value is not None}
+    export.write_text(json.dumps(wanted))
+    Project.load(root).new_signing_key()
+    return root
+
+
 def deliver(root: Path) -> None:
     project = Project.load(root)
     for name in ("to_lake", "to_dated", "to_svc"):

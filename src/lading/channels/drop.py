@@ -48,7 +48,7 @@ class Destination:
         return f"{self.store.url.rstrip('/')}/{folder}"
 
 
-class _Bytes:
+class Sum:
     """The sink of a file: hashed and counted on their way to every destination. An object of its own, since a file and
     an encoder that held each other would keep all that they have until Python looks for such pairs."""
 
@@ -72,7 +72,7 @@ class DropFile:
         self,
         name: str,
         partition: Mapping[str, str | int | None],
-        sink: _Bytes,
+        sink: Sum,
         writer: Writer,
         encryption: Mapping[str, str] | None = None,
     ) -> None:
@@ -125,6 +125,8 @@ class DropChannel:
     packages = False
     """Whether deliveries are audit packages, which are closed when they are published."""
 
+    _inside = ""  # how the names of data files begin
+
     def __init__(
         self,
         destinations: Sequence[Destination],
@@ -166,15 +168,14 @@ class DropChannel:
         sealed = f".{self._encryption.suffix}" if self._encryption and self._encryption.suffix else ""
         inside = self._layout.partition_folder(list(partition.values())) if partition else ""
         base = self._layout.data_file(names, number.lane, number.sequence, number.lanes, kind)
-        name = inside + base + sealed
-        folder = self._layout.folder(names)
+        name = self._inside + inside + base + sealed
         if self._signer is not None:
             self._signer()  # who cannot sign need not write
         uploads: list[Upload] = []
         try:
             for destination in self._of(names):
-                uploads.append(destination.store.write(folder + name))
-            sink = _Bytes(uploads)
+                uploads.append(self._write(destination, self._staged(names), name))
+            sink = Sum(uploads)
             if self._encryption is None:
                 writer = self._format_of(names).open(sink, schema, self._types, memory, limit)
                 return DropFile(name, partition, sink, writer)
@@ -191,8 +192,15 @@ class DropChannel:
         """The format of the files of one run."""
         return self._format
 
+    def _staged(self, names: Names) -> str:
+        """The folder that data files are written to."""
+        return self._layout.folder(names)
+
+    def _write(self, destination: Destination, folder: str, name: str) -> Upload:
+        return destination.store.write(folder + name)
+
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
-        old, new = self._layout.folder(before), self._layout.folder(now)
+        old, new = self._staged(before), self._staged(now)
         for destination in self._of(now):
             if not isinstance(destination.store, Copier):
                 return False
@@ -322,6 +330,8 @@ class DropChannel:
                 )
             for name, text in resolved["objects"]:
                 destination.store.put(resolved["folder"] + name, text.encode())
+            if "staged" in resolved:
+                emptied(destination.store, resolved["staged"])  # before the marker: no reader is to find it
             if withdrawn():
                 break
             self._before_marker(commit)
@@ -393,13 +403,13 @@ class DropChannel:
                 left.append(Leftover(name, folder, "the export no longer has this destination"))
                 continue
             try:
-                removed += _empty(destination.store, folder)
+                removed += emptied(destination.store, folder)
             except StoreDenied as error:
                 left.append(Leftover(name, folder, error.message))
         return Emptied(removed, tuple(left))
 
 
-def _empty(store: Store, folder: str) -> int:
+def emptied(store: Store, folder: str) -> int:
     """Deletes a folder's objects: first what makes a reader trust it, then the rest. Returns how many there were."""
     names = [info.name for info in store.list(folder)]
     for name in sorted(names, key=lambda n: (not n.rpartition("/")[2].lstrip("_").startswith("SUCCESS"), n)):

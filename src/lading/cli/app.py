@@ -98,6 +98,7 @@ for _name, _command in (
     ("backfill", run.backfill),
     ("preview", deliveries.preview),
     ("files", deliveries.files),
+    ("link", deliveries.link),
     ("verify", deliveries.verify),
     ("status", history.status),
     ("runs", history.runs),

@@ -20,7 +20,8 @@ def approvals(
         str | None, typer.Argument(metavar="[EXPORT]", help="Only this one.", show_default=False)
     ] = None,
     log: Annotated[
-        bool, typer.Option("--log", help="What was asked for, granted and used, from the audit chain.")
+        bool,
+        typer.Option("--log", help="What was asked for, granted, used and linked, from the audit chain."),
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -61,11 +62,9 @@ def approvals(
 
 def _noted(record: dict[str, Any]) -> tuple[object, ...]:
     what = record.get("name") or record.get("export")
-    approvals = (
-        " ".join(each["sha256"][:16] for each in record.get("approvals", ()))
-        or str(record.get("approval", ""))[:16]
-    )
-    return record["number"], record["at"], record["event"], f"{what} {approvals}", record.get("by")
+    which = " ".join(each["sha256"][:16] for each in record.get("approvals", ()))
+    which = which or str(record.get("approval") or record.get("run_id", ""))[:16]
+    return record["number"], record["at"], record["event"], f"{what} {which}", record.get("by")
 
 
 def approve(

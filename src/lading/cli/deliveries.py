@@ -1,4 +1,4 @@
-"""What recipients do, and what they would see: ``preview``, ``files``, ``verify``."""
+"""What recipients do, and what they would see: ``preview``, ``files``, ``link``, ``verify``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading.cli.console import emit, out, say, table, value_text
+from lading.cli.console import emit, out, say, size, table, value_text
 from lading.cli.options import INTEGRITY, Export, Json, Tenants
 from lading.errors import counted
 
@@ -91,6 +91,36 @@ def files(
         say(f"{url}: no complete delivery found here")
     else:
         out(*found)
+    return 0
+
+
+def link(
+    context: typer.Context,
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", show_default=False)
+    ],
+    expires: Annotated[
+        str, typer.Option("--expires", metavar="DURATION", help="How long it works: 24h at most.")
+    ] = "15m",
+    as_json: Json = False,
+) -> int:
+    """Make a link to a published bundle, for a recipient without credentials.
+
+    Whoever has it can download the bundle until it expires. That it was made, by whom and for how long, is noted in the
+    audit chain first. Only buckets sign links.
+    """
+    from lading.documents import parse_duration
+
+    try:
+        lasting = parse_duration(expires)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--expires'") from error
+    made = context.obj.project().link(run, expires=lasting)
+    if as_json:
+        emit(made)
+    else:
+        out(made["url"])
+        say(f"{made['object']} ({size(made['bytes'])}), until {made['expires']}")
     return 0
 
 

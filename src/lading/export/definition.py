@@ -324,6 +324,7 @@ class Export(Section):
             *_encryption_findings(self),
             *_snapshot_findings(self),
             *_audit_findings(self),
+            *_bundle_findings(self),
         ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
@@ -353,6 +354,11 @@ class Export(Section):
     def incremental(self) -> bool:
         return self.mode in ("incremental", "continuous")
 
+    @property
+    def sealed(self) -> bool:
+        """Whether what is encrypted is the bundle, and not the files in it."""
+        return self.channel == "bundle" and self.encryption is not None and self.encryption.key == "recipient"
+
     def paths(self) -> Layout:
         made = self.layout.layout(tenanted=self.tenants is not None)
         return replace(made, only_file=RECORDS) if self.channel == "audit" else made
@@ -378,8 +384,8 @@ def _file_size_finding(value: object) -> str | None:
 def _unavailable(export: Export) -> list[tuple[Loc, str]]:
     """What the definition may say but this version cannot do: refused, rather than accepted and ignored."""
     found: list[tuple[Loc, str]] = []
-    if export.channel not in ("drop", "snapshot", "audit"):
-        reason = f"the channel {export.channel} is not available in this version; use drop, snapshot or audit"
+    if export.channel not in ("drop", "bundle", "snapshot", "audit"):
+        reason = f"the channel {export.channel} is not available in this version; use drop, bundle, snapshot or audit"
         found.append((("channel",), reason))
     if export.deletes != "none":
         found.append((("deletes",), "deletes other than none are not available in this version"))
@@ -458,6 +464,23 @@ def _audit_findings(export: Export) -> list[tuple[Loc, str]]:
     if export.immutable_rows:
         reason = "immutable_rows has no use in the channel audit: its one file spans the parts"
         found.append((("immutable_rows",), reason))
+    return found
+
+
+def _bundle_findings(export: Export) -> list[tuple[Loc, str]]:
+    """What a bundle has no use for."""
+    if export.channel != "bundle":
+        return []
+    found: list[tuple[Loc, str]] = []
+    if export.sealed and export.encryption is not None and export.encryption.binding is not None:
+        reason = "binding is of files that are encrypted one by one: this bundle is encrypted as a whole"
+        found.append((("encryption", "binding"), reason))
+    if export.mode == "full_refresh" and export.layout.preset == "svc002":
+        reason = (
+            "svc002 has one latest.json for all environments of a tenant, and a bundle's cannot tell whose it "
+            "is: take lake or dated"
+        )
+        found.append((("layout", "preset"), reason))
     return found
 
 
@@ -568,6 +591,8 @@ def resolved(export: Export, contract_sha256: str, sql: str | None = None) -> di
         "transforms": export.transforms,
         "checks": export.checks,
     } | ({"encryption": export.encryption.model_dump()} if export.encryption else {})  # fmt: skip
+    if export.channel != "drop":
+        meant["channel"] = export.channel
     if export.not_secret:
         meant["not_secret"] = export.not_secret
     exact: dict[str, Any] = _exact(meant)

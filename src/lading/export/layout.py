@@ -143,6 +143,7 @@ _DATED = "{env}/{dataset}/{entity}/{yyyy}/{MM}/{dd}/{HHMMSS}_{run}-a{attempt}"
 # Of the start it has only the hour, so that it takes the whole id: two runs could be given the same eight digits.
 _SVC002 = "{tenant}/v{major}/{yyyy}-{MM}-{dd}/hour={HH}/{run_id}-a{attempt}"
 _LAKE_FILE = "{entity}_{yyyymmdd}_{HHMMSS}_{run}_{file}"
+_BUNDLE = "{entity}_{yyyymmdd}_{HHMMSS}_{run}"
 _SVC002_FILE = "export.{entity}.{yyyymmdd}"
 
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
@@ -251,6 +252,10 @@ class Layout:
         if self.preset == "dated":
             suffix = f"{file_type.name}.{file_type.codec}" if file_type.codec else file_type.name
         return f"{_fill(self.name or _LAKE_FILE, variables)}.{suffix}"
+
+    def bundle(self, names: Names) -> str:
+        """The name of an archive that holds all of a run, inside the run's folder."""
+        return _fill(_SVC002_FILE if self.preset == "svc002" else _BUNDLE, names.variables()) + ".zip"
 
     # Control objects, relative to the attempt's folder; `file` is a data file's name relative to it.
 

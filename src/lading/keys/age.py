@@ -113,6 +113,21 @@ class AgeStreams:
         return _Writer(writer, stream), {"key_id": name}
 
 
+class AgeSealer:
+    """Anything as an age stream to the recipient's public key (`ports.Sealer`)."""
+
+    suffix = SUFFIX
+
+    def __init__(self, recipients: Recipients) -> None:
+        self._recipients = recipients
+
+    def key_id(self, tenant: str) -> str:
+        return self._recipients.of(tenant)[0]
+
+    def seal(self, sink: Sink, tenant: str) -> AgeSink:
+        return AgeSink(sink, self._recipients.of(tenant)[1])
+
+
 def _within(limit: int | None) -> int | None:
     """How large a file may be so that its stream has at most ``limit`` bytes."""
     if limit is None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from lading.errors import IntegrityError, ObjectNotFound, counted
+from lading.errors import IntegrityError, ObjectNotFound, Refused, counted
 from lading.evidence.signers import AllowedSigner
 from lading.evidence.verifier import Findings, Package, check_chains
-from lading.manifest import canonical, marker
-from lading.ports import Store
+from lading.manifest import BUNDLED, bundle_marker, canonical, marker
+from lading.ports import Download, Store
+from lading.proof.archives import Archive
 from lading.proof.checkpoint import check_checkpoint
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
 from lading.proof.places import mixed, moved, pointer_of
@@ -25,6 +28,20 @@ WORKERS = 2
 
 Deep = Callable[[Store, str, Mapping[str, Any], Mapping[str, Any]], Iterable[str]]
 """(store, object, manifest, file entry) -> what is wrong with the rows of a data file, in words."""
+
+
+Opener = Callable[[Download], Download]
+"""An encrypted file -> the same in the clear. Raises Refused where no key opens it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What a proof goes by. ``addressed``: it also asks whom deliveries are for."""
+
+    deep: Deep | None
+    signers: Sequence[AllowedSigner] | None
+    opener: Opener | None
+    addressed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +96,23 @@ def verify(
     deep: Deep | None = None,
     signers: Sequence[AllowedSigner] | None = None,
     tenants: Collection[str] = (),
+    opener: Opener | None = None,
 ) -> Report:
     """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read.
 
     With ``signers``, a delivery that none of them signed is a problem; with ``tenants``, one for anybody else.
+    ``opener`` decrypts bundles.
     """
     report = Report()
+    terms = _Terms(deep, signers, opener, bool(tenants))
     deliveries, strangers = survey(store, prefix)
     jobs: list[tuple[Delivery, Mapping[str, Any]]] = []
     packages: list[Package] = []
     unsigned = 0
     for delivery in deliveries:
+        if delivery.bundle:
+            unsigned += not _check_bundle(store, delivery, terms, report)
+            continue
         data = _check_control(store, delivery, report)
         if data is not None:
             report.deliveries += 1
@@ -100,14 +123,7 @@ def verify(
                 trusted = trusted and package.signed
             unsigned += not trusted
             jobs.extend((delivery, entry) for entry in _entries(delivery.manifest))
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
-            report.problems.extend(found)
-    for _, entry in jobs:
-        if "rows" in entry:
-            report.files += 1
-            report.rows += entry["rows"]
-            report.bytes += entry["bytes"]
+    _check_files(store, jobs, deep, report)
     _check_twins(deliveries, report)
     findings = Findings()
     check_chains(packages, None, findings)
@@ -121,14 +137,37 @@ def verify(
     for delivery, other in mixed([d for d in deliveries if d.manifest]):
         report.add(delivery.folder or ".", f"is for {_whom(delivery)}, in a place of {_whom(other)}")
     for delivery in deliveries:
-        if tenants and delivery.manifest and delivery.manifest["tenant"] not in tenants:
-            report.add(delivery.folder or ".", f"is for {_whom(delivery)}")
+        _check_whom(delivery, tenants, delivery.folder or ".", report)
     pointed = _check_strangers(store, deliveries, strangers, report)
     _check_unpointed(deliveries, strangers, pointed, report)
     if not deliveries:
         # A mistyped address must not pass for proven.
         report.add(prefix or ".", "no delivery found here")
     return report
+
+
+def verify_bundle(
+    store: Store,
+    name: str,
+    *,
+    deep: Deep | None = None,
+    signers: Sequence[AllowedSigner] | None = None,
+    tenants: Collection[str] = (),
+    opener: Opener | None = None,
+) -> Report:
+    """Checks one bundle alone, as `verify` does, wherever it stands: it needs neither its sum nor its marker then."""
+    report = Report()
+    folder, base = posixpath.split(name)
+    delivery = Delivery(folder, bundle=base)
+    signed = _check_archive(store, delivery, _Terms(deep, signers, opener, bool(tenants)), report)[0]
+    report.all_signed = signers is not None and signed
+    _check_whom(delivery, tenants, name, report)
+    return report
+
+
+def _check_whom(delivery: Delivery, tenants: Collection[str], place: str, report: Report) -> None:
+    if tenants and delivery.manifest and delivery.manifest["tenant"] not in tenants:
+        report.add(place, f"is for {_whom(delivery)}")
 
 
 def _whom(delivery: Delivery) -> str:
@@ -146,6 +185,22 @@ def _check_control(store: Store, delivery: Delivery, report: Report) -> bytes | 
     if not delivery.manifest_name:
         report.add(marker_path, "a success marker without a manifest")
         return None
+    data = _check_manifest(store, delivery, report)
+    if data is None:
+        return None
+    rows, at = delivery.manifest["rows"], delivery.manifest["export_timestamp"]
+    if not delivery.marker_name:
+        report.add(
+            manifest_path, "has no success marker: the delivery is not complete, or the marker is gone"
+        )
+    elif get(store, marker_path) != canonical(marker(delivery.manifest_name, data, rows["written"], at)):
+        report.add(marker_path, f"does not match {delivery.manifest_name}: one of the two was changed")
+    return data
+
+
+def _check_manifest(store: Store, delivery: Delivery, report: Report) -> bytes | None:
+    """The manifest's bytes, once it was held against itself and what it lists; None if it is no manifest."""
+    manifest_path = delivery.path(delivery.manifest_name)
     data = get(store, manifest_path) or b""
     try:
         manifest = parsed(data, Manifest)
@@ -157,13 +212,6 @@ def _check_control(store: Store, delivery: Delivery, report: Report) -> bytes | 
     if not exact:
         report.add(manifest_path, "is not in canonical form: it was changed")
     rows = manifest["rows"]
-    success = marker(delivery.manifest_name, data, rows["written"], manifest["export_timestamp"])
-    if not delivery.marker_name:
-        report.add(
-            manifest_path, "has no success marker: the delivery is not complete, or the marker is gone"
-        )
-    elif get(store, marker_path) != canonical(success):
-        report.add(marker_path, f"does not match {delivery.manifest_name}: one of the two was changed")
     told = sum(entry["rows"] for entry in manifest["files"])
     if told != rows["written"]:
         report.add(manifest_path, f"says {rows['written']} rows and lists files with {told}")
@@ -196,6 +244,100 @@ def _check_signature(
     return found.trusted
 
 
+def _check_bundle(store: Store, delivery: Delivery, terms: _Terms, report: Report) -> bool:
+    """A bundle, its sum and its marker. Whether one of the signers signed the manifest in it."""
+    path, marker_path = delivery.path(delivery.bundle), delivery.path(delivery.marker_name)
+    sum_name = f"{delivery.bundle}.sha256"
+    for name in sorted(delivery.objects.keys() - {delivery.bundle, sum_name, delivery.marker_name}):
+        report.add(delivery.path(name), f"does not belong beside {delivery.bundle}")
+    if delivery.bundle not in delivery.objects:
+        report.add(path, "is missing")
+        return False
+    sha = delivery.sha256 = digest(store, path)
+    if sum_name not in delivery.objects:
+        report.add(delivery.path(sum_name), "is missing")
+    elif get(store, delivery.path(sum_name)) != f"{sha}  {delivery.bundle}\n".encode():
+        report.add(delivery.path(sum_name), f"does not match {delivery.bundle}: one of the two was changed")
+    if not delivery.marker_name:
+        report.add(path, "has no success marker: the delivery is not complete, or the marker is gone")
+    signed, data = _check_archive(store, delivery, terms, report)
+    if not delivery.marker_name:
+        return signed
+    told = get(store, marker_path) or b""
+    if data is not None:
+        right = told == canonical(bundle_marker(delivery.bundle, sha, data, delivery.manifest))
+    else:
+        right = _names(told, delivery.bundle, sha)
+    if not right:
+        report.add(marker_path, f"does not match {delivery.bundle}: one of the two was changed")
+    return signed
+
+
+def _names(told: bytes, bundle: str, sha: str) -> bool:
+    """Whether a marker is for this bundle, of whose manifest nothing is known."""
+    try:
+        success = json.loads(told)
+        return bool(success["bundle"] == bundle and success["bundle_sha256"] == sha)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def _check_archive(
+    store: Store, delivery: Delivery, terms: _Terms, report: Report
+) -> tuple[bool, bytes | None]:
+    """What is in a bundle. Whether one of the signers signed it, and its manifest's bytes if they could be read."""
+    path = delivery.path(delivery.bundle)
+    encrypted = not delivery.bundle.endswith(".zip")
+    if encrypted and terms.opener is None:
+        report.deliveries += 1
+        if terms.signers is not None or terms.addressed:
+            report.add(path, "is encrypted: who signed it and whom it is for shows only with its key")
+        else:
+            report.notes.append(f"{path}: is encrypted, and what is in it was not looked at")
+        return False, None
+    try:
+        with ExitStack() as files:
+            file = files.enter_context(closing(store.read(path)))
+            if encrypted and terms.opener is not None:
+                file = files.enter_context(closing(terms.opener(file)))
+            return _check_members(Archive(file, path), delivery, terms, report)
+    except (IntegrityError, Refused, ObjectNotFound) as error:
+        report.add(path, error.message)
+        return False, None
+
+
+def _check_members(
+    archive: Archive, delivery: Delivery, terms: _Terms, report: Report
+) -> tuple[bool, bytes | None]:
+    members = {info.name.removeprefix(f"{archive.url}/"): info.size for info in archive.list()}
+    inside = Delivery(archive.url, BUNDLED, objects=members)
+    if BUNDLED not in members:
+        report.add(inside.path(BUNDLED), "is missing: it is no bundle")
+        return False, None
+    data = _check_manifest(archive, inside, report)
+    if data is None:
+        return False, None
+    delivery.manifest, delivery.manifest_name = inside.manifest, BUNDLED
+    report.deliveries += 1
+    signed = _check_signature(archive, inside, data, terms.signers, report)
+    jobs = [(inside, entry) for entry in _entries(inside.manifest)]
+    _check_files(archive, jobs, terms.deep, report)
+    return signed, data
+
+
+def _check_files(
+    store: Store, jobs: Sequence[tuple[Delivery, Mapping[str, Any]]], deep: Deep | None, report: Report
+) -> None:
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for found in pool.map(lambda job: list(_check_file(store, job[0], job[1], deep)), jobs):
+            report.problems.extend(found)
+    for _, entry in jobs:
+        if "rows" in entry:
+            report.files += 1
+            report.rows += entry["rows"]
+            report.bytes += entry["bytes"]
+
+
 def _check_file(
     store: Store, delivery: Delivery, entry: Mapping[str, Any], deep: Deep | None
 ) -> Iterator[Problem]:
@@ -211,6 +353,9 @@ def _check_file(
         sha = digest(store, path)
     except ObjectNotFound:
         yield Problem(path, "is missing")
+        return
+    except IntegrityError as error:
+        yield Problem(path, error.message)
         return
     if sha != entry["sha256"]:
         yield Problem(path, "is not what was delivered: its SHA-256 differs from the manifest's")
@@ -251,7 +396,8 @@ def _check_strangers(
         folder, base = posixpath.split(name)
         if base == POINTER:
             try:
-                pointed.add(check_pointer(store, name, deliveries).whose)
+                whose = check_pointer(store, name, deliveries)
+                pointed |= {whose} if whose is not None else set()
             except IntegrityError as error:
                 report.add(name, error.message)
         elif is_failure(base):

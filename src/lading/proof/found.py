@@ -18,18 +18,23 @@ from lading.export.tables import FOLDER
 from lading.ports import Store
 
 POINTER = "latest.json"
+_BUNDLE_SUM = re.compile(r"(.+\.zip(\.age)?)\.sha256")
+_BUNDLE = re.compile(r".+\.zip(\.age)?")
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
 
 
 @dataclass(slots=True)
 class Delivery:
-    """What stands in one folder. ``objects``: name relative to the folder -> size. ``manifest``: once it was read."""
+    """What stands in one folder. ``objects``: name relative to the folder -> size. ``manifest``: once it was read; that
+    of a ``bundle`` lies in it."""
 
     folder: str
     manifest_name: str = ""
     marker_name: str = ""
     objects: dict[str, int] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    bundle: str = ""
+    sha256: str = ""  # of a bundle, once it was read
 
     def path(self, name: str) -> str:
         return posixpath.join(self.folder, name)
@@ -64,6 +69,10 @@ def is_failure(base: str) -> bool:
     return base == "FAILURE" or base.startswith("_FAILURE")
 
 
+def is_bundle(base: str) -> bool:
+    return _BUNDLE.fullmatch(base) is not None
+
+
 def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
     """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables: catalogues
     answer for these."""
@@ -71,7 +80,8 @@ def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
     control: dict[str, list[str]] = {}
     for name in names:
         folder, base = posixpath.split(name)
-        if is_manifest(base) or is_marker(base):
+        # A bundle that has no sum yet is being made, or is to be published.
+        if is_manifest(base) or is_marker(base) or _BUNDLE_SUM.fullmatch(base):
             control.setdefault(folder, []).append(base)
     deliveries = {folder: _delivery(store, folder, control[folder]) for folder in sorted(control)}
     strangers = []
@@ -81,7 +91,18 @@ def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
             strangers.append(name)
         else:
             owner.objects[name[len(owner.folder) :].lstrip("/")] = size
+    for delivery in deliveries.values():
+        if not delivery.manifest_name:
+            delivery.bundle = _bundle(delivery)
     return list(deliveries.values()), strangers
+
+
+def _bundle(delivery: Delivery) -> str:
+    """The bundle in a folder that has no manifest: as the name of its sum tells, or else its own."""
+    sums = [match[1] for name in sorted(delivery.objects) if (match := _BUNDLE_SUM.fullmatch(name))]
+    return next(
+        (name for name in (*sums, *sorted(delivery.objects)) if "/" not in name and is_bundle(name)), ""
+    )
 
 
 def _delivery(store: Store, folder: str, control: Sequence[str]) -> Delivery:
@@ -175,6 +196,13 @@ class Manifest(_Part):
     checkpoint: Literal["_checkpoint.json"] | None = None
 
 
+def is_pointer_to_bundle(data: bytes) -> bool:
+    try:
+        return "bundle" in json.loads(data)
+    except (ValueError, TypeError, RecursionError):
+        return False
+
+
 class _WholeInterval(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -182,7 +210,7 @@ class _WholeInterval(BaseModel):
     end: str
 
 
-class Pointer(BaseModel):
+class _Pointer(BaseModel):
     """All of a pointer: no sum covers it, so nothing may stand in it that is not judged."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -192,8 +220,15 @@ class Pointer(BaseModel):
     run_id: str
     revision: int
     interval: _WholeInterval
-    manifest: str
     sha256: str
+
+
+class Pointer(_Pointer):
+    manifest: str
+
+
+class BundlePointer(_Pointer):
+    bundle: str
 
 
 def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lading.export.layout import segment
+from lading.manifest import BUNDLED
 from lading.proof.found import POINTER, Delivery
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*")
@@ -107,7 +108,7 @@ def pointer_of(delivery: Delivery) -> str | None:
     if start is None:
         return None
     tenant = segment(manifest["tenant"])
-    of_the_documents = delivery.manifest_name != "_manifest.json"
+    of_the_documents = delivery.manifest_name not in ("_manifest.json", BUNDLED)
     if origin[start : start + 2] == (segment(manifest["environment"]), segment(manifest["project"])):
         tenanted = origin[start + 3 : start + 4] == (f"tenant={tenant}",)
         if not tenanted and not of_the_documents:

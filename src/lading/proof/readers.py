@@ -7,7 +7,7 @@ import json
 import posixpath
 from collections.abc import Sequence
 
-from lading.errors import IntegrityError
+from lading.errors import IntegrityError, InvalidProject
 from lading.evidence.signers import AllowedSigner
 from lading.manifest import canonical
 from lading.ports import Store
@@ -21,9 +21,16 @@ def current(store: Store, prefix: str = "", signers: Sequence[AllowedSigner] | N
 
     Each once, wherever copies of it stand. Where pointers stand, the newest delivery that they name is the only one of
     its export and tenant. Raises IntegrityError for a marker or a pointer that is not what was published, since rows
-    would go missing; and with ``signers`` for a delivery that none of them signed, since it could supersede others.
+    would go missing; and with ``signers`` for a delivery that none of them signed, since it could supersede others;
+    InvalidProject for a bundle, which must be unpacked.
     """
     deliveries, strangers = survey(store, prefix)
+    for delivery in deliveries:
+        if delivery.bundle:
+            raise InvalidProject(
+                f"{delivery.path(delivery.bundle)} is a bundle, whose files lie inside of it.",
+                hint="Prove it with `lading verify`, unpack it, and read what is below data/.",
+            )
     complete = {d.folder: d for d in deliveries if _complete(store, d, signers)}
     named: dict[tuple[str, ...], Delivery] = {}
     for name in strangers:

@@ -14,6 +14,7 @@ from lading.export.identity import instant
 from lading.export.interval import parse_instant
 from lading.journal.log import Attempt, Journal, Seen, published_name
 from lading.journal.owner import Owner
+from lading.manifest import BUNDLED
 from lading.plan import Standing
 from lading.run.sweep import INTERRUPTED
 
@@ -98,7 +99,11 @@ def manifest_of(journal: Journal, recorded: Recorded) -> dict[str, Any] | None:
         return None
     commit = json.loads(journal.prepared(recorded.attempt, recorded.run))
     first = commit["destinations"][0]
-    text = next(text for name, text in first["objects"] if name == first["manifest"])
+    # Of a bundle the manifest is one of its members.
+    objects, name = first["objects"], first["manifest"]
+    if "members" in first:
+        objects, name = first["members"], BUNDLED
+    text = next(text for each, text in objects if each == name)
     manifest: dict[str, Any] = json.loads(text)
     return manifest
 

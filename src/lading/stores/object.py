@@ -11,7 +11,9 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from lading.errors import ObjectExists, ObjectNotFound, StoreDenied
 from lading.ports import Download, ObjectInfo
@@ -25,7 +27,7 @@ READ_BUFFER = 1024 * 1024
 
 
 class ObjectStore:
-    """Objects in a bucket. A Copier, a Prober and a Swapper.
+    """Objects in a bucket. A Copier, a Linker, a Prober and a Swapper.
 
     A failed call is not repeated here (`lading.stores.retry` does that), but a failed part of an upload is, since
     nobody above could.
@@ -94,6 +96,26 @@ class ObjectStore:
                 )
 
         self._call(f"cannot write {self._of(name)}", act)
+
+    def link(self, name: str, seconds: int) -> str:
+        """Signed with the store's own credentials: those of a session end it when they end."""
+        check_name(name)
+
+        def act() -> str:
+            import obstore
+
+            return obstore.sign(self._clients.reads, "GET", name, timedelta(seconds=seconds))
+
+        doing = f"cannot sign a link to {self._of(name)}"
+        url = self._call(doing, act)
+        path = urlsplit(url).path
+        # object_store signs the path as it stands in the URL, and Azure compares what it stands for.
+        if not self._ordered and unquote(path) != path:
+            raise StoreDenied(
+                f"{doing}: Azure refuses links to names with characters that a URL escapes",
+                hint="Hand over the file itself, or deliver to another kind of bucket.",
+            )
+        return url
 
     def swap(self, name: str, expected: bytes | None, data: bytes) -> bool:
         if expected is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from lading.ports import Copier, Download, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
+from lading.ports import Copier, Download, Linker, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 
@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Wrapper:
     """A store that passes on what it is asked, call by call, through `_call`.
 
-    ``copy``, ``links``, ``probe_write`` and ``swap`` are given to an instance only if the inner store has them, so
-    that ``isinstance(store, Copier)`` tells the truth of a wrapped store as well.
+    ``copy``, ``link``, ``links``, ``probe_write`` and ``swap`` are given to an instance only if the inner store has
+    them, so that ``isinstance(store, Copier)`` tells the truth of a wrapped store as well.
     """
 
     def __init__(self, store: Store) -> None:
@@ -22,6 +22,8 @@ class Wrapper:
         self.url = store.url
         if isinstance(store, Copier):
             vars(self)["copy"] = self._copying(store)
+        if isinstance(store, Linker):
+            vars(self)["link"] = self._signing(store)
         if isinstance(store, LinkLister):
             vars(self)["links"] = self._linking(store)
         if isinstance(store, Prober):
@@ -52,6 +54,12 @@ class Wrapper:
             self._call(lambda: store.copy(source, target))
 
         return copy
+
+    def _signing(self, store: Linker) -> Callable[[str, int], str]:
+        def link(name: str, seconds: int) -> str:
+            return self._call(lambda: store.link(name, seconds))
+
+        return link
 
     def _linking(self, store: LinkLister) -> Callable[[str], Sequence[str]]:
         def links(prefix: str = "") -> Sequence[str]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from lading.errors import StoreDenied, StoreFull, StoreUnavailable
-from lading.ports import Copier, Download, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
+from lading.ports import Copier, Download, Linker, LinkLister, ObjectInfo, Prober, Store, Swapper, Upload
 
 T = TypeVar("T")
 Side = Literal["before", "after"]
@@ -42,6 +42,7 @@ KINDS: Mapping[str, Kind] = {
     "get": "read",
     "read": "read",
     "list": "list",
+    "link": "read",
     "links": "list",
     "delete": "delete",
 }
@@ -188,7 +189,7 @@ class Faults:
 
 
 class FaultyStore:
-    """A store under a plan; made by `Faults.wrap`. It copies, swaps and lists links if the inner store does."""
+    """A store under a plan; made by `Faults.wrap`. It copies, swaps, signs and lists links if the inner store does."""
 
     def __init__(self, store: Store, faults: Faults, label: str) -> None:
         self._store, self._faults, self._label = store, faults, label
@@ -196,6 +197,10 @@ class FaultyStore:
         if isinstance(store, Copier):
             vars(self)["copy"] = lambda source, target: self._call(
                 "copy", target, lambda: store.copy(source, target)
+            )
+        if isinstance(store, Linker):
+            vars(self)["link"] = lambda name, seconds: self._call(
+                "link", name, lambda: store.link(name, seconds)
             )
         if isinstance(store, LinkLister):
             vars(self)["links"] = lambda prefix="": self._call("links", prefix, lambda: store.links(prefix))

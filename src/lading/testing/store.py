@@ -11,12 +11,13 @@
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Callable
 
 import pytest
 
 from lading.errors import ObjectExists, ObjectNotFound, StoreDenied
-from lading.ports import Copier, Prober, Store, Swapper
+from lading.ports import Copier, Linker, Prober, Store, Swapper
 
 LARGE = 20 * 1024 * 1024  # more than two parts of a multipart upload
 
@@ -219,6 +220,19 @@ class StoreSuite:
             store.probe_write(name)
         assert [info.name for info in store.list()] == ["folder/a"]
         assert store.get("folder/a") == b"1"
+
+    def test_a_link_is_read_without_credentials(self, store: Store) -> None:
+        if not isinstance(store, Linker):
+            pytest.skip("this store signs no links")
+        for name in ("tenant=UA/2013/a_b-c.zip", "tenant=a%2Fb/c d/ü.zip"):
+            store.put(name, b"1")
+            try:
+                link = store.link(name, 60)
+            except StoreDenied:  # rather than a link that does not work
+                assert "%" in store.url + name
+                continue
+            with urllib.request.urlopen(link, timeout=30) as answer:
+                assert answer.read() == b"1"
 
     def test_a_swap_needs_what_it_expects(self, store: Store) -> None:
         if not isinstance(store, Swapper):
