@@ -30,6 +30,7 @@ test-fast: setup
 
 interop: setup .interop/ready
 	$(BIN)/pytest tests/interop
+	LADING_TEST_COMMITS=100 $(BIN)/pytest tests/channels/test_snapshot_commits.py -k ten_writers
 
 .interop/ready: tools/interop.py
 	$(BIN)/python tools/interop.py
