@@ -101,6 +101,11 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
                 hint="Grant reading, writing, listing and deleting below _iceberg/ and the deliveries by hand.",
             )
         for tenant in _tenants(project, export, store):
+            if write_only and export.channel == "bundle":
+                raise InvalidProject(
+                    f"{name} delivers bundles, of which {store} must allow to read and delete what is staged.",
+                    hint="Leave out --write-only.",
+                )
             if write_only and export.keep is not None:
                 raise InvalidProject(
                     f"{name} keeps {export.keep} deliveries, so it lists and deletes what it wrote to {store}.",
@@ -154,6 +159,10 @@ def _of_deliveries(
     if not write_only:
         asked["list"].append(folder)
         asked["delete"].append(folder)
+    if (
+        export.channel == "bundle"
+    ):  # made of what was staged for it, which is removed before its marker is put
+        asked["read"].append(folder)
     if export.mode == "full_refresh":
         layout: Layout = export.paths()
         asked["write"].append(pointer)

@@ -24,17 +24,23 @@ from lading.run import Result
 
 MARK = ".lading-demo"
 EXPORTS = ("weather_changes", "planes_full", "flights_monthly")
-_MADE = ("deliveries", "journal", "keys", "postgres")
+CHANNELS = "channels"
+_MADE = ("deliveries", "journal", "keys", "postgres", CHANNELS)
 # The bound lies a second behind the server's clock: what was written just now is delivered after it.
 _BEHIND = 1.2
 
 Say = Callable[[str], object]
 
 
+def examples() -> Path:
+    """The examples' folder: inside the wheel, or beside the sources of a checkout."""
+    inside = Path(__file__).parents[1] / "examples"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "examples"
+
+
 def example() -> Path:
-    """The example's folder: inside the wheel, or beside the sources of a checkout."""
-    inside = Path(__file__).parent / "examples" / "nyc-flights"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "examples" / "nyc-flights"
+    """The folder of the first example."""
+    return examples() / "nyc-flights"
 
 
 def demo(folder: Path, say: Say) -> Report:
@@ -68,8 +74,20 @@ def demo(folder: Path, say: Say) -> Report:
     say("\nWhere it is")
     for line in _tree(folder / "deliveries"):
         say(line)
+    _say_channels(folder, say)
     _say_proof(folder, report, say)
     return report
+
+
+def _say_channels(folder: Path, say: Say) -> None:
+    from lading.demo.channels import tell
+
+    try:
+        tell(folder / CHANNELS, examples(), say)
+    except InvalidProject as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        say(f"\nThe four governed channels are left out: {error.message} {error.hint or ''}")
 
 
 def _refuse_without_server() -> None:
