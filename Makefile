@@ -3,8 +3,8 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# Three for two cores: tests wait for disks and servers a third of their time.
-WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( (cores * 3 + 1) / 2 )))
+# Four for two cores: tests wait for disks and servers half of their time.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores * 2 )))
 SCALE ?= 1
 ROUNDS ?= 5
 

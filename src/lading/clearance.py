@@ -112,7 +112,7 @@ class Gate:
             return []
         reason = (
             f'a protected destination needs a journal that outlives this machine, and "{settings.journal}" is a folder '
-            "of it: a bucket"
+            "of it: give that store the url of a bucket"
         )
         return [document.problem(reason, "journal")]
 
@@ -189,13 +189,14 @@ class Gate:
         return {name: self.workshop.connection_terms(name)}
 
     def _destinations(self, export: Export) -> dict[str, Any]:
-        if export.channel == "snapshot":
-            return {export.destination: self.workshop.catalogue_terms(export.destination)}
         # A protected one is approved for itself.
         protected = self.project.files.settings.protected
-        return {
+        found: dict[str, Any] = {
             s: "protected" if protected(s) else self.workshop.store_terms(s) for s in self._stores(export)
         }
+        if export.channel == "snapshot":
+            found[export.destination] = self.workshop.catalogue_terms(export.destination)
+        return found
 
     def _sql(self, export: Export) -> str | None:
         if export.source.query is None:
@@ -312,7 +313,8 @@ class Gate:
         owners = self.owners()
         if owners is None:
             raise InvalidProject(
-                f"There is no {FILE}: it says who may ask for approvals and who may grant them."
+                f"There is no {FILE}: it says who may ask for approvals and who may grant them.",
+                hint="docs/protection.md shows one.",
             )
         if name not in owners.people:
             raise InvalidProject(f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or "."}')
@@ -402,7 +404,7 @@ class Gate:
         except ValueError as error:
             raise InvalidProject(problems=[Problem(file, 0, str(error))]) from error
         if path.stem != approval.id:
-            reason = f"is not what its name says, {approval.id}: it was changed after it was asked for"
+            reason = f"is not what its name says, {approval.id}: it was changed since; restore or delete it"
             raise InvalidProject(problems=[Problem(file, 0, reason)])
         return approval
 

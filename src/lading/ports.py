@@ -566,6 +566,13 @@ class Additive(Protocol):
         ...
 
 
+@runtime_checkable
+class Guarding(Protocol):
+    """A check for what nobody may be told. What it has found in a part must not be kept with the part's statistics."""
+
+    guards: bool
+
+
 # --- channels ------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 VARIABLE = "OPS_DATABASE_URL"
-IGNORED = ("/keys/", "*.keys", "/journal/", "/deliveries/", ".env")
+IGNORED = ("/keys/", "*.keys", "/journal/", "/deliveries/", "/catalogue.db", ".env")
 
 
 @dataclass(frozen=True, slots=True)

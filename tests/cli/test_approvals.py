@@ -239,6 +239,10 @@ def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
     by_hand.write_bytes(signature)
     assert lading("approvals").out.rstrip().endswith("granted")
     by_hand.unlink()
+    unasked = lading("approve", "orders_drop", "--as", "ada", "--key", str(folder / "ada"))
+    assert unasked.code == 2
+    assert "read the document first" in unasked.err
+    assert '  "purpose": "audit",' in unasked.out.splitlines()
     granted = lading("approve", "orders_drop", "--as", "ada", "--key", str(folder / "ada"), "--yes")
     assert granted.code == 0, granted.err
     assert granted.out.rstrip().endswith("granted")

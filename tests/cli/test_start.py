@@ -78,7 +78,7 @@ def test_a_git_folder_s_own_ignore_file_is_left_alone(lading: Any, tmp_path: Pat
     told = lading("init", str(tmp_path))
     assert told.code == 0
     assert (tmp_path / ".gitignore").read_text() == "keys/\n*.log\n"
-    assert "add to it: *.keys /journal/ /deliveries/ .env" in told.err
+    assert "add to it: *.keys /journal/ /deliveries/ /catalogue.db .env" in told.err
 
 
 def test_validate_warns_of_what_is_not_classified(lading: Any, project: Path, replace: Any) -> None:

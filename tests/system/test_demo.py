@@ -41,7 +41,10 @@ class Shown(NamedTuple):
             return connection.execute(query).fetchall()
 
     def manifests(self, entity: str) -> list[dict[str, Any]]:
-        found = [json.loads(path.read_text()) for path in self.folder.rglob(f"{entity}/**/_manifest.json")]
+        found = [
+            json.loads(path.read_text())
+            for path in (self.folder / "deliveries").rglob(f"{entity}/**/_manifest.json")
+        ]
         return sorted(found, key=lambda manifest: manifest["export_timestamp"])
 
     def current(self, entity: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from lading.cli.console import emit, out, say, table
 from lading.cli.options import Json, instant
 
-NOT_DONE = 2
+NOT_DONE, NOT_GRANTED = 2, 3
 
 
 def approvals(
@@ -119,8 +120,12 @@ def approve(
         pending = project.asked_for(what, person, channel=channel)
         if not yes:
             for approval in pending:
-                out(approval.data.decode())
-            if pending and not typer.confirm(f"Sign this as {person}?", err=True):
+                out(*approval.data.decode().splitlines())
+            if not sys.stdin.isatty():
+                raise typer.BadParameter(
+                    "is needed where nobody can be asked: read the document first", param_hint="'--yes'"
+                )
+            if not typer.confirm(f"Sign this as {person}?", err=True):
                 say("Nothing was signed.")
                 return NOT_DONE
         done = project.grant(what, by=person, approvals=pending, sign=signing_with(key), channel=channel)
@@ -128,4 +133,8 @@ def approve(
         emit(done)
     else:
         out(*(f"{each['kind']} {each['name']}: {each['missing'] or 'granted'}" for each in done))
-    return 0
+    if purpose is not None:
+        say("Asked for, in ops/approvals: somebody else grants it, by the same command without --purpose.")
+        return 0
+    # A signature that does not count is kept, and is no success.
+    return NOT_GRANTED if any(each["missing"] for each in done) else 0

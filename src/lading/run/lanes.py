@@ -22,7 +22,18 @@ from lading.errors import DataRefused, counted
 from lading.events import PartRead, RowsRead
 from lading.journal.log import Claim
 from lading.plan import DEFAULT_TENANT
-from lading.ports import Additive, Check, ColumnStats, FileNumber, FileWriter, Part, Reading, Survey, Written
+from lading.ports import (
+    Additive,
+    Check,
+    ColumnStats,
+    FileNumber,
+    FileWriter,
+    Guarding,
+    Part,
+    Reading,
+    Survey,
+    Written,
+)
 from lading.routing.keys import Cutter, Key
 from lading.routing.router import Router, Tally
 from lading.run.job import Job
@@ -106,8 +117,7 @@ class Lanes:
                 router.abort()
                 raise
             tally, found = router.tallies.get(DEFAULT_TENANT, Tally()), self._add_up(judges)
-            # Its statistics would tell what a check has found, and nobody will use it again.
-            if not any(map(_broken, judges)):
+            if not any(map(_guarded, judges)):
                 self._note(part, {"rows": rows, "found": found, **self._record(tally)})
             return router.tallies
 
@@ -201,11 +211,9 @@ def apart(job: Job) -> bool:
     return job.tenant_column is None and not job.partitions and not job.in_one
 
 
-def _broken(check: Check) -> bool:
-    """Whether a check that only counts has found what fails the sweep."""
-    if not isinstance(check, Additive) or not check.found():
-        return False
-    return isinstance(check, Check) and check.result().on_violation == "fail"
+def _guarded(check: Check) -> bool:
+    """Whether the part holds what nobody may be told. Nobody will use it again: it fails the sweep."""
+    return isinstance(check, Guarding) and isinstance(check, Additive) and bool(check.found())
 
 
 def _counts(check: Check) -> bool:

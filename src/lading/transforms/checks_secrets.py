@@ -47,6 +47,7 @@ _LIKELY = "|".join(
 class NoSecrets(RowCheck):
     """Of a column of text, or one that has text within."""
 
+    guards = True
     kind = "no_secrets"
     broken = ("looks like a secret", "look like secrets")
 
