@@ -231,7 +231,7 @@ class Project:
         """What needs an approval, of one export or of all, and the one that it has or why it has none:
         ``{export, kind, name, approval, expires, missing}``."""
         names = [self.export(export).name] if export else sorted(self.exports)
-        return [each for name in names for each in self._gate.needed(name)]
+        return [needed(name, *each) for name in names for each in self._gate.standing(name)]
 
     def ask(
         self,

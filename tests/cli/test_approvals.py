@@ -134,6 +134,24 @@ def test_unmasked_personal_data_leaves_with_an_approval_alone(lading: Any, bare:
     assert lading("verify", "deliveries").code == 0
 
 
+def test_an_export_that_no_approval_helps_hides_no_other_s_approvals(
+    lading: Any, bare: Path, replace: Any
+) -> None:
+    text = (
+        (bare / EXPORT)
+        .read_text()
+        .replace("name: orders_drop", "name: another")
+        .replace("orders@1", "secrets@1")
+    )
+    (bare / "exports/another.yaml").write_text(text)
+    promised = (bare / CONTRACT).read_text().replace("name: orders\nversion", "name: secrets\nversion")
+    (bare / "contracts/secrets.v1.odcs.yaml").write_text(promised.replace(", " + CONFIDENTIAL, ""))
+    assert lading("run", "another").code == 3
+    told = lading("approvals", "--json")
+    assert told.code == 0
+    assert "orders_drop" in {each["export"] for each in told.json}
+
+
 def test_what_was_approved_is_what_stands_in_the_files(lading: Any, bare: Path, replace: Any) -> None:
     approve(bare)
     replace(EXPORT, "checks:\n", "checks:\n  - not_null: [shop]\n")

@@ -114,6 +114,12 @@ class _File:
             raise ValueError("is not in OpenSSH's own form: it was changed")
         return found
 
+    def verify(self, data: bytes) -> PersonKey:
+        """The key, whose signature over ``data`` this is. Raises ValueError for any other."""
+        key = PersonKey(self.key)
+        key.verify(self.signature, message(self.namespace, data, self.hash))
+        return key
+
 
 def verified(file: bytes, namespace: str, data: bytes) -> PublicKey:
     """The Ed25519 key whose signature over ``data`` the file holds. Raises ValueError, saying what is wrong with it.
@@ -127,13 +133,10 @@ def verified(file: bytes, namespace: str, data: bytes) -> PublicKey:
         raise ValueError("is not an SSH signature by an Ed25519 key") from error
     if found.hash != _HASH:
         raise ValueError("is not an SSH signature by an Ed25519 key over SHA-512")
-    verified_person(file, namespace, data)
+    found.verify(data)
     return key
 
 
 def verified_person(file: bytes, namespace: str, data: bytes) -> PersonKey:
     """As `verified`, by any kind of key that people have."""
-    found = _File.read(file, namespace)
-    key = PersonKey(found.key)
-    key.verify(found.signature, message(namespace, data, found.hash))
-    return key
+    return _File.read(file, namespace).verify(data)
