@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from lading.contract import Contract
 from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem, Refused
 from lading.evidence.signers import AllowedSigner, objection, read_signers
@@ -35,6 +36,7 @@ from lading.ports import (
     Wrapper,
 )
 from lading.settings import SIGNERS, ProjectSettings, Settings
+from lading.transforms.lineage import needed, without
 
 if TYPE_CHECKING:
     from lading.channels.iceberg import Tables
@@ -188,6 +190,29 @@ def open_transforms(document: Document) -> list[Transform]:
     if problems:
         raise InvalidProject(problems=problems)
     return made
+
+
+class Versioned(NamedTuple):
+    """An export under one of the majors that it delivers, as if it were the only one."""
+
+    export: Export
+    contract: Contract
+    transforms: tuple[Transform, ...]
+
+
+def versions(export: Export, document: Document, contracts: Mapping[str, Contract]) -> tuple[Versioned, ...]:
+    """The export under each major that it delivers, its own first. Raises InvalidProject as `open_transforms`.
+
+    What transforms do to a column that the other major alone promises is left out: its rows do not have it.
+    """
+    transforms = open_transforms(document)
+    everyone = {f.column for each in export.versions() for f in contracts[each.contract].fields}
+    found = []
+    for each in export.versions():
+        contract = contracts[each.contract]
+        absent = everyone - {f.column for f in contract.fields} - set(needed(each, transforms))
+        found.append(Versioned(each, contract, without(transforms, absent)))
+    return tuple(found)
 
 
 def _transform(entry: object, document: Document, at: Loc) -> Transform:

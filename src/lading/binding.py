@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Reading, Source, Transform
 from lading.routing.keys import PartitionColumn, names_tenants
 from lading.run import Binding
+from lading.run.parity import Parity
 from lading.transforms.checks import parse_check
 from lading.transforms.checks_secrets import NoSecrets
 from lading.transforms.columns import castable, is_number, value_type
@@ -385,6 +386,56 @@ def _written_as_text(
         elif becomes_text(field.type, recipient.field(field.name).type):
             inside = " in part" if pa.types.is_nested(recipient.field(field.name).type) else ""
             yield f"{field.name}: {native} is delivered as text{inside}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two majors of one dataset, bound to one reading, of whose columns each takes its own."""
+
+    own: Binder
+    beside: Binder
+    differs: Collection[str] = ()  # columns whose name means something else in each of the two
+
+    def bind(self) -> Binding:
+        """The own binding, which reads for both and has the other in ``beside``. Raises what each alone would, and
+        SchemaMismatch where the two want one column in two types."""
+        own, other = self.own.bind(), self.beside.bind()
+        for name in own.columns:
+            if name not in other.columns:
+                continue
+            one, another = own.read.field(name).type, other.read.field(name).type
+            if not one.equals(another) or (name in own.as_text) != (name in other.as_text):
+                raise SchemaMismatch(
+                    f"{self.own.export.name}: {self.own.contract.path} takes the column {name} as {_read(one)}, and "
+                    f"{self.beside.contract.path} as {_read(another)}: one reading gives it once.",
+                    hint="Let a query give the column twice, cast in one of them, and name the second as physicalName.",
+                )
+        if not Parity.of(own.output, other.output, self.differs).columns:
+            reason = "the two majors deliver no column of one name and type, so nothing tells that they say the same"
+            raise InvalidProject(problems=[self.own.document.problem(reason, "beside")])
+        fields = {field.name: field for field in (*other.read, *own.read)}
+        columns = tuple(dict.fromkeys((*own.columns, *other.columns)))
+        return replace(
+            own,
+            columns=columns,
+            as_text=own.as_text | other.as_text,
+            read=pa.schema([fields[name] for name in columns]),
+            transforms=(Select(own.columns), *own.transforms),
+            conceals_tenants=own.conceals_tenants or other.conceals_tenants,
+            beside=replace(other, transforms=(Select(other.columns), *other.transforms)),
+        )
+
+    def own_checks(
+        self, binding: Binding, reading: Reading, now: datetime, spill: Path, memory: int
+    ) -> list[Check]:
+        """As `Binder.checks`, of the columns that the own major looks at alone."""
+        taken = binding.transforms[0]
+        assert isinstance(taken, Select)
+        return self.own.checks(replace(binding, read=taken.bind(binding.read)), reading, now, spill, memory)
+
+
+def _read(type_: pa.DataType) -> str:
+    return "text" if pa.types.is_string(type_) else str(type_)
 
 
 def _column(field: pa.Field, delivered: Mapping[str, _Delivered]) -> dict[str, Any]:

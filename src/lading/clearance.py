@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lading.assemble import Workshop, is_local, open_transforms
+from lading.assemble import Workshop, is_local, versions
 from lading.documents import load, nearest, show_duration, unknown, validate
 from lading.errors import IntegrityError, InvalidProject, Problem, Refused
 from lading.evidence.approvals import FOLDER, Approval, Subject, granted
@@ -96,7 +96,8 @@ class Gate:
         document, export = self.project.documents[name], self.project.exports[name]
         broken = _broken(self._judgement(name))
         found = [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
-        fields = [field.name for field in self.project.contracts[export.contract].fields]
+        contracts = [self.project.contracts[each.contract] for each in export.versions()]
+        fields = list(dict.fromkeys(field.name for each in contracts for field in each.fields))
         for index, column in enumerate(export.not_secret or ()):
             if column not in fields:
                 reason = unknown("field of the contract", column, fields)
@@ -158,11 +159,15 @@ class Gate:
 
     def _meaning(self, export: Export) -> dict[str, Any]:
         """What is delivered, to whom and where, and of which intervals."""
-        contract = self.project.contracts[export.contract]
         tenanted = export.tenants is not None
         tenants = self.project.files.tenants if tenanted else {}
+        own, *others = (
+            resolved(each, self.project.contracts[each.contract].sha256, self._sql(export))
+            for each in export.versions()
+        )
         return {
-            **resolved(export, contract.sha256, self._sql(export)),
+            **own,
+            **({"beside": others} if others else {}),
             "channel": export.channel,
             "connection": self._connection(export),
             "destinations": self._destinations(export),
@@ -217,9 +222,10 @@ class Gate:
     # --- rules
 
     def _judgement(self, name: str) -> Judgement:
-        export = self.project.exports[name]
-        transforms = open_transforms(self.project.documents[name])
-        columns = exposures(export, self.project.contracts[export.contract], transforms)
+        export, document = self.project.exports[name], self.project.documents[name]
+        delivered = versions(export, document, self.project.contracts)
+        # What two majors say alike of a column is judged once, and what they say otherwise for each.
+        columns = tuple(dict.fromkeys(column for each in delivered for column in exposures(*each)))
         return judge(columns, self._under_own_keys(export), export.not_secret or ())
 
     def _under_own_keys(self, export: Export) -> bool:

@@ -17,13 +17,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.assemble import Workshop, open_format, open_transforms
+from lading.assemble import Workshop, open_format, versions
 from lading.clearance import Gate
 from lading.contract import Contract, ContractField
-from lading.documents import Document, Loc, show_duration
+from lading.documents import Document, Loc, nearest, show_duration
 from lading.errors import InvalidProject, Problem
 from lading.evidence.records import read_schemas
 from lading.export.definition import Export
+from lading.export.layout import may_meet
 from lading.export.schedule import DAILY, Schedule, longest_gap
 from lading.ports import Transform
 from lading.project_files import ProjectFiles, gathered
@@ -126,9 +127,10 @@ class Inspection:
 
     def _definition(self, name: str) -> list[Problem]:
         export, document = self.project.exports[name], self.project.documents[name]
-        contract = self.project.contracts[export.contract]
         found: list[Problem] = []
-        gathered(found, lambda: open_format(document, contract.version))
+        for each in export.versions():
+            contract = self.project.contracts[each.contract]
+            gathered(found, lambda c=contract: open_format(document, c.version))  # type: ignore[misc]
         for key, least in _LEAST.items():
             value = export.format.get(key)
             if isinstance(value, int) and value < least and not found:
@@ -140,13 +142,16 @@ class Inspection:
                 "discover: true to deliver to every tenant that the data names"
             )
             found.append(document.problem(f"tenants: {reason}", "tenants"))
-        transforms = gathered(found, lambda: open_transforms(document))
-        checks = list(check_problems(export, document, contract))
-        if transforms is not None and not checks:
-            found += _Columns(export, document, contract, transforms).problems()
-            gathered(found, lambda: table_columns(export, document, contract, transforms))
-        if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms or ()):
+        delivered = gathered(found, lambda: versions(export, document, self.project.contracts)) or ()
+        contracts = [self.project.contracts[each.contract] for each in export.versions()]
+        checks = [p for contract in contracts for p in check_problems(export, document, contract)]
+        for version, contract, transforms in delivered if not checks else ():
+            found += _Columns(version, document, contract, transforms).problems()
+            gathered(found, lambda t=transforms, c=contract: table_columns(export, document, c, t))  # type: ignore[misc]
+        masks = (transform for each in delivered for transform in each.transforms)
+        if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in masks):
             found += self._refusals(self.workshop.check_keys)
+        found += self._unknown_differences(name)
         if export.channel == "audit" and self.project.files.settings.signing is None:
             reason = (
                 "the channel audit signs what it delivers, and lading.yaml has no keys to sign by: "
@@ -158,11 +163,28 @@ class Inspection:
             found += self._refusals(self.workshop.check_recipients if own else self.workshop.wrapper)
         return found + checks
 
+    def _unknown_differences(self, name: str) -> Iterator[Problem]:
+        """Columns that are said to differ between two majors and are not in both."""
+        export, document = self.project.exports[name], self.project.documents[name]
+        if export.beside is None:
+            return
+        own, other = (
+            {field.name for field in self.project.contracts[each.contract].fields}
+            for each in export.versions()
+        )
+        for index, column in enumerate(export.beside.differs):
+            if column not in own & other:
+                reason = f"not a field of both contracts: {column}{nearest(column, sorted(own & other))}"
+                yield document.problem(reason, "beside", "differs", index)
+
     def _late_by_design(self, name: str) -> Iterator[Problem]:
         """A schedule that cannot hold what the contract agrees on, however fast the runs are."""
         export, document = self.project.exports[name], self.project.documents[name]
-        sla = self.project.contracts[export.contract].sla
-        agreed = {"frequency": sla.frequency, "freshness": sla.freshness, "latency": sla.latency}
+        slas = [self.project.contracts[each.contract].sla for each in export.versions()]
+        agreed = {
+            what: min((span for sla in slas if (span := getattr(sla, what)) is not None), default=None)
+            for what in ("frequency", "freshness", "latency")
+        }
         history = export.window is not None and export.window.end is not None
         if history or not any(agreed.values()):
             return
@@ -190,23 +212,24 @@ class Inspection:
 
     def _advice(self, name: str) -> Iterator[str]:
         export, document = self.project.exports[name], self.project.documents[name]
-        contract, transforms = self.project.contracts[export.contract], open_transforms(document)
-        for transform in transforms:
+        delivered = versions(export, document, self.project.contracts)
+        for transform in delivered[0].transforms:
             if isinstance(transform, Mask):
                 yield from (f"{document.path}: {told}" for told in transform.warnings())
-        yield from _Columns(export, document, contract, transforms).warnings()
-        silent = [f.name for f in contract.fields if not f.classification]
-        if silent:
-            yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
-        hidden = {c for t in transforms for c in getattr(t, "actions", ())}
-        hidden |= {c for t in transforms if isinstance(t, Exclude) for c in t.columns}
-        bare = [
-            f.name
-            for f in contract.fields
-            if (f.classification or "").lower() in GUARDED and f.column not in hidden
-        ]
-        if bare:
-            yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
+        for own, contract, transforms in delivered:
+            yield from _Columns(own, document, contract, transforms).warnings()
+            silent = [f.name for f in contract.fields if not f.classification]
+            if silent:
+                yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
+            hidden = {c for t in transforms for c in getattr(t, "actions", ())}
+            hidden |= {c for t in transforms if isinstance(t, Exclude) for c in t.columns}
+            bare = [
+                f.name
+                for f in contract.fields
+                if (f.classification or "").lower() in GUARDED and f.column not in hidden
+            ]
+            if bare:
+                yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
         for _, outcome in self._gate.standing(name):
             if isinstance(outcome, str):
                 yield f"{document.path}: {outcome}; `lading approvals {name}` shows what is needed"
@@ -218,7 +241,7 @@ class Inspection:
         places = {name: list(self._places(name)) for name in self.project.exports}
         for one, other in itertools.combinations(sorted(places), 2):
             for (url, store, folder), (url_, _, folder_) in itertools.product(places[one], places[other]):
-                if url == url_ and _may_meet(folder, folder_):
+                if url == url_ and may_meet(folder, folder_):
                     yield (
                         f"{self.project.documents[one].path}, {self.project.documents[other].path}: both deliver into "
                         f'one folder of the store "{store}", {_fixed(folder) or folder}, so that whoever lists it '
@@ -236,14 +259,14 @@ class Inspection:
     def _places(self, name: str) -> Iterator[tuple[str, str, str]]:
         """URL and name of each store that an export delivers to, and its folders there, with variables of runs."""
         export, files = self.project.exports[name], self.project.files
-        folder = export.paths().template(
-            env=files.settings.environment,
-            dataset=files.settings.name,
-            entity=self.project.contracts[export.contract].name,
-            major=export.contract_major,
-        )
         own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
-        for store in dict.fromkeys((*self._stores(export), *own)):
+        for each, store in itertools.product(export.versions(), dict.fromkeys((*self._stores(export), *own))):
+            folder = each.paths().template(
+                env=files.settings.environment,
+                dataset=files.settings.name,
+                entity=each.contract_name,
+                major=each.contract_major,
+            )
             yield str(files.settings.stores[store]["url"]).rstrip("/"), store, folder
 
 
@@ -251,13 +274,6 @@ def _fixed(folder: str) -> str:
     """The part of a template that no variable changes, with its slash."""
     return "".join(
         f"{part}/" for part in itertools.takewhile(lambda part: "{" not in part, folder.split("/"))
-    )
-
-
-def _may_meet(one: str, other: str) -> bool:
-    """Whether nothing but variables of runs tells the two folders apart."""
-    return not any(
-        a != b and "{" not in a + b for a, b in zip(one.split("/"), other.split("/"), strict=False)
     )
 
 

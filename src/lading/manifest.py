@@ -108,6 +108,7 @@ class Bill:
     approvals: Sequence[Json] = ()  # [{sha256, kind, name, expires}]
     audit: Json | None = None  # {number, sha256}: where the use of the approvals stands in the audit chain
     trigger: str = "manual"
+    beside: Json | None = None  # {contract, run_id, equal_columns}: the other major's run of the same commit
 
     def document(self, uri: str) -> dict[str, Any]:
         """The manifest's JSON. ``uri``: the folder at the destination, without credentials."""
@@ -175,7 +176,7 @@ class Bill:
                 "export_duration_ms": self.duration_ms,
                 "operator": "lading",
             },
-        }
+        } | ({"beside": dict(self.beside)} if self.beside else {})
 
     def _verdict(self, kind: str) -> str:
         """``passed`` where all checks of a kind hold, ``warned`` where one does not; a failed one is never sealed."""

@@ -106,6 +106,7 @@ class RunPlan:
     kind: Kind = "full"
     supersedes: tuple[str, ...] = ()
     reason: str = ""
+    beside: bool = False  # under the other major that the export delivers
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class Standing:
 
     terms: Terms
     major: int
+    beside: int | None = None  # another major, delivered to the same tenants by the same sweeps
     clock: Literal["transaction", "event"] = "transaction"
     grid: tuple[Interval, ...] = ()  # append: every interval whose end is past, oldest first
     start: datetime | None = None  # incremental: where the first run starts
@@ -162,7 +164,7 @@ class Asked:
     end: datetime | None = None
     revise: bool = False
     reason: str = ""
-    backfill: bool = False  # intervals delivered under another contract major count as undelivered
+    backfill: bool = False  # intervals delivered under other contract majors alone count as undelivered
 
     @property
     def everything(self) -> bool:
@@ -238,46 +240,84 @@ def _wanted(standing: Standing, history: History, asked: Asked) -> tuple[tuple[s
     return known_tenants(standing, history), standing.discover
 
 
-def _at(history: History, start: datetime, major: int | None = None) -> dict[str, list[Delivered]]:
-    here = history.by_start.get(start, {})
-    if major is None:
-        return dict(here)
-    chosen = {tenant: [run for run in runs if run.major == major] for tenant, runs in here.items()}
-    return {tenant: runs for tenant, runs in chosen.items() if runs}
+def _at(history: History, start: datetime) -> dict[str, list[Delivered]]:
+    return dict(history.by_start.get(start, {}))
+
+
+def _served(standing: Standing, here: Mapping[str, list[Delivered]]) -> dict[str, list[Delivered]]:
+    """Of the runs of an interval, those of tenants who have every major that the export delivers now."""
+    majors = {standing.major} if standing.beside is None else {standing.major, standing.beside}
+    kept = {tenant: [run for run in runs if run.major in majors] for tenant, runs in here.items()}
+    return {tenant: runs for tenant, runs in kept.items() if majors == {run.major for run in runs}}
 
 
 def _revision(runs: Iterable[Delivered]) -> int:
     return max((run.revision for run in runs), default=-1) + 1
 
 
-def _newest(runs: Iterable[Delivered]) -> Delivered:
-    return max(runs, key=lambda run: run.revision)
+def _newest(runs: Sequence[Delivered]) -> tuple[Delivered, ...]:
+    """The run of the highest revision: two, where two majors were delivered at once."""
+    highest = max(run.revision for run in runs)
+    return tuple(run for run in runs if run.revision == highest)
 
 
 def standing_runs(runs: Iterable[Delivered]) -> tuple[Delivered, ...]:
     """Of one tenant and interval: the newest full delivery and the additions after it. The rest is superseded."""
     ordered = sorted(runs, key=lambda run: run.revision)
-    full = max((i for i, run in enumerate(ordered) if run.kind == "full"), default=0)
-    return tuple(ordered[full:])
+    full = max((run.revision for run in ordered if run.kind == "full"), default=0)
+    return tuple(run for run in ordered if run.revision >= full)
 
 
-def _replaced(runs: Iterable[Delivered]) -> tuple[str, ...]:
-    """What a new full delivery to the same tenant takes the place of."""
-    return tuple(run.run_id for run in standing_runs(runs) if not run.unchanged)
+def _replaced(standing: Standing, runs: Sequence[Delivered], major: int) -> tuple[str, ...]:
+    """What a new full delivery under a major takes the place of, of one tenant and interval.
+
+    Beside another major, nothing but its own. Alone, what was delivered under the one before, too, unless that went
+    out beside it.
+    """
+    own = [run for run in runs if run.major == major]
+    apart = standing.beside is not None or any(run.kind == "full" for run in own)
+    return tuple(run.run_id for run in standing_runs(own if apart else runs) if not run.unchanged)
+
+
+def _runs(
+    standing: Standing, tenant: str, here: Sequence[Delivered] = (), kind: Kind = "full", reason: str = ""
+) -> tuple[RunPlan, ...]:
+    """The next runs of a tenant in an interval, one for each major that is to have one: a first delivery for those
+    that have none, a revision for all, an addition for those that have what it adds to. ``here``: the tenant's runs of
+    that interval."""
+    have = {run.major for run in here}
+    majors = [standing.major]
+    if standing.beside is not None:
+        both = (standing.major, standing.beside)
+        wanted = [m for m in both if (m in have) == (kind == "addition") or reason]
+        majors = wanted or majors
+    revision = _revision(here)
+    return tuple(
+        RunPlan(
+            tenant,
+            revision,
+            kind,
+            _replaced(standing, here, major) if kind == "full" else (),
+            reason,
+            major != standing.major,
+        )
+        for major in majors
+    )
 
 
 def _revised(
-    tenants: Iterable[str], here: Mapping[str, list[Delivered]], reason: str
+    standing: Standing, tenants: Iterable[str], here: Mapping[str, list[Delivered]], reason: str
 ) -> tuple[list[RunPlan], list[Delivered]]:
     """Full revisions for ``tenants``: those to make, and those whose newest revision has this reason already."""
-    make, have = [], []
+    make: list[RunPlan] = []
+    have: list[Delivered] = []
     for tenant in tenants:
         runs = here.get(tenant, [])
-        newest = max(runs, key=lambda run: run.revision, default=None)
-        if newest is not None and newest.kind == "full" and newest.reason == reason:
-            have.append(newest)
+        newest = _newest(runs) if runs else ()
+        if newest and all(run.kind == "full" and run.reason == reason for run in newest):
+            have.extend(newest)
         else:
-            make.append(RunPlan(tenant, _revision(runs), "full", _replaced(runs), reason))
+            make.extend(_runs(standing, tenant, runs, reason=reason))
     return make, have
 
 
@@ -287,11 +327,11 @@ def _interval_sweep(
     """The sweep that ``interval`` still needs, if any, and the runs there that need nothing."""
     tenants, discover = _wanted(standing, history, asked)
     every = _at(history, interval.start)
-    here = _at(history, interval.start, standing.major) if asked.backfill else every
+    here = _served(standing, every) if asked.backfill else every
     doubtful = unknown_tenants(standing, history, asked)
     if asked.revise:
         whom = (set(tenants) | (set(here) if discover else set())) - standing.inactive
-        make, have = _revised(whom, here, asked.reason)
+        make, have = _revised(standing, whom, every, asked.reason)
         if not make:
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
@@ -303,11 +343,8 @@ def _interval_sweep(
     lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
     if swept and standing.discover and asked.tenants is None:
         lagging |= history.inactive_at(interval.start) - standing.inactive
-    make = [
-        RunPlan(tenant, _revision(every.get(tenant, ())), supersedes=_replaced(every.get(tenant, ())))
-        for tenant in lagging - set(here)
-    ]
-    have = [_newest(runs) for t, runs in here.items() if not asked.tenants or t in tenants]
+    make = [run for tenant in lagging - set(here) for run in _runs(standing, tenant, every.get(tenant, ()))]
+    have = [run for t, runs in here.items() if not asked.tenants or t in tenants for run in _newest(runs)]
     if not make and not discover:
         return None, have
     return (
@@ -325,7 +362,7 @@ def _interval_sweep(
 
 
 def _sorted(runs: Iterable[RunPlan]) -> tuple[RunPlan, ...]:
-    return tuple(sorted(runs, key=lambda run: run.tenant))
+    return tuple(sorted(runs, key=lambda run: (run.tenant, run.beside)))
 
 
 def _append(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
@@ -423,7 +460,7 @@ def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Ask
                 f"{instant(interval.start)}.",
                 hint="Wait for its next tick: readers keep what is newest.",
             )
-        return Plan((), tuple(_newest(runs) for runs in history.by_start[newest].values()))
+        return Plan((), tuple(run for runs in history.by_start[newest].values() for run in _newest(runs)))
     sweep, have = _interval_sweep(standing, history, asked, interval)
     if sweep is not None and standing.latest is not None and interval.start < standing.latest:
         raise InvalidProject(
@@ -455,7 +492,8 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
     groups: dict[datetime, list[RunPlan]] = {}
     for tenant in tenants:
         fresh = standing.start if tenant in standing.listed or tenant in left else frontier
-        groups.setdefault(last[tenant].interval.end if tenant in last else fresh, []).append(RunPlan(tenant))
+        at = last[tenant].interval.end if tenant in last else fresh
+        groups.setdefault(at, []).extend(_runs(standing, tenant))
     if discover:
         groups.setdefault(frontier, [])
     sweeps: list[SweepPlan] = []
@@ -479,7 +517,7 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
                 )
             )
         else:
-            skipped.extend(last[run.tenant] for run in runs if run.tenant in last)
+            skipped.extend(last[run.tenant] for run in runs if run.tenant in last and not run.beside)
     return Plan(tuple(sweeps), tuple(skipped))
 
 
@@ -503,9 +541,9 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             t: r for t, r in _at(history, interval.start).items() if not asked.tenants or t in asked.tenants
         }
         if not asked.revise:
-            skipped.extend(_newest(runs) for runs in here.values())
+            skipped.extend(run for runs in here.values() for run in _newest(runs))
             continue
-        make, have = _revised(here.keys() - standing.inactive, here, asked.reason)
+        make, have = _revised(standing, here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
         if make:
             sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
@@ -540,12 +578,11 @@ def additions(
             continue
         here = _at(history, start).get(tenant, [])
         if not here:
-            groups.setdefault((swept[start], None), []).append(RunPlan(tenant))
+            groups.setdefault((swept[start], None), []).extend(_runs(standing, tenant))
             continue
         last = max((run.bound for run in here if run.bound), default=None)
         if last is not None and newest >= last:
-            run = RunPlan(tenant, _revision(here), "addition")
-            groups.setdefault((swept[start], last), []).append(run)
+            groups.setdefault((swept[start], last), []).extend(_runs(standing, tenant, here, "addition"))
     ordered = sorted(
         groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end)
     )

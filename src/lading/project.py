@@ -6,16 +6,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lading.assemble import Workshop, open_format, open_transforms
-from lading.binding import Binder
-from lading.channels.audit import AuditChannel
-from lading.channels.drop import Destination, DropChannel
-from lading.channels.snapshot import SnapshotChannel, TableSettings
+from lading.assemble import Workshop
 from lading.clearance import Gate, needed
 from lading.clearance import Standing as Approvable
 from lading.contract import Contract
@@ -24,28 +20,22 @@ from lading.documents import Document, nearest, unknown
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
 from lading.evidence.approvals import Approval
-from lading.evidence.records import read_schemas
 from lading.evidence.signers import AllowedSigner
-from lading.evidence.sshsig import CHECKPOINTS
-from lading.export.definition import Export, LateColumn, definition_hash
-from lading.export.interval import Interval, grid, midnight
-from lading.export.schedule import DAILY, last_tick, next_tick
-from lading.inspection import Inspection, table_columns
+from lading.export.definition import Export
+from lading.export.schedule import next_tick
+from lading.inspection import Inspection
+from lading.jobs import Jobs
 from lading.journal.audit import AuditChain
 from lading.journal.chain import PackageChain, tenants_of
 from lading.journal.lives import Lives
 from lading.journal.log import Journal
-from lading.manifest import SEALED
-from lading.plan import DEFAULT_TENANT, Asked, Clock, Standing, Terms
-from lading.ports import Channel, Dataset, Encryption, Newest, Transform
+from lading.plan import Asked, Clock
 from lading.project_files import ProjectFiles, read_files
-from lading.routing.keys import PartitionColumn
-from lading.run import Binding, Job, Result, follow, preview, record, run
+from lading.run import Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
-from lading.run.job import Window
 from lading.run.link import DEFAULT, make_link
 from lading.run.outlook import Outlook, outlook
-from lading.run.promote import Lifetime, acknowledge, promote, promotion_needs
+from lading.run.promote import acknowledge, promote, promotion_needs
 from lading.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -222,9 +212,9 @@ class Project:
         journal, now, told = self.journal(), datetime.now(UTC), []
         for name in [self.export(export).name] if export else sorted(self.exports):
             definition = self.exports[name]
-            standing = self._standing(definition, Clock(now, now, now), None, None)
+            standing = self._jobs.standing(definition, Clock(now, now, now))
             sla = self.contracts[definition.contract].sla.freshness
-            told.append(record.status(journal, name, now, _seconds(sla), standing))
+            told.append(record.status(journal, name, now, sla.total_seconds() if sla else None, standing))
         return told
 
     def approvals(self, export: str | None = None) -> list[dict[str, Any]]:
@@ -336,6 +326,7 @@ class Project:
             by=by,
             reason=reason,
             sunset=sunset,
+            cycle=self.files.settings.release_cycle or timedelta(0),
             approved=approved,
         )
 
@@ -425,80 +416,7 @@ class Project:
 
     def job(self, export: str, *, on_event: OnEvent | None = None, as_of: datetime | None = None) -> Job:
         """One export, assembled. Opens its connection and stores, reads nothing yet."""
-        definition = self.export(export)
-        self._inspection.require(export)
-        document, settings = self.documents[export], self.files.settings
-        contract = self.contracts[definition.contract]
-        source = self._workshop.source(definition.source.connection)
-        dataset = self._dataset(definition)
-        format = open_format(document, contract.version)
-        transforms = tuple(open_transforms(document))
-        keyed = any("hmac_sha256" in getattr(t, "actions", {}).values() for t in transforms)
-        if keyed:
-            self._workshop.keys()
-        encryption = None
-        if definition.encryption and not definition.sealed:
-            encryption = self._workshop.encryption(definition, format)
-        journal = self.journal()
-        lifetime = Lifetime(journal, contract, definition.channel)
-
-        def standing(clock: Clock, upto: datetime | None) -> Standing:
-            # What was committed before a version was retired is published first; nothing is planned after.
-            lifetime.require()
-            return self._standing(definition, clock, upto, as_of)
-
-        gate = replace(self._gate, queries={export: dataset.sql} if dataset.sql is not None else {})
-        in_one = definition.channel == "audit"
-        binder = Binder(definition, document, contract, source, dataset, format, transforms)
-        return Job(
-            project=settings.name,
-            environment=settings.environment,
-            export=export,
-            entity=contract.name,
-            mode=definition.mode,
-            types=definition.types,
-            definition=definition_hash(definition, contract.sha256, dataset.sql),
-            contract={
-                "id": contract.id,
-                "name": contract.name,
-                "version": contract.version,
-                "sha256": contract.sha256,
-            },
-            major=contract.major,
-            source=source,
-            dataset=dataset,
-            origin=_origin(definition),
-            channel=self._channel(definition, format, encryption, lifetime, transforms, journal),
-            journal=journal,
-            keys=_LazyKeys(self._workshop),
-            binding=lambda: _told(binder.bind(), lifetime.require()),
-            checks=binder.checks,
-            standing=standing,
-            clear=lambda: gate.clear(export),
-            approvals=lambda: gate.needed(export),
-            tenant_column=definition.tenants.column if definition.tenants else None,
-            keyed=keyed,
-            immutable=definition.immutable_rows,
-            in_order=any("ordered" in check for check in definition.checks),
-            window=_window(definition),
-            newest=_newest(definition),
-            safety_lag=_seconds(definition.window.safety_lag) if definition.window else None,
-            partitions=tuple(
-                PartitionColumn("shard" if p.shards else p.column, p.column, p.shards)
-                for p in definition.layout.columns
-            ),
-            format_name=format.name,
-            codec=format.codec,
-            format_options={k: v for k, v in definition.format.items() if k != "max_file_size"}
-            | ({"chained": True} if in_one else {}),
-            encryption=encryption.record if encryption else _sealed(definition),
-            encryption_key=encryption.key_id if encryption else None,
-            max_file_size=definition.max_file_size,
-            in_one=in_one,
-            keep=definition.keep,
-            buffer_memory=settings.buffer_memory,
-            on_event=on_event or (lambda event: None),
-        )
+        return self._jobs.job(self.export(export).name, on_event=on_event, as_of=as_of)
 
     def journal(self) -> Journal:
         return self._workshop.journal()
@@ -518,6 +436,10 @@ class Project:
     @property
     def _files(self) -> ProjectFiles:
         return ProjectFiles(self.files, self.exports, self.contracts, self.documents)
+
+    @property
+    def _jobs(self) -> Jobs:
+        return Jobs(self._files, self._workshop)
 
     @property
     def _inspection(self) -> Inspection:
@@ -564,11 +486,6 @@ class Project:
             raise InvalidProject(f'{export} has no tenants: leave --tenant out, or give it "tenants".')
         return Asked(tuple(tenants) if tenants else None, start, end, revise, reason, backfill)
 
-    def _dataset(self, export: Export) -> Dataset:
-        if export.source.query is not None:
-            return Dataset(sql=(self.files.root / export.source.query).read_text(encoding="utf-8"))
-        return Dataset(table=export.source.table, files=export.source.files)
-
     def _contract(self, name: str, channel: str) -> str:
         if name not in self.contracts:
             raise InvalidProject(unknown("contract", name, self.contracts))
@@ -578,129 +495,6 @@ class Project:
 
     def _named(self) -> dict[str, str]:
         return {name: export.contract for name, export in self.exports.items()}
-
-    def _channel(
-        self,
-        export: Export,
-        format: Any,
-        encryption: Encryption | None,
-        lifetime: Lifetime,
-        transforms: Sequence[Transform],
-        journal: Journal,
-    ) -> Channel:
-        if export.channel == "snapshot":
-            return self._snapshots(export, format, lifetime, transforms)
-        stores = [
-            Destination(name, self._workshop.store(name)) for name in (export.destination, *export.copies)
-        ]
-        own = {
-            tenant: Destination(settings.destination, self._workshop.store(settings.destination))
-            for tenant, settings in self.files.tenants.items()
-            if settings.destination is not None and export.tenants is not None
-        }
-        settings: dict[str, Any] = {
-            "export": export.name,
-            "own": own,
-            "pointer": export.mode == "full_refresh",
-            "signer": self._workshop.signer if self.files.settings.signing is not None else None,
-            "encryption": encryption,
-            "records": read_schemas(self.files.root),
-            "deprecation": lifetime.notice,
-        }
-        if export.channel == "audit":
-            return AuditChannel(
-                stores,
-                export.paths(),
-                format,
-                export.types,
-                export=export.name,
-                own=own,
-                signer=lambda: self._workshop.signer(CHECKPOINTS),
-                journal=journal,
-                evidence=lambda manifest: self._gate.evidence(export.name, manifest),
-                records=settings["records"],
-                deprecation=lifetime.notice,
-            )
-        if export.channel == "bundle":
-            from lading.channels.bundle import BundleChannel
-            from lading.payloads import papers
-
-            contract = self.contracts[export.contract]
-            return BundleChannel(
-                stores,
-                export.paths(),
-                format,
-                export.types,
-                papers=lambda manifest: papers(manifest, contract),
-                sealer=self._workshop.sealer() if export.sealed else None,
-                **settings,
-            )
-        return DropChannel(stores, export.paths(), format, export.types, **settings)
-
-    def _snapshots(
-        self, export: Export, format: Any, lifetime: Lifetime, transforms: Sequence[Transform]
-    ) -> SnapshotChannel:
-        columns = table_columns(
-            export, self.documents[export.name], self.contracts[export.contract], transforms
-        )
-        settings, name = self.files.settings, export.destination
-        store = settings.catalogues[name]["store"]
-        return SnapshotChannel(
-            self._workshop.catalogue(name),
-            TableSettings(
-                catalogue=name,
-                namespace=self._workshop.namespace(name),
-                mode="incremental" if export.mode == "continuous" else export.mode,
-                **columns,
-            ),
-            Destination(store, self._workshop.store(store)),
-            export.paths(),
-            format,
-            export.types,
-            export=export.name,
-            pointer=export.mode == "full_refresh",
-            signer=self._workshop.signer if settings.signing is not None else None,
-            records=read_schemas(self.files.root),
-            deprecation=lifetime.notice,
-        )
-
-    def _standing(
-        self, export: Export, clock: Clock, upto: datetime | None, as_of: datetime | None
-    ) -> Standing:
-        window, schedule = export.window, export.schedule.schedule() if export.schedule else None
-        intervals: tuple[Interval, ...] = ()
-        tick = latest = past = start = None
-        if export.mode == "append" and window is not None and window.every is not None:
-            until = max(clock.bound, upto or clock.bound)
-            intervals = tuple(grid(window.start, window.every, until, window.end))
-        elif export.mode == "full_refresh":
-            past = last_tick(schedule or DAILY, clock.now)
-            at = last_tick(schedule or DAILY, as_of) if as_of else past
-            tick = Interval(at, next_tick(schedule or DAILY, at))
-        elif window is not None:
-            start = window.start
-            latest = last_tick(schedule, clock.reached or clock.bound) if schedule else None
-            # A tick within a day tells of dates up to that day.
-            latest = midnight(latest) if latest is not None and clock.reached is not None else latest
-        active = tuple(sorted(t for t, s in self.files.tenants.items() if s.active))
-        return Standing(
-            terms=Terms(
-                export.mode,
-                export.tenants.column if export.tenants else None,
-                window.column if window else None,
-                window.late.column if window and isinstance(window.late, LateColumn) else None,
-            ),
-            major=export.contract_major,
-            clock=window.clock if window else "transaction",
-            grid=intervals,
-            start=start,
-            tick=tick,
-            latest=past,
-            upto=latest,
-            discover=export.tenants is not None and export.tenants.discover,
-            listed=active if export.tenants is not None else (DEFAULT_TENANT,),
-            inactive=frozenset(t for t, s in self.files.tenants.items() if not s.active),
-        )
 
 
 def _refuse_unclear(name: str, moment: object) -> None:
@@ -714,58 +508,6 @@ def _refuse_unclear(name: str, moment: object) -> None:
     )
 
 
-def _told(binding: Binding, life: Life) -> Binding:
-    return replace(binding, notices=(*binding.notices, *life.told()))
-
-
 def _slept(seconds: float) -> bool:
     time.sleep(seconds)
     return False
-
-
-class _LazyKeys:
-    """The keyring, opened when a key is asked for: most exports need none."""
-
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
-
-    def tenant_key(self, tenant: str) -> bytes:
-        return self._workshop.keys().tenant_key(tenant)
-
-    def key_id(self, tenant: str) -> str:
-        return self._workshop.keys().key_id(tenant)
-
-
-def _sealed(export: Export) -> dict[str, str]:
-    """What the manifest says of files that are not encrypted one by one."""
-    return {"type": SEALED if export.sealed else "none"}
-
-
-def _origin(export: Export) -> dict[str, Any]:
-    source = export.source
-    return {
-        "connection": source.connection,
-        "project": "",
-        "dataset": source.connection,
-        "table": source.table or source.query or source.files,
-    }
-
-
-def _window(export: Export) -> Window | None:
-    window = export.window
-    if window is None:
-        return None
-    arrival = window.late.column if isinstance(window.late, LateColumn) else None
-    return Window(window.column, window.clock, arrival, _seconds(window.lookback) or 0.0)
-
-
-def _newest(export: Export) -> Newest | None:
-    if not export.incremental or export.window is None or export.merge_key is None:
-        return None
-    return Newest(
-        tuple(export.merge_key), export.window.column, export.tenants.column if export.tenants else None
-    )
-
-
-def _seconds(value: timedelta | None) -> float | None:
-    return value.total_seconds() if value is not None else None

@@ -38,8 +38,9 @@ class ProjectFiles:
     def contradictions(self, name: str) -> Iterator[Problem]:
         """Where an export names what is not there."""
         export, document, settings = self.exports[name], self.documents[name], self.files.settings
-        if export.contract not in self.contracts:
-            yield document.problem(unknown("contract", export.contract, self.contracts), "contract")
+        for each, at in zip(export.versions(), (("contract",), ("beside", "contract")), strict=False):
+            if each.contract not in self.contracts:
+                yield document.problem(unknown("contract", each.contract, self.contracts), *at)
         if export.source.connection not in settings.connections:
             yield document.problem(
                 unknown("connection", export.source.connection, settings.connections), "source", "connection"
@@ -92,7 +93,8 @@ def read_files(root: Path, environ: Mapping[str, str], overrides: Mapping[str, o
         for name, export in exports.items():
             if wrong := list(found.contradictions(name)):
                 # A contract that cannot be read may be the one that is missing.
-                broken[name] = [*wrong, *(unread if export.contract not in contracts else ())]
+                missing = any(each.contract not in contracts for each in export.versions())
+                broken[name] = [*wrong, *(unread if missing else ())]
     usable = exports.keys() - broken.keys()
     told = [*problems, *unread, *(problem for each in broken.values() for problem in each)]
     if files is None or problems or (told and not usable):

@@ -116,18 +116,19 @@ def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
             report.add(name, "is not listed in the manifest")
 
 
-def files(url: str, *, key: str | None = None) -> list[str]:
+def files(url: str, *, key: str | None = None, major: int | None = None) -> list[str]:
     """The data files of complete deliveries that nothing supersedes, in the order of their names.
 
     Each is ``url``, as it was given, with the file's name below it: a path in a folder, a URL in a bucket. ``key`` as
-    for `verify`: every delivery must be signed by one of these keys. Raises IntegrityError where one is not, or where a
+    for `verify`: every delivery must be signed by one of these keys. ``major``: of the contract; asked for where the
+    same rows were delivered under two. Raises IntegrityError where one is not, or where a
     marker or a pointer is not what was published, and InvalidProject, StoreDenied or StoreUnavailable as `verify` does.
     The files' own bytes are not read: that is what `verify` does.
     """
-    return sorted(name for name, _ in _listed(url, key))
+    return sorted(name for name, _ in _listed(url, key, major))
 
 
-def duckdb_query(url: str, *, key: str | None = None) -> str:
+def duckdb_query(url: str, *, key: str | None = None, major: int | None = None) -> str:
     """A statement that reads these files in DuckDB, in the types of their manifests; nothing where there are none.
 
     Raises ValueError where DuckDB cannot read them or would change a value, and IntegrityError as `files` does.
@@ -135,7 +136,7 @@ def duckdb_query(url: str, *, key: str | None = None) -> str:
     from lading.contents import select
 
     alike: dict[bytes, tuple[Mapping[str, Any], list[str]]] = {}
-    for name, manifest in sorted(_listed(url, key), key=lambda pair: pair[0]):
+    for name, manifest in sorted(_listed(url, key, major), key=lambda pair: pair[0]):
         shape = canonical([manifest["format"], manifest["schema"]])
         alike.setdefault(shape, (manifest, []))[1].append(name)
     _refuse_two_types([manifest for manifest, _ in alike.values()])
@@ -156,10 +157,10 @@ def _refuse_two_types(manifests: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
-def _listed(url: str, key: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _listed(url: str, key: str | None, major: int | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each data file's URL, and the manifest that lists it."""
     base, signers = url.rstrip("/"), None if key is None else _trusted(key)
-    for delivery in current(_open(url), signers=signers):
+    for delivery in current(_open(url), signers=signers, major=major):
         for file in delivery.manifest["files"]:
             yield posixpath.join(base, delivery.folder, file["name"]), delivery.manifest
 

@@ -73,6 +73,11 @@ class Settings(BaseModel):
     buffer_memory: Size = Field(
         default=256_000_000, ge=16_000_000, description="Bytes for batches and open writers together."
     )
+    release_cycle: Duration | None = Field(
+        default=None,
+        description="How far releases of those who read the deliveries lie apart: a deprecated version of a contract "
+        "is delivered for two of them at least.",
+    )
     plugins: tuple[str, ...] = Field(default=(), description="Adapters of third parties that may be loaded.")
     retry: Raw = Field(default_factory=dict, description="How stores are tried again.")
     limit: Raw = Field(default_factory=dict, description="How much stores are asked at once.")

@@ -184,7 +184,7 @@ def test_a_later_major_waits_for_dual_delivery(lading: Any, orders: Path) -> Non
     told = lading("contract", "promote", "orders@2", "--by", "mara")
     assert told.code == 3
     assert "orders@2 follows orders@1" in told.err
-    assert "dual delivery is not available in this version" in told.err
+    assert "from one snapshot on 7 days: they never were" in told.err
 
 
 def test_a_major_that_was_delivered_comes_before_though_its_document_is_gone(

@@ -35,12 +35,12 @@ from lading.run import Result
 from lading.run.job import Status
 
 JANUARY, FEBRUARY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
-FIELDS = ("run_id", "export", "tenant", "interval", "revision", "status", "rows", "bytes", "files", "manifest",
-          "duration_ms", "error")  # fmt: skip
+FIELDS = ("run_id", "export", "tenant", "major", "interval", "revision", "status", "rows", "bytes", "files",
+          "manifest", "duration_ms", "error")  # fmt: skip
 
 
 def result(status: Status, code: int = 0) -> Result:
-    return Result("0" * 32, "orders_drop", "a", Interval(JANUARY, FEBRUARY), 0, status, exit_code=code)
+    return Result("0" * 32, "orders_drop", "a", 1, Interval(JANUARY, FEBRUARY), 0, status, exit_code=code)
 
 
 # D15

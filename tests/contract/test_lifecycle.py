@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -54,8 +54,26 @@ def test_a_first_version_goes_from_draft_to_active() -> None:
 
 
 def test_a_later_version_needs_dual_delivery() -> None:
-    with pytest.raises(Refused, match=r"follows flights@0.* from one snapshot, for 7 days"):
+    with pytest.raises(Refused, match=r"follows flights@0.* from one snapshot on 7 days: they never were"):
         asked(life(), "active", Around(earlier="flights@0"))
+    days = [date(2026, 5, day) for day in (1, 2, 4, 8, 9, 10)]
+    with pytest.raises(Refused, match="they were on 6 days, from 2026-05-01 to 2026-05-10"):
+        asked(life(), "active", Around(earlier="flights@0", together=days))
+    step = asked(life(), "active", Around(earlier="flights@0", together=[*days, date(2026, 5, 11)]))
+    assert step is not None
+    assert step.state == "active"
+
+
+def test_where_a_channel_asks_for_an_approval_that_is_what_a_later_version_needs() -> None:
+    step = asked(life(channel="bundle"), "active", Around(earlier="flights@0"), approval="a" * 64)
+    assert step is not None
+    assert step.approval == "a" * 64
+
+
+def test_a_window_is_two_release_cycles_at_least() -> None:
+    assert Around().window("drop") == timedelta(days=60)
+    assert Around(cycle=timedelta(days=20)).window("drop") == timedelta(days=60)
+    assert Around(cycle=timedelta(days=31)).window("drop") == timedelta(days=62)
 
 
 @pytest.mark.parametrize(

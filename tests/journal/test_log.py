@@ -151,7 +151,7 @@ def test_a_commit_that_was_changed_after_the_seal_is_not_published(store: Store)
     journal = Journal(store)
     claim = journal.claim(ATTEMPT, INTERVAL)
     assert claim is not None
-    sealed = {"tenant": "a", "run_id": "r", "sha256": claim.prepare("a", {"run_id": "r"})}
+    sealed = {"tenant": "a", "run_id": "r", "sha256": claim.prepare({"tenant": "a"}, {"run_id": "r"})}
     assert journal.prepared(ATTEMPT, sealed) == encode({"run_id": "r"})
     store.put(f"{ATTEMPT.path}runs/a.json", encode({"run_id": "s"}))
     with pytest.raises(IntegrityError, match="is not the one that was sealed"):

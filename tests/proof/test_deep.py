@@ -7,7 +7,6 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ def test_every_row_of_a_real_run_passes_in_every_format(tmp_path: Path) -> None:
         channel = DropChannel(
             [Destination("lake", w.lake)], Layout(), format, "portable", export="orders_drop"
         )
-        run(replace(w.job(), channel=channel, format_name=section["type"], format_options=section))
+        run(w.job(channel=channel, format_name=section["type"], format_options=section))
         folder = lay_out(snapshot(w.lake), tmp_path / section["type"])
         report = verify(str(folder), deep=True)
         assert report.record()["problems"] == []

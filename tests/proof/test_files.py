@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from delivered import Objects, lay_out
-from worlds import JANUARY, World, ids, orders, snapshot, some_orders
+from worlds import JANUARY, World, ids, orders, snapshot, some_orders, under
 
 from lading import files
 from lading.errors import IntegrityError
@@ -80,7 +80,7 @@ def under_major_2(world: World, late: bool = False) -> Job:
     def standing(clock: Clock, upto: datetime | None) -> Standing:
         return replace(job.standing(clock, upto), major=2)
 
-    return replace(job, major=2, contract=MAJOR_2, standing=standing)
+    return replace(under(job, major=2, contract=MAJOR_2), standing=standing)
 
 
 def test_a_backfill_under_a_new_major_replaces_what_the_old_one_delivered(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ Row = tuple[int, str, str | None, int]
 class File:
     """A writer that keeps its rows; ``size`` is what they weigh."""
 
-    def __init__(self, place: Place, key: Key, number: FileNumber) -> None:
-        self.place, self.key, self.number = place, key, number
+    def __init__(self, place: Place, key: Key, number: FileNumber, version: int = 0) -> None:
+        self.place, self.key, self.number, self.version = place, key, number, version
         self.limit = place.limit
         self.rows: list[Row] = []
         self.size = 0
@@ -65,18 +65,19 @@ class Place:
         self.files: list[File] = []
         self.most_open = 0
 
-    def open(self, key: Key, number: FileNumber, memory: int) -> File:
-        file = File(self, key, number)
+    def open(self, key: Key, version: int, number: FileNumber, memory: int) -> File:
+        file = File(self, key, number, version)
         self.files.append(file)
         self.most_open = max(self.most_open, sum(f.state == "open" for f in self.files))
         return file
 
-    def rows(self) -> dict[Key, list[Row]]:
-        """By key, in the order of the files' numbers."""
+    def rows(self, version: int = 0) -> dict[Key, list[Row]]:
+        """Of one version, by key, in the order of the files' numbers."""
         found: dict[Key, list[Row]] = defaultdict(list)
         for file in sorted(self.files, key=lambda f: f.number.sequence):
             assert file.state == "finished"
-            found[file.key].extend(file.rows)
+            if file.version == version:
+                found[file.key].extend(file.rows)
         return dict(found)
 
 
@@ -90,7 +91,7 @@ def router(place: Place, spill: Path, *, budget: int = 1 << 20, **changes: Any) 
         **changes,
     }
     cutter = settings.pop("cutter", Cutter("tenant", PARTITIONS))
-    transform = settings.pop("transform", lambda tenant, batch: batch)
+    transform = settings.pop("transform", lambda tenant, batch: [batch])
     return Router(cutter, settings.pop("open_file", place.open), transform, **settings)
 
 
@@ -142,10 +143,10 @@ def test_every_row_goes_out_once_in_order_and_to_its_key(
         assert not list(Path(folder, "lane0").iterdir())
     assert place.rows() == expected(rows)
     assert place.most_open <= OPEN_WRITERS
-    for tenant, tally in lane.tallies.items():
+    for tenant, (tally,) in lane.tallies.items():
         count = sum(row[1] == tenant for row in rows)
         assert tally.read == tally.written == sum(file.rows for file in tally.files) == count
-    assert sum(len(tally.files) for tally in lane.tallies.values()) == len(place.files)
+    assert sum(len(tally.files) for (tally,) in lane.tallies.values()) == len(place.files)
 
 
 @pytest.mark.parametrize("budget", [1_000, 1 << 22])
@@ -258,9 +259,9 @@ def test_rows_of_tenants_that_are_not_admitted_are_left_out_and_counted(tmp_path
 
 
 def test_rows_are_transformed_tenant_by_tenant_and_may_be_dropped(tmp_path: Path) -> None:
-    def transform(tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def transform(tenant: str, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
         assert set(batch["tenant"].to_pylist()) == {tenant}
-        return batch.slice(0, 0) if tenant == "b" else batch
+        return [batch.slice(0, 0) if tenant == "b" else batch]
 
     place = Place()
     lane = router(place, tmp_path, budget=200, cutter=Cutter("tenant", ()), transform=transform)
@@ -268,7 +269,42 @@ def test_rows_are_transformed_tenant_by_tenant_and_may_be_dropped(tmp_path: Path
         lane.feed(batch)
     lane.finish()
     assert {key.tenant for key in place.rows()} == {"a"}
-    assert (lane.tallies["b"].read, lane.tallies["b"].written, lane.tallies["b"].files) == (20, 0, [])
+    (tally,) = lane.tallies["b"]
+    assert (tally.read, tally.written, tally.files) == (20, 0, [])
+
+
+@given(
+    data=st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([None, "north"])), max_size=120
+    ),
+    sizes=st.lists(st.integers(1, 50), min_size=1, max_size=4),
+    budget=st.sampled_from([64, 500, 4_000, 1 << 20]),
+    max_file_size=st.sampled_from([None, 1, 200]),
+)
+def test_versions_of_a_tenants_rows_hold_the_same_rows_each_in_files_of_its_own(
+    data: list[tuple[str, str | None]], sizes: list[int], budget: int, max_file_size: int | None
+) -> None:
+    def transform(tenant: str, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        other = pa.RecordBatch.from_arrays([pa.nulls(batch.num_rows), batch["id"]], ["weightless", "id"])
+        return [batch.select(["id", "tenant"]), other][: 1 if tenant == "a" else 2]
+
+    rows = [(n, *row, n) for n, row in enumerate(data)]
+    place = Place(max_file_size or float("inf"))
+    with tempfile.TemporaryDirectory() as folder:
+        lane = router(place, Path(folder), budget=budget, transform=transform, versions=2)
+        for batch in batches(rows, sizes):
+            lane.feed(batch)
+        lane.finish()
+        assert not list(Path(folder, "lane0").iterdir())
+    wanted = expected(rows)
+    assert place.rows() == {key: [row[:2] for row in each] for key, each in wanted.items()}
+    second = {key: [(None, row[0]) for row in each] for key, each in wanted.items() if key.tenant != "a"}
+    assert place.rows(version=1) == second
+    assert place.most_open <= 2 * OPEN_WRITERS
+    for tenant, tallies in lane.tallies.items():
+        count = sum(row[1] == tenant for row in rows)
+        assert [tally.written for tally in tallies] == [count] * (1 if tenant == "a" else 2)
+        assert all(tally.read == sum(file.rows for file in tally.files) == count for tally in tallies)
 
 
 def test_a_full_file_is_followed_by_the_next(tmp_path: Path) -> None:
@@ -299,7 +335,7 @@ def test_what_waits_never_holds_more_than_the_budget(tmp_path: Path, keys: int) 
         tmp_path,
         budget=budget,
         cutter=Cutter("tenant", ()),
-        open_file=lambda key, number, memory: Counting(place, key, number),
+        open_file=lambda key, version, number, memory: Counting(place, key, number),
     )
     gc.collect()
     before, most, weight = pa.total_allocated_bytes(), 0, 0
@@ -314,7 +350,7 @@ def test_what_waits_never_holds_more_than_the_budget(tmp_path: Path, keys: int) 
     # Half of the budget waits; cutting a batch orders a copy of it.
     assert most <= budget // 2 + 4 * weight
     lane.finish()
-    assert sum(tally.read for tally in lane.tallies.values()) == 200 * rows_per_batch
+    assert sum(tally.read for (tally,) in lane.tallies.values()) == 200 * rows_per_batch
 
 
 def test_an_abort_aborts_every_open_writer(tmp_path: Path) -> None:
@@ -334,7 +370,7 @@ def failing(place: Place, after: int) -> Callable[[Key, FileNumber, int], File]:
                 raise StoreFull("the disk is full")
             return super().append(batch)
 
-    def open_file(key: Key, number: FileNumber, memory: int) -> File:
+    def open_file(key: Key, version: int, number: FileNumber, memory: int) -> File:
         file = Full(place, key, number)
         place.files.append(file)
         return file
@@ -431,7 +467,7 @@ def test_small_files_are_written_side_by_side_and_count_in_the_order_of_their_ke
                 together.wait()  # passes only when as many are being finished at once
             return super().finish()
 
-    def open_file(key: Key, number: FileNumber, memory: int) -> File:
+    def open_file(key: Key, version: int, number: FileNumber, memory: int) -> File:
         file = Meeting(place, key, number)
         place.files.append(file)
         return file
@@ -445,7 +481,7 @@ def test_small_files_are_written_side_by_side_and_count_in_the_order_of_their_ke
     lane.finish()
     assert len(place.files) == len({(row[1], row[2]) for row in rows}) == 2 * OPEN_WRITERS
     for tenant in "ab":
-        names = [file.name for file in lane.tallies[tenant].files]
+        names = [file.name for file in lane.tallies[tenant][0].files]
         assert names == sorted(names)
     found = {(key.tenant, key.partition[0]): kept for key, kept in place.rows().items()}
     assert found == {pair: [r for r in rows if (r[1], r[2]) == pair] for pair in found}

@@ -27,6 +27,7 @@ JOBS = {
     "incremental": {"mode": "incremental"},
     "full_refresh": {"mode": "full_refresh"},
     "one tenant, several lanes": {"tenants": False, "workers": 1},
+    "two majors": {"late": True, "beside": True},
 }
 
 

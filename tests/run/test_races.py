@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from worlds import JANUARY, Held, Hooked, World, creates, ids, orders, snapshot, some_orders
+from worlds import JANUARY, Held, Hooked, World, creates, ids, orders, snapshot, some_orders, under
 
 from lading.errors import InProgress, StoreUnavailable
 from lading.journal.owner import Owner
@@ -224,11 +224,9 @@ def test_a_process_of_this_host_that_is_gone_is_dead_at_once():
 def of_major(job: Job, major: int) -> Job:
     """The job under another major of its contract."""
     before = job.standing
-    contract = {**job.contract, "version": f"{major}.0.0"}
+    contract = {**job.own.contract, "version": f"{major}.0.0"}
     return replace(
-        job,
-        major=major,
-        contract=contract,
+        under(job, major=major, contract=contract),
         standing=lambda clock, upto: replace(before(clock, upto), major=major),
     )
 

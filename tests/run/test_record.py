@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from worlds import JANUARY, World, snapshot, some_orders
+from worlds import JANUARY, World, snapshot, some_orders, under
 
 from lading.errors import DataRefused
 from lading.plan import Asked, Clock
@@ -22,7 +22,7 @@ def refusing(job: Job) -> Job:
     def refuse(*_: Any) -> Any:
         raise DataRefused("This row breaks a promise.")
 
-    return replace(job, checks=refuse)
+    return under(job, checks=refuse)
 
 
 def failures(world: World, job: Job) -> int:
@@ -70,7 +70,7 @@ def test_an_unexpected_failure_is_told_by_its_kind_and_never_by_its_text() -> No
     def burst(*_: Any) -> Any:
         raise ZeroDivisionError("a value of the data")
 
-    job = replace(w.job(), checks=burst)
+    job = under(w.job(), checks=burst)
     with pytest.raises(ZeroDivisionError):
         run(job)
     (told,) = [recorded.summary for recorded in record.runs(job.journal)]
@@ -85,7 +85,7 @@ def test_an_abandoned_attempt_is_part_of_the_history() -> None:
 
     january = Asked(start=JANUARY, end=JANUARY.replace(month=2))
     with pytest.raises(SystemExit):
-        run(replace(w.job(), checks=die), january)
+        run(under(w.job(), checks=die), january)
     run(w.job(), january)
     told = [recorded.summary for recorded in record.runs(w.job().journal)]
     assert [summary["status"] for summary in told] == ["abandoned", "published", "published", "published"]
@@ -128,7 +128,7 @@ def test_a_misspelt_tenant_is_told_where_a_check_finds_its_want_of_rows_first() 
         return [_Broken()]
 
     asked = replace(FIRST, tenants=("nobody",))
-    assert {r.status for r in run(replace(w.job(), checks=too_few), asked)} == {"failed"}
+    assert {r.status for r in run(under(w.job(), checks=too_few), asked)} == {"failed"}
     assert snapshot(w.lake) == {}
     assert failures(w, w.job()) == 0
 
@@ -157,7 +157,7 @@ def test_whoever_was_asked_for_beside_a_misspelt_tenant_is_still_owed() -> None:
 
 def test_a_newcomer_whose_rows_are_refused_is_a_failure_that_stands() -> None:
     w = World(some_orders())
-    broken = replace(w.job(), checks=lambda *_: [_Broken()])
+    broken = under(w.job(), checks=lambda *_: [_Broken()])
     run(broken, replace(FIRST, tenants=("a",)))
     standing = w.job().standing(Clock(w.now, w.now, w.now), None)
     told = record.status(w.job().journal, "orders_drop", w.now, None, standing)
@@ -183,7 +183,7 @@ def stopped(job: Job, asked: Asked) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(replace(job, checks=stop), asked)
+        run(under(job, checks=stop), asked)
 
 
 def last_failure(w: World) -> str | None:

@@ -28,9 +28,10 @@ from lading.plan import Clock, Standing, Terms
 from lading.ports import Bound, Dataset, Store
 from lading.proof import current
 from lading.run import Binding, Job
-from lading.run.job import Window
+from lading.run.job import Version, Window
 from lading.sources.memory import MemorySource
 from lading.stores.memory import MemoryStore
+from lading.transforms.select import Select
 
 NOTHING = b"{}"
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -86,6 +87,7 @@ class World:
         lease: float = 0.05,
         keep: int | None = None,
         audit: bool = False,
+        beside: bool = False,
         **changes: Any,
     ) -> Job:
         source = MemorySource(
@@ -117,6 +119,7 @@ class World:
                     window.arrival if window else None,
                 ),
                 major=1,
+                beside=2 if beside else None,
                 clock="event" if late else "transaction",
                 grid=intervals if mode == "append" else (),
                 start=JANUARY,
@@ -137,7 +140,14 @@ class World:
             notices=(),
             open_columns=frozenset({"id"}),
         )
+        if beside:
+            fewer = Select(("id", "customer"))
+            other = replace(
+                binding, output=fewer.bind(SCHEMA), recipient=binding.recipient[:2], transforms=(fewer,)
+            )
+            binding = replace(binding, beside=other)
         records = Journal(journal or self.journal, lease=lease)
+        layout = Layout("custom", path=_BY_MAJOR) if beside else Layout(tenanted=tenants)
         channel: DropChannel
         if audit:
             channel = AuditChannel(
@@ -153,12 +163,13 @@ class World:
         else:
             channel = DropChannel(
                 [Destination("lake", lake or self.lake)],
-                Layout(tenanted=tenants),
+                layout,
                 format,
                 "portable",
                 export="orders_drop",
                 pointer=pointer or mode == "full_refresh",
             )
+        of_version = {key: changes.pop(key) for key in list(changes) if key in Version.__slots__}
         job = Job(
             project="shop",
             environment="test",
@@ -166,22 +177,24 @@ class World:
             entity="orders",
             mode=mode,
             types="portable",
-            definition=sha256(NOTHING) if audit else "0" * 64,
-            contract={
-                "id": "orders",
-                "name": "orders",
-                "version": "1.0.0",
-                "sha256": sha256(NOTHING) if audit else "0" * 64,
-            },
-            major=1,
+            own=Version(
+                definition=sha256(NOTHING) if audit else "0" * 64,
+                contract={
+                    "id": "orders",
+                    "name": "orders",
+                    "version": "1.0.0",
+                    "sha256": sha256(NOTHING) if audit else "0" * 64,
+                },
+                major=1,
+                channel=channel,
+                checks=lambda *_: [],
+            ),
             source=source,
             dataset=Dataset(table="orders"),
             origin={"connection": "memory", "table": "orders"},
-            channel=channel,
             journal=records,
             keys=MemoryKeyring(),
             binding=lambda: binding,
-            checks=lambda *_: [],
             standing=standing,
             tenant_column="customer" if tenants else None,
             window=window,
@@ -191,7 +204,18 @@ class World:
             in_one=audit,
             keep=keep,
         )
-        return replace(job, **changes)
+        if beside:
+            other = {**job.own.contract, "version": "2.0.0"}
+            job = replace(job, beside=replace(job.own, major=2, contract=other))
+        return replace(under(job, **of_version), **changes)
+
+
+_BY_MAJOR = "v{major}/tenant={tenant}/{yyyy}/{MM}/{dd}/{HHMMSS}_{run}-a{attempt}"
+
+
+def under(job: Job, **changes: Any) -> Job:
+    """The job with other settings of the major that it delivers."""
+    return replace(job, own=replace(job.own, **changes))
 
 
 class Signing:

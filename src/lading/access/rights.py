@@ -6,6 +6,7 @@ what a store must offer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,7 +101,7 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
                 "version.",
                 hint="Grant reading, writing, listing and deleting below _iceberg/ and the deliveries by hand.",
             )
-        for tenant in _tenants(project, export, store):
+        for each, tenant in itertools.product(export.versions(), _tenants(project, export, store)):
             if write_only and export.channel == "bundle":
                 raise InvalidProject(
                     f"{name} delivers bundles, of which {store} must allow to read and delete what is staged.",
@@ -111,9 +112,9 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
                     f"{name} keeps {export.keep} deliveries, so it lists and deletes what it wrote to {store}.",
                     hint="Leave out --write-only, or keep.",
                 )
-            _of_deliveries(found, project, export, tenant, write_only=write_only)
+            _of_deliveries(found, project, each, tenant, write_only=write_only)
             pointed = pointed or export.mode == "full_refresh"
-            folder, _ = _patterns(project, export, tenant)
+            folder, _ = _patterns(project, each, tenant)
             deliveries[Delivery(name, folder.partition(ANY)[0], export.mode == "full_refresh")] = None
     journal = ""
     if store == settings.journal:

@@ -109,6 +109,12 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def majors(records: Iterable[Mapping[str, Any]]) -> Callable[[Mapping[str, Any]], str]:
+    """What a column of contracts' majors says of a record: nothing where all are of one, so that it is left out."""
+    known = {record["major"] for record in records} - {None}
+    return lambda record: f"v{record['major']}" if len(known) > 1 and record["major"] is not None else ""
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Aligned lines, numbers to the right; a column without any value is left out."""
     rows = list(rows)

@@ -68,6 +68,15 @@ def files(
             help="Only where every delivery is signed by one of these keys: as for `verify`.",
         ),
     ] = None,
+    major: Annotated[
+        int | None,
+        typer.Option(
+            "--major",
+            metavar="N",
+            help="Of the contract: needed where the same rows were delivered under two.",
+            min=0,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """List the data files that a reader should open.
@@ -80,11 +89,11 @@ def files(
 
     if format is Listing.duckdb and not as_json:
         try:
-            found = list(filter(None, [duckdb_query(url, key=key)]))
+            found = list(filter(None, [duckdb_query(url, key=key, major=major)]))
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="'--format'") from error
     else:
-        found = current(url, key=key)
+        found = current(url, key=key, major=major)
     if as_json or format is Listing.json:
         emit(found)
     elif not found:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lading.cli.console import day, emit, out, say, size, span, table
+from lading.cli.console import day, emit, majors, out, say, size, span, table
 from lading.cli.options import Json
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> 
         "export",
         "interval",
         "tenant",
+        "major",
         "revision",
         "status",
         "rows",
@@ -76,9 +77,10 @@ def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> 
         "ended",
         "error",
     )
+    major = majors(records)
     rows = [
         (r["run_id"][:12], r["export"] + (" (removed)" if r["removed"] else ""), span(r["interval"]), r["tenant"],
-         r["revision"], r["status"], r["rows"], r["files"], size(r["bytes"]), r["ended_at"], r["error"])
+         major(r), r["revision"], r["status"], r["rows"], r["files"], size(r["bytes"]), r["ended_at"], r["error"])
         for r in records
     ]  # fmt: skip
     out(*(table(headers, rows) or ["No runs yet."]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lading.cli.console import day, emit, out, say, size, span, table
+from lading.cli.console import day, emit, majors, out, say, size, span, table
 from lading.cli.failures import told
 from lading.cli.options import AsOf, End, Export, Json, NoWait, Start, Tenants, check_order, instant
 from lading.errors import LadingError, Retryable, counted
@@ -196,17 +196,18 @@ def _report(results: Sequence[Result], as_json: bool, before: int) -> int:
 
 def _show(results: Sequence[Result], before: int = 0) -> None:
     records = [result.record() for result in results]
-    headers = ("interval", "tenant", "revision", "status", "rows", "files", "size", "manifest")
+    headers = ("interval", "tenant", "major", "revision", "status", "rows", "files", "size", "manifest")
+    major = majors(records)
     rows = [
-        (span(r["interval"]), r["tenant"], r["revision"], r["status"], r["rows"], r["files"],
+        (span(r["interval"]), r["tenant"], major(r), r["revision"], r["status"], r["rows"], r["files"],
          size(r["bytes"]), r["manifest"])
         for r in records if r["status"] != "not_due"
     ]  # fmt: skip
     counts = Counter(r["status"].replace("_", " ") for r in records)
-    told = [f"{count:,} {status}" for status, count in counts.items()]
+    summary = [f"{count:,} {status}" for status, count in counts.items()]
     if before:
-        told.append(f"{before:,} more delivered before")
-    out(*table(headers, rows), ", ".join(told))
+        summary.append(f"{before:,} more delivered before")
+    out(*table(headers, rows), ", ".join(summary))
 
 
 NAMED = 3

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from lading.contract.model import Contract
-from lading.errors import InvalidProject, Refused
+from lading.errors import InvalidProject, Refused, counted
 
 State = Literal["draft", "active", "deprecated", "retired"]
 STATES: tuple[State, ...] = ("draft", "active", "deprecated", "retired")
@@ -105,12 +105,20 @@ class Life:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What a step is judged by, beside the version's own life. ``earlier``, ``successor``: other majors of the dataset,
-    the nearest ones. ``consumers``: who got deliveries under this one. ``unfinished``: exports with work under way."""
+    the nearest ones, of those that somebody may still get. ``together``: the days (UTC) on which this one and the
+    earlier were delivered from one snapshot and were equal. ``consumers``: who got deliveries under this one.
+    ``unfinished``: exports with work under way. ``cycle``: how far the project's releases lie apart."""
 
     earlier: str | None = None
     successor: str | None = None
+    together: Collection[date] = ()
     consumers: Collection[str] = ()
     unfinished: Collection[str] = ()
+    cycle: timedelta = timedelta(0)
+
+    def window(self, channel: str) -> timedelta:
+        """From a deprecation to its sunset: the channel's days, and two release cycles at least."""
+        return max(RULES[channel].window, 2 * self.cycle)
 
 
 def approval_needed(life: Life, contract: Contract, around: Around) -> dict[str, Any] | None:
@@ -185,7 +193,7 @@ def judge(
         reason.strip(),
         contract.version,
         contract.sha256,
-        _sunset(life, now, sunset) if wanted == "deprecated" else None,
+        _sunset(life, now, sunset, around.window(life.channel)) if wanted == "deprecated" else None,
         around.successor if wanted != "active" else None,
         approval if approval_needed(life, contract, around) else None,
     )
@@ -199,23 +207,25 @@ def _may_begin(life: Life, around: Around, unapproved: str | None) -> None:
             f"approval: {unapproved}.",
             hint=_ask(life),
         )
-    if around.earlier is not None:
-        days = rule.dual.days if rule.dual else 0
+    if around.earlier is not None and rule.dual is not None and len(around.together) < rule.dual.days:
+        so_far = "they never were"
+        if around.together:
+            first, last = min(around.together), max(around.together)
+            so_far = f"they were on {counted(len(around.together), 'day')}, from {first} to {last}"
         raise Refused(
-            f"{life.name} follows {around.earlier}, and becomes active when both were delivered beside each other, "
-            f"from one snapshot, for {days} days: dual delivery is not available in this version.",
-            hint="Until then it is delivered as a draft, by an export of its own.",
+            f"{life.name} follows {around.earlier}, and becomes active when both were delivered from one snapshot on "
+            f"{rule.dual.days} days: {so_far}.",
+            hint=f"Let an export of {life.name} deliver the other, too: beside: {{contract: {around.earlier}}}.",
         )
 
 
-def _sunset(life: Life, now: datetime, wanted: datetime | None) -> datetime:
-    """The first midnight (UTC) when the channel's window is over, or a later one that was asked for."""
-    window = RULES[life.channel].window
+def _sunset(life: Life, now: datetime, wanted: datetime | None, window: timedelta) -> datetime:
+    """The first midnight (UTC) when the window is over, or a later one that was asked for."""
     least = _midnight_after(now + window)
     if wanted is not None and wanted < least:
         raise Refused(
-            f"{life.name} cannot end on {_day(wanted)}: the window of the channel {life.channel} is {window.days} "
-            f"days, so that its sunset is {_day(least)} or later."
+            f"{life.name} cannot end on {_day(wanted)}: the window of the channel {life.channel} is "
+            f"{window / timedelta(days=1):g} days here, so that its sunset is {_day(least)} or later."
         )
     return least if wanted is None else _midnight_after(wanted)
 

@@ -18,7 +18,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from lading.documents import Duration, Findings, Loc, Name, parse_size, show_duration
 from lading.export.interval import Every, parse_every, parse_instant
-from lading.export.layout import Layout, PartitionColumn, check_file_name, check_partition_by, split_path
+from lading.export.layout import (
+    Layout,
+    PartitionColumn,
+    check_file_name,
+    check_partition_by,
+    may_meet,
+    split_path,
+)
 from lading.export.schedule import Schedule, check_cron, check_timezone
 
 # Beside each file come its checksum, its metadata and its own footer: together some kB. Smaller ones are mostly these.
@@ -262,6 +269,19 @@ class Deletes(Section):
     column: str
 
 
+class Beside(Section):
+    """Another major version, delivered beside the export's own: the same rows, from one reading, in one commit."""
+
+    contract: Contract = Field(description="The other major of the same dataset: flights@1.")
+    layout: LayoutSection | None = Field(
+        default=None, description="Where its deliveries lie; absent: as the export's own, in another folder."
+    )
+    differs: Annotated[tuple[str, ...], BeforeValidator(_columns)] = Field(
+        (),
+        description="Columns that mean something else in the two majors under one name: their values are not compared.",
+    )
+
+
 class Export(Section):
     """A standing order: who gets what, how and when."""
 
@@ -314,6 +334,10 @@ class Export(Section):
         default=None, description="Files are encrypted for their recipient."
     )
     keep: int | None = Field(default=None, ge=1, description="full_refresh: how many deliveries stay.")
+    beside: Beside | None = Field(
+        default=None,
+        description="Delivers another major of the contract, too: the same rows, in the same commit.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -325,6 +349,7 @@ class Export(Section):
             *_snapshot_findings(self),
             *_audit_findings(self),
             *_bundle_findings(self),
+            *_beside_findings(self),
         ]
         if not isinstance(self.format.get("type"), str):
             found.append((("format",), "format.type is missing: it names the format, such as parquet"))
@@ -343,6 +368,16 @@ class Export(Section):
     @property
     def contract_major(self) -> int:
         return int(self.contract.partition("@")[2])
+
+    def versions(self) -> tuple[Export, ...]:
+        """This export under each major that it delivers, as if it were the only one; its own comes first."""
+        if self.beside is None:
+            return (self,)
+        layout = self.layout
+        if self.beside.layout is not None:
+            layout = self.beside.layout.model_copy(update={"partition_by": layout.partition_by})
+        changes = {"contract": self.beside.contract, "layout": layout, "beside": None}
+        return self.model_copy(update={"beside": None}), self.model_copy(update=changes)
 
     @property
     def max_file_size(self) -> int | None:
@@ -481,6 +516,47 @@ def _bundle_findings(export: Export) -> list[tuple[Loc, str]]:
             "is: take lake or dated"
         )
         found.append((("layout", "preset"), reason))
+    return found
+
+
+def _beside_findings(export: Export) -> list[tuple[Loc, str]]:
+    """Two majors of one dataset, in places that nobody takes for one."""
+    beside = export.beside
+    if beside is None:
+        given = "beside" in export.model_fields_set
+        return [(("beside",), "beside is empty: write beside: {contract: NAME@MAJOR}")] if given else []
+    found: list[tuple[Loc, str]] = []
+    if export.channel != "drop":
+        found.append((("beside",), "beside is of the channel drop: the others take an export for each major"))
+    own, other = export.versions()
+    if own.contract_name != other.contract_name:
+        reason = f"must be another major of {own.contract_name}: two datasets are two exports"
+        found.append((("beside", "contract"), reason))
+    elif own.contract_major == other.contract_major:
+        found.append((("beside", "contract"), f"is the export's own contract, {own.contract}"))
+    if beside.layout is not None and beside.layout.partition_by:
+        reason = "is the export's own, for both majors: leave it out here"
+        found.append((("beside", "layout", "partition_by"), reason))
+    if export.immutable_rows:
+        reason = "immutable_rows has no use together with beside: files of two majors span the parts"
+        found.append((("immutable_rows",), reason))
+    if found or export.channel != "drop":
+        return found
+    fixed = {"env": "e", "dataset": "d", "entity": own.contract_name}
+    folders = [each.paths().template(**fixed, major=each.contract_major) for each in (own, other)]
+    pointers = {
+        each.paths().pointer_template(each.name, **fixed, major=each.contract_major) for each in (own, other)
+    }
+    if may_meet(*folders):
+        reason = (
+            f"{own.contract} and {other.contract} would lie in one folder, where whoever reads it meets every row "
+            "twice: give layout.path a {major}, take preset svc002, or give one of the two a layout of its own "
+            "(beside.layout)"
+        )
+        found.append((("beside",), reason))
+    elif export.mode == "full_refresh" and len(pointers) == 1:
+        reason = "both majors would have one latest.json: let one of the two have preset svc002"
+        found.append((("beside",), reason))
     return found
 
 

@@ -318,6 +318,13 @@ class Layout:
         return self.preset == "svc002"
 
 
+def may_meet(one: str, other: str) -> bool:
+    """Whether nothing but variables of runs tells two templates of folders apart."""
+    return not any(
+        a != b and "{" not in a + b for a, b in zip(one.split("/"), other.split("/"), strict=False)
+    )
+
+
 # --- what an export may ask for ------------------------------------------------------------------------------------
 
 

@@ -234,7 +234,7 @@ class Journal:
 
     def prepared(self, attempt: Attempt, run: Record) -> bytes:
         """A run's prepared commit, proven to be the one that the seal names."""
-        data = self.store.get(prepared_name(attempt, run["tenant"]))
+        data = self.store.get(prepared_name(attempt, run))
         if hashlib.sha256(data).hexdigest() != run["sha256"]:
             raise IntegrityError(
                 f"The journal's commit of run {run['run_id']} is not the one that was sealed.",
@@ -242,8 +242,8 @@ class Journal:
             )
         return data
 
-    def publish(self, attempt: Attempt, tenant: str, run_id: str) -> None:
-        self.create(attempt.path + published_name(tenant), {"run_id": run_id})
+    def publish(self, attempt: Attempt, run: Record) -> None:
+        self.create(attempt.path + published_name(run), {"run_id": run["run_id"]})
 
     def done(self, attempt: Attempt) -> None:
         self.create(attempt.path + "done.json", {"attempt": attempt.number})
@@ -293,9 +293,9 @@ class Claim:
     def part(self, index: int, record: Record) -> None:
         self._create(f"parts/{index:04d}.json", record)
 
-    def prepare(self, tenant: str, commit: Record) -> str:
+    def prepare(self, run: Record, commit: Record) -> str:
         """Writes a run's commit, not binding yet; returns its SHA-256 for the seal."""
-        self._create(f"runs/{segment(tenant)}.json", commit)
+        self._create(f"runs/{_own_name(run)}.json", commit)
         return hashlib.sha256(encode(commit)).hexdigest()
 
     def seal(self, record: Record) -> None:
@@ -312,13 +312,19 @@ class Claim:
             raise IntegrityError(f"The journal's record {self.attempt.path}{name} exists with other content.")
 
 
-def prepared_name(attempt: Attempt, tenant: str) -> str:
-    return f"{attempt.path}runs/{segment(tenant)}.json"
+def prepared_name(attempt: Attempt, run: Record) -> str:
+    return f"{attempt.path}runs/{_own_name(run)}.json"
 
 
-def published_name(tenant: str) -> str:
+def published_name(run: Record) -> str:
     """Relative to the attempt's path."""
-    return f"published/{segment(tenant)}.json"
+    return f"published/{_own_name(run)}.json"
+
+
+def _own_name(run: Record) -> str:
+    """What tells a run from the others of its attempt: its tenant and, of one beside the export's own major, that."""
+    tenant = segment(run["tenant"])
+    return f"{tenant}/{run['major']}" if run.get("beside") else tenant
 
 
 def interval_of(record: Record) -> Interval:

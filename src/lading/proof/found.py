@@ -20,6 +20,7 @@ from lading.ports import Store
 POINTER = "latest.json"
 _BUNDLE_SUM = re.compile(r"(.+\.zip(\.age)?)\.sha256")
 _BUNDLE = re.compile(r".+\.zip(\.age)?")
+_MAJOR = re.compile(r"v?([0-9]+)")
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
 
 
@@ -47,6 +48,13 @@ class Delivery:
     def place(self) -> tuple[datetime, int]:
         """Later deliveries of one export to one tenant have greater places."""
         return _place(self.manifest)
+
+    @property
+    def major(self) -> int:
+        """Of the contract."""
+        found = _MAJOR.match(self.manifest["contract"]["version"])
+        assert found is not None  # or it is no manifest
+        return int(found[1])
 
     @property
     def whose(self) -> tuple[str, ...]:
@@ -163,7 +171,7 @@ class _Destination(_Part):
 
 
 class _Contract(_Part):
-    version: str = Field(pattern=r"^v?[0-9]+")
+    version: str = Field(pattern=f"^{_MAJOR.pattern}")
 
 
 class _Metadata(_Part):

@@ -16,13 +16,19 @@ from lading.proof.pointer import followed
 from lading.proof.signatures import signature_of
 
 
-def current(store: Store, prefix: str = "", signers: Sequence[AllowedSigner] | None = None) -> list[Delivery]:
+def current(
+    store: Store,
+    prefix: str = "",
+    signers: Sequence[AllowedSigner] | None = None,
+    major: int | None = None,
+) -> list[Delivery]:
     """Complete deliveries that no other one supersedes, for readers: `lading files`.
 
     Each once, wherever copies of it stand. Where pointers stand, the newest delivery that they name is the only one of
     its export and tenant. Raises IntegrityError for a marker or a pointer that is not what was published, since rows
     would go missing; and with ``signers`` for a delivery that none of them signed, since it could supersede others;
-    InvalidProject for a bundle, which must be unpacked.
+    InvalidProject for a bundle, which must be unpacked, and where the same rows stand under two majors of a contract,
+    unless ``major`` says which is meant.
     """
     deliveries, strangers = survey(store, prefix)
     for delivery in deliveries:
@@ -46,16 +52,38 @@ def current(store: Store, prefix: str = "", signers: Sequence[AllowedSigner] | N
                 delivery.objects.setdefault(delivery.signature_name, 0)
                 _refuse_unsigned(store, delivery, signers)
             complete[delivery.folder] = delivery
+        if major not in (None, delivery.major):
+            continue
         if delivery.whose not in named or delivery.place > named[delivery.whose].place:
             named[delivery.whose] = delivery
     gone = {run for delivery in complete.values() for run in delivery.manifest["supersedes"]}
+    if major is None:
+        _refuse_two_majors([d for d in complete.values() if d.manifest["run_id"] not in gone])
     found: dict[str, Delivery] = {}
     for delivery in complete.values():
         run = delivery.manifest["run_id"]
         only = named.get(delivery.whose)
+        if major not in (None, delivery.major):
+            continue
         if run not in gone and (only is None or only.manifest["run_id"] == run):
             found.setdefault(run, delivery)
     return list(found.values())
+
+
+def _refuse_two_majors(deliveries: Sequence[Delivery]) -> None:
+    """What was delivered under two majors, neither in place of the other, would be read twice."""
+    seen: dict[tuple[tuple[str, ...], str], Delivery] = {}
+    for delivery in deliveries:
+        if delivery.manifest["kind"] != "full":
+            continue
+        other = seen.setdefault((delivery.whose, delivery.manifest["interval"]["start"]), delivery)
+        if other.major != delivery.major:
+            low, high = sorted((delivery.major, other.major))
+            raise InvalidProject(
+                f"{delivery.folder} and {other.folder} hold the same rows, under the majors {low} and {high} of their "
+                "contract.",
+                hint=f"Say which is meant, --major {high}, or name a place that holds one of them.",
+            )
 
 
 def _complete(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner] | None) -> bool:

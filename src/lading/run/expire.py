@@ -40,9 +40,12 @@ def expire(job: Job, keep: int) -> None:
     if newest is None:
         return
     lease = timedelta(seconds=journal.lease)
+    majors = {version.major for version in job.versions}
     for deliveries in tenants.values():
-        for index, old in enumerate(deliveries):
-            later = deliveries[index + 1 :]
+        for old in deliveries:
+            # A major that is delivered still is replaced by itself alone.
+            alike = {old.run["major"]} if old.run["major"] in majors else majors | {old.run["major"]}
+            later = [d for d in deliveries if d.place > old.place and d.run["major"] in alike]
             settled = any(d.at is not None and newest - d.at >= lease for d in later)
             if len(later) < keep or not settled or f"{prefix}{old.run['run_id']}/gone" in known:
                 continue
@@ -77,7 +80,7 @@ def _published(job: Job) -> tuple[datetime | None, dict[str, list[_Published]]]:
     for attempt, record in _seals(job):
         start = interval_of(record).start
         for run in record["runs"]:
-            info = infos.get(attempt.path + published_name(run["tenant"]))
+            info = infos.get(attempt.path + published_name(run))
             if info is not None and run["status"] == "committed":
                 place = start, int(run["revision"])
                 tenants.setdefault(run["tenant"], []).append(_Published(place, attempt, run, info.modified))

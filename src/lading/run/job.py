@@ -51,6 +51,7 @@ class Binding:
     conceals_tenants: bool = (
         False  # the tenant column's values may not be told, but where they name deliveries
     )
+    beside: Binding | None = None  # of the other major: what it makes of the same rows as read
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,20 @@ class Clearance:
 
     decisions: tuple[Mapping[str, Any], ...] = ()
     approvals: tuple[Mapping[str, Any], ...] = ()
+
+
+Checks = Callable[[Binding, Reading, datetime, Path, int], list[Check]]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A major version that an export delivers."""
+
+    definition: str  # SHA-256 of the export's and the contract's definition
+    contract: Mapping[str, Any]  # {id, name, version, sha256}
+    major: int
+    channel: Channel
+    checks: Checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +86,20 @@ class Job:
     entity: str
     mode: Mode
     types: Types
-    definition: str  # SHA-256 of the export's and the contract's definition
-    contract: Mapping[str, Any]  # {id, name, version, sha256}
-    major: int
+    own: Version
     source: Source
     dataset: Dataset
     origin: Mapping[str, Any]  # the manifest's `source`, what is known of it before the reading
-    channel: Channel
     journal: Journal
     keys: Keys
     binding: Callable[[], Binding]
-    checks: Callable[[Binding, Reading, datetime, Path, int], list[Check]]
     standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
     clear: Callable[[], Clearance] = Clearance  # as of now; raises Refused where rows may not leave
     approvals: Callable[[], Sequence[Mapping[str, Any]]] = (
         tuple  # what needs one; raises Refused where none helps
     )
+    beside: Version | None = None  # another major of the dataset, delivered by the same sweeps
+    differs: frozenset[str] = frozenset()  # columns whose name means something else in each of the two
     tenant_column: str | None = None
     in_order: bool = False  # a check judges the order of rows
     keyed: bool = False  # a mask uses the tenants' keys
@@ -112,9 +125,30 @@ class Job:
         column, late = (self.window.column, self.window.arrival) if self.window else (None, None)
         return Terms(self.mode, self.tenant_column, column, late)
 
+    @property
+    def definition(self) -> str:
+        return self.own.definition
+
+    @property
+    def channel(self) -> Channel:
+        """The export's own; what was committed under another major is published and removed by it as well."""
+        return self.own.channel
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        return (self.own,) if self.beside is None else (self.own, self.beside)
+
+    def version(self, run: RunPlan) -> Version:
+        """What a run is delivered under."""
+        if not run.beside:
+            return self.own
+        assert self.beside is not None
+        return self.beside
+
     def key(self, run: RunPlan, interval: Interval) -> RunKey:
+        major = self.version(run).major
         return RunKey(
-            self.project, self.environment, self.export, run.tenant, self.major, interval.start, run.revision
+            self.project, self.environment, self.export, run.tenant, major, interval.start, run.revision
         )
 
     def names(self, run: RunPlan, interval: Interval, attempt: int) -> Names:
@@ -123,7 +157,7 @@ class Job:
             dataset=self.project,
             entity=self.entity,
             tenant=run.tenant,
-            major=self.major,
+            major=self.version(run).major,
             start=interval.start,
             run_id=self.key(run, interval).run_id,
             attempt=attempt,
@@ -137,6 +171,7 @@ class Result:
     run_id: str
     export: str
     tenant: str
+    major: int  # of the contract
     interval: Interval
     revision: int
     status: Status
@@ -153,6 +188,7 @@ class Result:
             "run_id": self.run_id,
             "export": self.export,
             "tenant": self.tenant,
+            "major": self.major,
             "interval": {"start": instant(self.interval.start), "end": instant(self.interval.end)},
             "revision": self.revision,
             "status": self.status,

@@ -26,19 +26,17 @@ from lading.ports import (
     Additive,
     Check,
     ColumnStats,
-    FileNumber,
-    FileWriter,
     Guarding,
     Part,
     Reading,
     Survey,
     Written,
 )
-from lading.routing.keys import Cutter, Key
-from lading.routing.router import Router, Tally
+from lading.routing.keys import Cutter
+from lading.routing.router import Finish, OpenFile, Router, Tally
 from lading.run.job import Job
 
-Lane = Callable[[Callable[[], None]], Mapping[str, Tally]]
+Lane = Callable[[Callable[[], None]], Mapping[str, Sequence[Tally]]]
 
 
 @dataclass(slots=True)
@@ -52,8 +50,8 @@ class Lanes:
     survey: Survey
     checks: Sequence[Check]
     spill: Path
-    open_file: Callable[[Key, FileNumber, int], FileWriter]
-    transform: Callable[[str, pa.RecordBatch], pa.RecordBatch]
+    open_file: OpenFile
+    transform: Finish
     admit: Callable[[Sequence[str]], Container[str]]
     finished: Mapping[int, Mapping[str, Any]]
     reuse: Callable[[Mapping[str, Any]], bool]
@@ -64,8 +62,8 @@ class Lanes:
     _side_by_side: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read(self) -> list[Mapping[str, Tally]]:
-        """Reads everything; what each lane did, by tenant, in the order of the parts."""
+    def read(self) -> list[Mapping[str, Sequence[Tally]]]:
+        """Reads everything; what each lane did, by tenant and version, in the order of the parts."""
         parts = self.survey.parts
         alone = apart(self.job)
         tasks = [self._alone(part, len(parts)) for part in parts] if alone else [self._together(parts)]
@@ -83,10 +81,11 @@ class Lanes:
             budget=job.buffer_memory // min(job.workers, lanes),
             spill=self.spill / f"lane{lane}",
             admit=self.admit,
+            versions=len(job.versions),
         )
 
     def _together(self, parts: Sequence[Part]) -> Lane:
-        def work(check: Callable[[], None]) -> Mapping[str, Tally]:
+        def work(check: Callable[[], None]) -> Mapping[str, Sequence[Tally]]:
             router = self._router(0, 1)
             try:
                 for part in parts:
@@ -102,12 +101,12 @@ class Lanes:
         return work
 
     def _alone(self, part: Part, lanes: int) -> Lane:
-        def work(check: Callable[[], None]) -> Mapping[str, Tally]:
+        def work(check: Callable[[], None]) -> Mapping[str, Sequence[Tally]]:
             before = self.finished.get(part.index)
             if before is not None and self.reuse(before):
                 self._judge_again(part, before, check)
                 self._note(part, before)
-                return {DEFAULT_TENANT: _tally(before)}
+                return {DEFAULT_TENANT: [_tally(before)]}
             judges = self._judges()
             router = self._router(part.index, lanes)
             try:
@@ -116,7 +115,8 @@ class Lanes:
             except BaseException:
                 router.abort()
                 raise
-            tally, found = router.tallies.get(DEFAULT_TENANT, Tally()), self._add_up(judges)
+            (tally,) = router.tallies.get(DEFAULT_TENANT, [Tally()])
+            found = self._add_up(judges)
             if not any(map(_guarded, judges)):
                 self._note(part, {"rows": rows, "found": found, **self._record(tally)})
             return router.tallies
@@ -208,7 +208,8 @@ def _cores() -> int:
 
 
 def apart(job: Job) -> bool:
-    return job.tenant_column is None and not job.partitions and not job.in_one
+    """Whether each part's files can be made for themselves."""
+    return job.tenant_column is None and not job.partitions and not job.in_one and job.beside is None
 
 
 def _guarded(check: Check) -> bool:

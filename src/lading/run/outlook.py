@@ -107,7 +107,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         sweeps.append(
             Due(
                 sweep.interval,
-                tuple(run.tenant for run in sweep.runs),
+                tuple(dict.fromkeys(run.tenant for run in sweep.runs)),
                 sweep.discover,
                 _folders(job, sweep, len(seen.get(sweep.interval.start, [])) + 1),
                 **sizes,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from lading.contract import Contract
 from lading.contract.lifecycle import Around, Life, approval_needed, judge
 from lading.errors import InvalidProject, Refused
+from lading.export.interval import parse_instant
 from lading.journal.audit import AuditChain
 from lading.journal.lives import Lives
-from lading.journal.log import Journal
+from lading.journal.log import Attempt, Journal
 from lading.run import record
 
 
@@ -45,14 +46,17 @@ def promote(
     by: str,
     reason: str = "",
     sunset: datetime | None = None,
+    cycle: timedelta = timedelta(0),
     approved: Callable[[Mapping[str, Any]], Mapping[str, Any] | str],
 ) -> tuple[Life, bool]:
     """Takes the step to the state that the contract's document names; also says whether there was one to take.
 
     ``contracts``: those in use, by name@major. ``exports``: which of them each export of the project names.
-    ``approved``: the approval of what has to be approved, with its ``sha256``, or why there is none.
+    ``cycle``: how far the project's releases lie apart. ``approved``: the approval of what has to be approved, with
+    its ``sha256``, or why there is none.
     """
     contract, life, around = _looked_at(journal, contracts, exports, name, channel)
+    around = replace(around, cycle=cycle)
     needed = approval_needed(life, contract, around)
     found = approved(needed) if needed is not None else ""
     step = judge(
@@ -88,14 +92,16 @@ def _looked_at(
     contract, lives = contracts[name], Lives(journal)
     life = lives.read(contract.name, contract.major, channel)
     delivered = _delivered(journal, contract, exports)
-    # A major whose document is gone was a major all the same.
+    # A major whose document is gone was a major all the same; what is retired, nobody gets beside anything.
     majors = {each.major for each in contracts.values() if each.name == contract.name}
     majors |= lives.majors(contract.name, channel) | delivered.majors
-    earlier = max((major for major in majors if major < contract.major), default=None)
+    ended = {m for m in majors if lives.read(contract.name, m, channel).state == "retired"}
+    earlier = max((major for major in majors - ended if major < contract.major), default=None)
     later = min((major for major in majors if major > contract.major), default=None)
     around = Around(
         f"{contract.name}@{earlier}" if earlier is not None else None,
         f"{contract.name}@{later}" if later is not None else None,
+        delivered.together.get(frozenset({earlier, contract.major}), ()),
         delivered.consumers,
         delivered.unfinished,
     )
@@ -124,17 +130,20 @@ def acknowledge(
 @dataclass(frozen=True, slots=True)
 class _Delivered:
     """Of one dataset. ``consumers``: who got deliveries under the major in question; ``majors``: all that were
-    delivered; ``unfinished``: exports with work under way, or with commits of that major that are not published."""
+    delivered; ``unfinished``: exports with work under way, or with commits of that major that are not published;
+    ``together``: by two majors, the days on which a tenant got both from one commit."""
 
     consumers: frozenset[str]
     majors: frozenset[int]
     unfinished: frozenset[str]
+    together: Mapping[frozenset[int | None], set[date]]
 
 
 def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str]) -> _Delivered:
     consumers: set[str] = set()
     majors: set[int] = set()
     unfinished: set[str] = set()
+    together: dict[frozenset[int | None], set[date]] = {}
     for export, attempts in journal.everything().items():
         committed = [each for each in record.runs(journal, export) if each.run.get("status") == "committed"]
         # What the export names now may not be what it delivered, and one that was removed names nothing.
@@ -143,9 +152,23 @@ def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str])
         ours = [each for each in committed if each.run["major"] == contract.major]
         consumers |= {each.run["tenant"] for each in ours}
         majors |= {each.run["major"] for each in committed}
+        for pair, day in _pairs(committed):
+            together.setdefault(pair, set()).add(day)
         if any(not seen.ended for seen in attempts) or any(not each.summary["published"] for each in ours):
             unfinished.add(export)
-    return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished))
+    return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished), together)
+
+
+def _pairs(committed: list[record.Recorded]) -> Iterator[tuple[frozenset[int | None], date]]:
+    """Majors that one tenant got from one seal, both published, and its day. A seal holds equal ones alone."""
+    got: dict[tuple[Attempt, str], set[int]] = {}
+    days: dict[tuple[Attempt, str], date] = {}
+    for each in committed:
+        if each.summary["published"]:
+            where = each.attempt, each.run["tenant"]
+            got.setdefault(where, set()).add(each.run["major"])
+            days[where] = parse_instant(each.summary["sealed_at"]).date()
+    return ((frozenset(majors), days[where]) for where, majors in got.items() if len(majors) == 2)
 
 
 def _dataset(journal: Journal, committed: list[record.Recorded]) -> str:

@@ -23,14 +23,15 @@ PUBLISHERS = 8
 
 @dataclass(slots=True)
 class Blocked:
-    """Tenants with a committed run that could not be published: nothing newer of theirs may be, either."""
+    """Tenants with a committed run that could not be published: nothing newer of theirs may be, either, under the same
+    major."""
 
-    errors: dict[str, LadingError] = field(default_factory=dict)
+    errors: dict[tuple[str, int], LadingError] = field(default_factory=dict)
     runs: list[tuple[Mapping[str, Any], Mapping[str, Any], LadingError]] = field(default_factory=list)
 
     def add(self, record: Mapping[str, Any], run: Mapping[str, Any], error: LadingError) -> None:
         """``run`` of the seal ``record`` stays unpublished because of ``error``."""
-        self.errors.setdefault(run["tenant"], error)
+        self.errors.setdefault((run["tenant"], run["major"]), error)
         self.runs.append((record, run, error))
 
 
@@ -89,7 +90,7 @@ def clean_before(job: Job, attempt: Attempt) -> None:
 def publish(
     job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Blocked, already: Container[str] = ()
 ) -> dict[str, str]:
-    """Publishes the runs of one seal; returns where their manifests stand, by tenant.
+    """Publishes the runs of one seal; returns where their manifests stand, by run.
 
     ``already``: the attempt's records, among them those of runs that are published. A run whose destination is out of
     reach stays committed; its error goes to ``blocked``.
@@ -101,30 +102,28 @@ def publish(
     except LadingError as caught:
         unclean = caught
     committed = [
-        run
-        for run in record["runs"]
-        if run["status"] == "committed" and published_name(run["tenant"]) not in already
+        run for run in record["runs"] if run["status"] == "committed" and published_name(run) not in already
     ]
 
     def one(run: Mapping[str, Any]) -> str | LadingError:
-        error = unclean or blocked.errors.get(run["tenant"])
+        error = unclean or blocked.errors.get((run["tenant"], run["major"]))
         if error is not None:
             return error
         try:
             commit = json.loads(job.journal.prepared(attempt, run))
             manifest = job.channel.publish(commit, _withdrawn(job, run["run_id"]))
-            job.journal.publish(attempt, run["tenant"], run["run_id"])
+            job.journal.publish(attempt, run)
         except LadingError as failure:
             return failure
         return manifest
 
-    # Runs of one seal belong to different tenants, so their order does not matter.
+    # Runs of one seal belong to different tenants or majors, so their order does not matter.
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         for run, outcome in zip(committed, pool.map(one, committed), strict=True):
             if isinstance(outcome, LadingError):
                 blocked.add(record, run, outcome)
                 continue
-            manifests[run["tenant"]] = outcome
+            manifests[run["run_id"]] = outcome
             job.on_event(RunPublished(job.export, run["tenant"], run["run_id"], outcome))
     if len(manifests) == len(committed):
         job.journal.done(attempt)

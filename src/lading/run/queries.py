@@ -27,7 +27,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
     immutable = job.immutable and not any(run.reason for run in plan.runs)
     member = None
     if job.tenant_column is not None and plan.only_named:
-        member = Member(job.tenant_column, tuple(run.tenant for run in plan.runs))
+        member = Member(job.tenant_column, tuple(dict.fromkeys(run.tenant for run in plan.runs)))
     return Query(
         dataset=job.dataset,
         columns=binding.columns,

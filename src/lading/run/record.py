@@ -57,11 +57,12 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
     sealed = end["status"] == "sealed"
     record = end if sealed else journal.claim_of(seen.attempt)
     for run in record["runs"]:
-        published = published_name(run["tenant"]) in seen.names
+        published = published_name(run) in seen.names
         summary = {
             "run_id": run["run_id"],
             "export": seen.attempt.export,
             "tenant": run["tenant"],
+            "major": run.get("major"),
             "interval": dict(record["interval"]),
             "revision": run["revision"],
             "kind": run["kind"],

@@ -19,7 +19,7 @@ from lading.manifest import Bill, Rows
 from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import CheckResult, FileNumber, Survey, Written
 from lading.routing.router import Tally
-from lading.run.job import Binding, Clearance, Job
+from lading.run.job import Binding, Clearance, Job, Version
 
 PREPARERS = 8
 """Threads that write prepared commits side by side: most of their time goes to waiting for the journal's store."""
@@ -30,8 +30,11 @@ class Served:
     """A run of the sweep, as it grows."""
 
     run: RunPlan
+    version: Version
+    binding: Binding
     names: Names
     tally: Tally
+    paired: bool = False  # the same rows go out under the other major, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ class Sealing:
     claim: Claim
     plan: SweepPlan
     clock: Clock
-    binding: Binding
     survey: Survey
-    results: Sequence[CheckResult]
+    results: Mapping[int, Sequence[CheckResult]]  # by major
+    parity: Sequence[str] | None  # columns that were compared, where two majors are delivered
     superseded: Mapping[str, int]
     began: float
     inactive: frozenset[str]  # inactive tenants that had rows
@@ -56,7 +59,7 @@ class Sealing:
         """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
         job, plan = self.job, self.plan
         now = job.journal.now()
-        ordered = sorted(served_runs, key=lambda served: served.run.tenant)
+        ordered = sorted(served_runs, key=lambda served: (served.run.tenant, served.run.beside))
         with ThreadPoolExecutor(PREPARERS, thread_name_prefix="lading-seal") as pool:
             runs = list(pool.map(lambda served: self._run(served, now), ordered))
         return {
@@ -71,10 +74,10 @@ class Sealing:
             "inactive": sorted(self.inactive),
             "terms": asdict(job.terms),
             "definition": job.definition,
-            "contract": dict(job.contract),
+            "contract": dict(job.own.contract),
             "snapshot": self.survey.snapshot,
             "runs": runs,
-        }
+        } | ({"beside": dict(job.beside.contract), "parity": list(self.parity or ())} if job.beside else {})
 
     def _run(self, served: Served, now: datetime) -> dict[str, Any]:
         job = self.job
@@ -88,21 +91,21 @@ class Sealing:
 
     def _empty(self, served: Served) -> Written:
         """A delivery without rows still carries a file with the schema."""
-        writer = self.job.channel.open(served.names, FileNumber(0, 1, 1), {}, self.binding.output, 1 << 20)
-        return writer.finish()
+        channel, schema = served.version.channel, served.binding.output
+        return channel.open(served.names, FileNumber(0, 1, 1), {}, schema, 1 << 20).finish()
 
     def _summary(self, served: Served) -> dict[str, Any]:
         run = served.run
         return {
             "tenant": run.tenant,
-            "major": self.job.major,
+            "major": served.version.major,
             "revision": run.revision,
             "kind": run.kind,
             "run_id": served.names.run_id,
             "supersedes": list(run.supersedes),
             "reason": run.reason,
             "key_id": self.job.keys.key_id(run.tenant) if self.job.keyed else None,
-        }
+        } | ({"beside": True} if run.beside else {})
 
     def _unchanged(self, served: Served) -> dict[str, Any]:
         return {
@@ -115,7 +118,8 @@ class Sealing:
         }
 
     def _prepare(self, served: Served, superseded: int, now: datetime) -> dict[str, Any]:
-        job, plan, binding, tally = self.job, self.plan, self.binding, served.tally
+        job, plan, binding, tally = self.job, self.plan, served.binding, served.tally
+        version = served.version
         rows = Rows(
             read=tally.read + superseded,
             written=tally.written,
@@ -140,21 +144,21 @@ class Sealing:
             attempt=self.claim.attempt.number,
             bound=self.clock.arrived,
             since=plan.since,
-            contract=job.contract,
-            definition_sha256=job.definition,
+            contract=version.contract,
+            definition_sha256=version.definition,
             source={
                 **job.origin,
                 "partition": instant(plan.interval.start),
                 "snapshot": self.survey.snapshot,
             },
             schema=binding.recipient,
-            policy=self._policy(served.run.tenant),
+            policy=self._policy(served),
             decisions=self.clearance.decisions,
             approvals=[_public(approval) for approval in self.clearance.approvals],
             audit=self.audit.record() if self.audit else None,
             rows=rows,
             files=[f.record() for f in files],
-            checks=[_check_record(r, encrypted=encrypted) for r in self.results],
+            checks=[_check_record(r, encrypted=encrypted) for r in self.results[version.major]],
             format=job.format_name,
             codec=job.codec,
             format_options=job.format_options,
@@ -164,14 +168,16 @@ class Sealing:
             duration_ms=int((time.monotonic() - self.began) * 1000),
             mode=job.mode,
             plain_bytes=tally.bytes,
+            beside=self._beside(served),
         )
-        commit = job.channel.prepare(served.names, bill.document, files)
-        sha = self.claim.prepare(served.run.tenant, commit)
+        commit = version.channel.prepare(served.names, bill.document, files)
+        summary = self._summary(served)
+        sha = self.claim.prepare(summary, commit)
         size = sum(f.bytes for f in files)
         for f in files:
             job.on_event(FileWritten(job.export, served.run.tenant, f.name, f.rows, f.bytes))
         return {
-            **self._summary(served),
+            **summary,
             "status": "committed",
             "sha256": sha,
             "rows": tally.written,
@@ -180,11 +186,23 @@ class Sealing:
             "manifest": commit["manifest"],
         }
 
-    def _policy(self, tenant: str) -> list[dict[str, Any]]:
-        keyed = [dict(action) for action in self.binding.policy]
+    def _beside(self, served: Served) -> dict[str, Any] | None:
+        """The run of the other major that is committed with this one, if there is one."""
+        if not served.paired:
+            return None
+        twin = replace(served.run, beside=not served.run.beside)
+        other = self.job.version(twin)
+        return {
+            "contract": {key: other.contract[key] for key in ("name", "version")},
+            "run_id": self.job.key(twin, self.plan.interval).run_id,
+            "equal_columns": list(self.parity or ()),
+        }
+
+    def _policy(self, served: Served) -> list[dict[str, Any]]:
+        keyed = [dict(action) for action in served.binding.policy]
         for action in keyed:
             if action["action"] == "hmac_sha256":
-                action["key_id"] = self.job.keys.key_id(tenant)
+                action["key_id"] = self.job.keys.key_id(served.run.tenant)
         return keyed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -283,6 +283,7 @@ class Story:
             "runs": [
                 {
                     "tenant": r.tenant,
+                    "major": self.job.version(r).major,
                     "revision": r.revision,
                     "kind": r.kind,
                     "run_id": self.job.key(r, sweep.interval).run_id,
@@ -298,12 +299,13 @@ class Story:
 
     # --- reports
 
-    def _add(
-        self, tenant: str, interval: Interval, revision: int, *, run_id: str | None = None, **rest: Any
-    ) -> None:
-        """``run_id``: of a run that was sealed before, perhaps under another major of the contract."""
-        known = run_id or self.job.key(RunPlan(tenant, revision), interval).run_id
-        self.results.append(Result(known, self.job.export, tenant, interval, revision, **rest))
+    def _add(self, run: Mapping[str, Any] | RunPlan, interval: Interval, **rest: Any) -> None:
+        """``run``: one that is planned, or one as a seal has it, perhaps under a major that the export has no more."""
+        if isinstance(run, RunPlan):
+            key = self.job.key(run, interval)
+            run = {"run_id": key.run_id, "tenant": run.tenant, "major": key.major, "revision": run.revision}
+        own = run["run_id"], self.job.export, run["tenant"], run["major"], interval, run["revision"]
+        self.results.append(Result(*own, **rest))
 
     def _report(
         self, sweep: SweepPlan, record: Mapping[str, Any], manifests: Mapping[str, str], began: float
@@ -312,26 +314,17 @@ class Story:
         for run in record["runs"]:
             common = {"rows": run["rows"], "bytes": run["bytes"], "files": run["files"], "duration_ms": spent}
             if run["status"] == "unchanged":
-                self._add(run["tenant"], sweep.interval, run["revision"], status="skipped", duration_ms=spent)
-            elif run["tenant"] in manifests:
-                manifest = manifests[run["tenant"]]
-                self._add(
-                    run["tenant"],
-                    sweep.interval,
-                    run["revision"],
-                    status="succeeded",
-                    manifest=manifest,
-                    **common,
-                )
+                self._add(run, sweep.interval, status="skipped", duration_ms=spent)
+            elif run["run_id"] in manifests:
+                manifest = manifests[run["run_id"]]
+                self._add(run, sweep.interval, status="succeeded", manifest=manifest, **common)
 
     def _report_unpublished(self) -> None:
         """Commits that stand and could not be published, of this call or of an earlier one: failures, never skipped."""
         for record, run, error in self.blocked.runs:
             self._add(
-                run["tenant"],
+                run,
                 interval_of(record),
-                run["revision"],
-                run_id=run["run_id"],
                 status="failed",
                 rows=run["rows"],
                 bytes=run["bytes"],
@@ -345,9 +338,8 @@ class Story:
         spent = int((time.monotonic() - began) * 1000)
         for run in _named(sweep):
             self._add(
-                run.tenant,
+                run,
                 sweep.interval,
-                run.revision,
                 status="failed",
                 error=str(error),
                 exit_code=error.exit_code,
@@ -358,7 +350,7 @@ class Story:
         error = "The interval ends after the bound: not all of its rows are known to have arrived."
         for interval in due.not_due:
             for tenant in self.asked.tenants or ("*",):
-                self._add(tenant, interval, 0, status="not_due", error=error, exit_code=4)
+                self._add(RunPlan(tenant), interval, status="not_due", error=error, exit_code=4)
 
     def _report_skipped(self, skipped: tuple[Delivered, ...]) -> None:
         """Runs that were there before; whoever has a result of this call already needs no second one."""
@@ -369,9 +361,7 @@ class Story:
         for run in skipped:
             if (run.tenant, run.interval.start) not in told:
                 sizes = {"rows": run.rows, "bytes": run.bytes, "files": run.files, "manifest": run.manifest}
-                self._add(
-                    run.tenant, run.interval, run.revision, run_id=run.run_id, status="skipped", **sizes
-                )
+                self._add(asdict(run), run.interval, status="skipped", **sizes)
 
     def _named_intervals(self) -> bool:
         """Whether what stands was asked for: by its interval, or, where there is no grid, by its tenant."""

@@ -49,6 +49,7 @@ from lading.routing.router import Tally
 from lading.routing.spill import scratch
 from lading.run.job import Binding, Clearance, Job
 from lading.run.lanes import Lanes, apart
+from lading.run.parity import Parity
 from lading.run.queries import query_of
 from lading.run.sealing import Sealing, Served, publishable
 from lading.run.unknown import unknown_anywhere, unknown_tenants
@@ -73,7 +74,9 @@ class Attempt:
         self._clearance = clearance
         self._key_ids, self._fresh = key_ids, fresh
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, list[Served]] = {}  # by tenant, one for each major
+        beside = binding.beside
+        self._parity = Parity.of(binding.output, beside.output, job.differs) if beside else None
         self._lock = threading.Lock()
         self._keep = False
         self._same: dict[str, str] = {}
@@ -119,30 +122,44 @@ class Attempt:
                     survey.rows,
                 )
             )
-            checks = job.checks(self._binding, reading, self._clock.now, spill, job.buffer_memory // 4)
+            memory = job.buffer_memory // 4 // len(job.versions)
+            checks = {
+                version.major: version.checks(binding, reading, self._clock.now, spill, memory)
+                for version, binding in zip(job.versions, self._bindings, strict=True)
+            }
+            every = [check for each in checks.values() for check in each]
             try:
-                self._read(reading, survey, checks, spill)
-                results = [check.result() for check in checks]
+                self._read(reading, survey, every, spill)
+                results = {major: [check.result() for check in each] for major, each in checks.items()}
             finally:
-                for check in checks:
+                for check in every:
                     check.close()
-            self._judge(results)
+            self._judge([result for each in results.values() for result in each])
             superseded = reading.superseded()
         sealing = Sealing(
             job,
             self._claim,
             plan,
             self._clock,
-            self._binding,
             survey,
             results,
+            self._parity.columns if self._parity else None,
             superseded,
             began,
             frozenset(self._inactive),
             self._clearance,
             noted,
         )
-        return sealing.record(list(self._served.values()))
+        return sealing.record(self._all_served())
+
+    def _all_served(self) -> list[Served]:
+        return [served for each in self._served.values() for served in each]
+
+    @property
+    def _bindings(self) -> tuple[Binding, ...]:
+        """Of the majors that the job delivers, in their order."""
+        beside = self._binding.beside
+        return (self._binding,) if beside is None else (self._binding, beside)
 
     def discard(self) -> None:
         """Removes what was written, as far as that is allowed."""
@@ -154,7 +171,7 @@ class Attempt:
 
         The closing comes first: where it does not succeed, somebody else decides about the attempt and its files.
         """
-        job, now = self._job, self._job.journal.now()
+        now = self._job.journal.now()
         stopped = isinstance(error, KeyboardInterrupt)
         retryable = stopped or (isinstance(error, LadingError) and error.retryable)
         body = failure(_kind(error), now, self._claim.attempt.number, retryable)
@@ -175,10 +192,10 @@ class Attempt:
             # Parts that can be used again stay for the next attempt, after which they are cleaned with this one.
             if not (retryable and self._keep):
                 self.discard()
-            for tenant, served in self._served.items():
+            for served in self._all_served():
                 # A folder is made for nobody whom only a command line knows.
-                if tenant not in self._plan.doubtful or served.tally.read:
-                    job.channel.fail(served.names, body)
+                if served.run.tenant not in self._plan.doubtful or served.tally.read:
+                    served.version.channel.fail(served.names, body)
         except LadingError as second:
             # The first failure is the one to tell. What is left behind is cleaned before the sweep's next publication.
             error.add_note(f"And closing the attempt failed: {second}")
@@ -219,13 +236,13 @@ class Attempt:
             ),
         )
         for tallies in lanes.read():
-            for tenant, tally in tallies.items():
-                total = self._served[tenant].tally
-                total.read += tally.read
-                total.written += tally.written
-                total.bytes += tally.bytes
-                total.files.extend(tally.files)
-        taken = sum(served.tally.read for served in self._served.values())
+            for tenant, by_version in tallies.items():
+                for served, tally in zip(self._served[tenant], by_version, strict=True):
+                    served.tally.read += tally.read
+                    served.tally.written += tally.written
+                    served.tally.bytes += tally.bytes
+                    served.tally.files.extend(tally.files)
+        taken = sum(versions[0].tally.read for versions in self._served.values())
         if lanes.rows != taken + lanes.left_out:
             raise LadingError(f"{lanes.rows} rows were read, and {taken} + {lanes.left_out} were routed.")
         self._refuse_shrunk(reading, lanes.rows)
@@ -261,7 +278,7 @@ class Attempt:
         channel = self._job.channel
         if not isinstance(channel, Reuser):
             return False
-        (served,) = self._served.values()
+        (served,) = self._all_served()
         before = self._job.names(served.run, self._plan.interval, part["attempt"])
         return channel.reuse(before, served.names, [file["name"] for file in part["files"]])
 
@@ -273,18 +290,24 @@ class Attempt:
             if new and not plan.discover:
                 raise unknown_tenants(self._job, self._binding, new)
             self._inactive |= set(tenants) & plan.inactive
-            self._serve([RunPlan(tenant) for tenant in new])
+            both = (False, True) if self._job.beside else (False,)
+            self._serve([RunPlan(tenant, beside=beside) for tenant in new for beside in both])
             return set(tenants) - plan.delivered
 
     def _serve(self, runs: Sequence[RunPlan]) -> None:
         """Takes runs on, and announces their folders before anything is written to them."""
         for run in runs:
             self._refuse_other_key(run.tenant)
-        served = [
-            Served(run, self._job.names(run, self._plan.interval, self._claim.attempt.number), Tally())
-            for run in runs
-        ]
-        folders = [self._job.channel.folders(each.names) for each in served]
+        made: dict[str, list[Served]] = {}
+        for run in runs:
+            names = self._job.names(run, self._plan.interval, self._claim.attempt.number)
+            binding = self._bindings[run.beside]
+            own = Served(run, self._job.version(run), binding, names, Tally())
+            made.setdefault(run.tenant, []).append(own)
+        served = [each for versions in made.values() for each in versions]
+        for each in served:
+            each.paired = len(made[each.run.tenant]) > 1
+        folders = [each.version.channel.folders(each.names) for each in served]
         if self._fresh:
             self._refuse_occupied(served)
         if served:
@@ -293,12 +316,12 @@ class Attempt:
                 for each, where in zip(served, folders, strict=True)
             )
         # Only what was announced may be written to, failure markers included.
-        self._served.update({each.run.tenant: each for each in served})
+        self._served.update(made)
         self._folders.extend(folders)
         self._check_writable(folders)
-        if isinstance(self._job.channel, SchemaChecker):
-            for each in served:
-                self._job.channel.check_schema(each.names, self._binding.output)
+        for each in served:
+            if isinstance(each.version.channel, SchemaChecker):
+                each.version.channel.check_schema(each.names, each.binding.output)
 
     def _check_writable(self, folders: Sequence[Mapping[str, str]]) -> None:
         """Before rows are read for a destination it must be seen to take writing, or hours of reading are for nothing.
@@ -314,7 +337,7 @@ class Attempt:
 
     def _refuse_occupied(self, served: Sequence[Served]) -> None:
         for each in served:
-            url = self._job.channel.standing(each.names)
+            url = each.version.channel.standing(each.names)
             if url is not None:
                 raise IntegrityError(
                     f"{url} holds a delivery of which the journal knows nothing: its rows would be delivered twice.",
@@ -332,16 +355,22 @@ class Attempt:
                 hint="Restore the keyring from its backup: with another key every masked value would change.",
             )
 
-    def _open_file(self, key: Key, number: FileNumber, memory: int) -> FileWriter:
-        names = self._served[key.tenant].names
+    def _open_file(self, key: Key, version: int, number: FileNumber, memory: int) -> FileWriter:
+        served = self._served[key.tenant][version]
         partition = dict(zip([p.name for p in self._job.partitions], key.partition, strict=True))
-        return self._job.channel.open(
-            names, number, partition, self._binding.output, memory, self._job.max_file_size
-        )
+        schema, limit = served.binding.output, self._job.max_file_size
+        return served.version.channel.open(served.names, number, partition, schema, memory, limit)
 
-    def _transform(self, tenant: str, batch: pa.RecordBatch) -> pa.RecordBatch:
-        for transform in self._binding.transforms:
-            batch = transform.apply(batch, lambda: self._job.keys.tenant_key(tenant))
+    def _transform(self, tenant: str, batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+        """The rows as the tenant gets them under each major. Raises DataRefused where two contradict each other."""
+        made = [self._transformed(served, batch) for served in self._served[tenant]]
+        if self._parity is not None and len(made) > 1:
+            self._parity.require(*made)
+        return made
+
+    def _transformed(self, served: Served, batch: pa.RecordBatch) -> pa.RecordBatch:
+        for transform in served.binding.transforms:
+            batch = transform.apply(batch, lambda: self._job.keys.tenant_key(served.run.tenant))
         return batch
 
     # --- judging and sealing
@@ -373,7 +402,7 @@ class Attempt:
                 )
 
     def _judge(self, results: Sequence[CheckResult]) -> None:
-        self._unmet = {t for t in self._plan.doubtful if not self._served[t].tally.read}
+        self._unmet = {t for t in self._plan.doubtful if not self._served[t][0].tally.read}
         for result in results:
             if not result.ok and result.on_violation == "warn":
                 self._job.on_event(

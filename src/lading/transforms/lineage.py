@@ -118,6 +118,21 @@ def unread(export: Export, transforms: Sequence[Transform]) -> frozenset[str]:
     return frozenset(excluded - set(needed(export, transforms)))
 
 
+def without(transforms: Sequence[Transform], absent: Collection[str]) -> tuple[Transform, ...]:
+    """The transforms for rows that do not have some of the source's columns, each at its place."""
+    gone, made = set(absent), list[Transform]()
+    for transform in transforms:
+        if isinstance(transform, Mask):
+            kept = {name: action for name, action in transform.actions.items() if name not in gone}
+            transform = Mask(kept, transform.constants)
+        elif isinstance(transform, Select | Exclude):
+            transform = type(transform)(tuple(name for name in transform.columns if name not in gone))
+        elif isinstance(transform, Rename):
+            gone -= set(transform.names.values())
+        made.append(transform)
+    return tuple(made)
+
+
 def named_by_source(transforms: Sequence[Transform], exclude: Exclude) -> frozenset[str]:
     """The columns of an `exclude` that are the source's: any other is called so by a rename before it."""
     for transform, renamed in _renamed(transforms):

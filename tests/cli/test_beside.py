@@ -1,0 +1,271 @@
+"""`beside`: the sample project's orders under two majors at once, as whoever runs and reads them meets it."""
+
+# S8, S16, X12
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from people import ADA, BOB, write_owners
+
+from lading import Project
+from lading.journal.log import Journal
+
+Replace = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def second(project: Path, replace: Replace) -> Path:
+    """The second major: no `email`, `amount` is called `total`, and orders say of which month they are."""
+    first = project / "contracts/orders.v1.odcs.yaml"
+    text = (
+        first.read_text()
+        .replace("version: 1.0.0", "version: 2.0.0")
+        .replace("status: active", "status: draft")
+    )
+    lines = [line for line in text.splitlines() if "name: email" not in line]
+    text = "\n".join(lines) + "\n"
+    text = text.replace("{name: amount, ", "{name: total, physicalName: amount, ")
+    made = first.with_name("orders.v2.odcs.yaml")
+    made.write_text(text)
+    replace(
+        "exports/orders_drop.yaml", "contract: orders@1", "contract: orders@2\nbeside: {contract: orders@1}"
+    )
+    replace("exports/orders_drop.yaml", "format: {type", "layout: {preset: svc002}\nformat: {type")
+    return made
+
+
+def parquet(folder: Path) -> str:
+    return f"read_parquet('{folder}/**/*.parquet', hive_partitioning = false)"
+
+
+def rows(folder: Path, columns: str) -> list[Any]:
+    return duckdb.sql(f"SELECT {columns} FROM {parquet(folder)} ORDER BY ALL").fetchall()
+
+
+def test_recipients_of_each_major_find_it_in_a_place_of_its_own(lading: Any, second: Path) -> None:
+    assert lading("validate").code == 0
+    told = lading("run", "orders_drop", "--json")
+    assert told.code == 0
+    assert sorted({result["major"] for result in told.json}) == [1, 2]
+    lake = Path("deliveries")
+    old, new = lake.glob("*/v1"), lake.glob("*/v2")
+    for one, two in zip(sorted(old), sorted(new), strict=True):
+        assert rows(one, "order_id, amount") == rows(two, "order_id, total")
+        assert [name for name, *_ in duckdb.sql(f"DESCRIBE FROM {parquet(two)}").fetchall()] == [
+            "order_id", "shop", "total", "ordered_at",
+        ]  # fmt: skip
+        # The mask of a column that the new major does not have is still one of the old.
+        assert all(email is None or len(email) == 64 for (email,) in rows(one, "email"))
+    assert lading("verify", "deliveries", "--deep").code == 0
+    assert lading("runs").out.splitlines()[0].split()[3:5] == ["tenant", "major"]
+    listed = lading("runs", "--json").json
+    assert {run["major"] for run in listed} == {1, 2}
+    assert {run["status"] for run in listed} == {"published"}
+    shown = lading("show", next(run["run_id"] for run in listed if run["major"] == 2), "--json").json
+    assert shown["document"]["beside"]["contract"] == {"name": "orders", "version": "1.0.0"}
+    assert shown["document"]["beside"]["equal_columns"] == ["order_id", "shop", "ordered_at"]
+    assert {result["status"] for result in lading("run", "orders_drop", "--json").json} == {"skipped"}
+
+
+def test_readers_of_a_place_that_holds_both_say_which_they_mean(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    replace(
+        "exports/orders_drop.yaml", "contract: orders@2\nbeside: {contract: orders@1}", "contract: orders@1"
+    )
+    assert lading("run", "orders_drop").code == 0
+    one = lading("files", "deliveries").out.splitlines()
+    assert len(one) == 6
+    replace(
+        "exports/orders_drop.yaml", "contract: orders@1", "contract: orders@2\nbeside: {contract: orders@1}"
+    )
+    assert lading("backfill", "orders_drop", "--start", "2024-02-01", "--end", "2024-04-01").code == 0
+    said = lading("files", "deliveries")
+    assert said.code == 2
+    assert "hold the same rows, under the majors 1 and 2 of their contract" in said.err
+    assert lading("files", "deliveries", "--major", "1").out.splitlines() == one
+    two = lading("files", "deliveries", "--major", "2").out.splitlines()
+    assert len(two) == 4
+    assert not set(one) & set(two)
+    query = lading("files", "deliveries", "--major", "2", "--format", "duckdb").out
+    assert sorted(duckdb.sql(query).columns) == ["order_id", "ordered_at", "shop", "total"]
+    assert lading("files", "deliveries/berlin/v2").code == 0
+    assert lading("verify", "deliveries").code == 0
+
+
+def test_plan_and_preview_speak_of_the_exports_own_major(lading: Any, second: Path) -> None:
+    told = lading("plan", "orders_drop", "--json").json
+    assert [column["name"] for column in told["schema"]] == ["order_id", "shop", "total", "ordered_at"]
+    assert {tuple(each["tenants"]) for each in told["due"]} == {()}
+    assert "total" in lading("preview", "orders_drop").out
+    assert lading("run", "orders_drop").code == 0
+    assert lading("plan", "orders_drop", "--json").json["due"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("{contract: orders@1}", "{contract: orders@2}", "is the export's own contract"),
+        ("{contract: orders@1}", "{contract: people@1}", "another major of orders: two datasets"),
+        ("{contract: orders@1}", "{contract: orders@3}", 'there is no contract "orders@3"'),
+        ("{contract: orders@1}", "", "beside is empty"),
+        ("{contract: orders@1}", "{contract: orders@1, differs: [order]}", "not a field of both contracts"),
+        ("layout: {preset: svc002}", "layout: {preset: lake}", "would lie in one folder"),
+        (
+            "{contract: orders@1}",
+            '{contract: orders@1, layout: {path: "v{major}/{tenant}/{yyyymmdd}_{HHMMSS}_{run}-a{attempt}", '
+            "partition_by: [shop]}}",
+            "is the export's own, for both majors",
+        ),
+        ("destination: lake", "destination: lake\nchannel: bundle", "beside is of the channel drop"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_refused_with_its_line(
+    lading: Any, second: Path, replace: Replace, old: str, new: str, reason: str
+) -> None:
+    replace("exports/orders_drop.yaml", old, new)
+    said = lading("validate")
+    assert said.code == 2
+    assert reason in said.err
+    assert "exports/orders_drop.yaml:" in said.err
+
+
+def test_the_other_major_may_have_a_layout_of_its_own(lading: Any, second: Path, replace: Replace) -> None:
+    replace("exports/orders_drop.yaml", "layout: {preset: svc002}\n", "layout: {preset: svc002}\n")
+    replace(
+        "exports/orders_drop.yaml", "{contract: orders@1}", "{contract: orders@1, layout: {preset: lake}}"
+    )
+    assert lading("run", "orders_drop").code == 0
+    assert list(Path("deliveries/dev/shop/orders").glob("tenant=*"))
+    assert list(Path("deliveries").glob("*/v2"))
+    assert not list(Path("deliveries").glob("*/v1"))
+
+
+def test_one_column_is_read_in_one_type(lading: Any, second: Path, replace: Replace) -> None:
+    number = "{name: order_id, logicalType: integer"
+    replace("contracts/orders.v2.odcs.yaml", number, number.replace("integer", "string"))
+    said = lading("run", "orders_drop")
+    assert said.code == 5
+    assert "takes the column order_id as text, and contracts/orders.v1.odcs.yaml as int64" in said.err
+    assert "physicalName" in said.err
+    assert not Path("deliveries").exists()
+
+
+def test_what_the_other_major_may_not_let_out_stops_both(lading: Any, second: Path, replace: Replace) -> None:
+    amount = (
+        '{name: amount, logicalType: number, physicalType: "decimal(10,2)", required: true, classification: '
+    )
+    replace("contracts/orders.v1.odcs.yaml", f"{amount}internal", f"{amount}restricted")
+    said = lading("run", "orders_drop")
+    assert said.code == 3
+    assert "restricted: amount" in said.err
+    assert not Path("deliveries").exists()
+
+
+def test_an_approval_covers_the_majors_that_go_out(lading: Any, second: Path, replace: Replace) -> None:
+    write_owners(Path())
+    first = Path("contracts/orders.v1.odcs.yaml")
+    for contract in (first, second):
+        contract.write_text(contract.read_text().replace("{name: shop, ", "{name: shop, tags: [pii], "))
+    project = Project.load()
+    until = datetime.now(UTC) + timedelta(days=1)
+    project.ask("orders_drop", by="ada", purpose="a test", expires=until, sign=ADA.sign)
+    project.grant("orders_drop", by="bob", approvals=project.asked_for("orders_drop", "bob"), sign=BOB.sign)
+    assert lading("run", "orders_drop", "--start", "2024-01-01", "--end", "2024-02-01").code == 0
+    replace("contracts/orders.v1.odcs.yaml", "Orders of the sample shops.", "Orders of all shops.")
+    said = lading("run", "orders_drop")
+    assert said.code == 3
+    assert "personal: shop would leave unmasked, which needs an approval" in said.err
+
+
+def test_full_refreshes_keep_as_many_of_each_and_point_to_each(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    text = Path("exports/orders_drop.yaml").read_text()
+    i, j = text.index("window:"), text.index("layout:")
+    Path("exports/orders_drop.yaml").write_text(
+        text[:i].replace("mode: append", "mode: full_refresh\nkeep: 1") + text[j:]
+    )
+    replace("lading.yaml", "journal: journal\n", "journal: journal\nlease: 1s\n")
+    assert lading("run", "orders_drop").code == 0
+    for major in (1, 2):
+        pointers = sorted(Path("deliveries").glob(f"*/v{major}/orders_drop/latest.json"))
+        assert len(pointers) == 2
+        for pointer in pointers:
+            assert json.loads(pointer.read_text())["manifest"].startswith("../")
+            assert (pointer.parent / json.loads(pointer.read_text())["manifest"]).is_file()
+    assert lading("verify", "deliveries").code == 0
+    for reason in ("a", "b", "c"):
+        assert lading("run", "orders_drop", "--revise", "--reason", reason).code == 0
+    kept = {major: len(list(Path("deliveries").glob(f"*/v{major}/**/SUCCESS"))) for major in (1, 2)}
+    assert kept[1] == kept[2] >= 2
+    assert lading("verify", "deliveries").code == 0
+
+
+# --- promotion
+
+
+def test_a_second_major_becomes_active_after_seven_days_of_both(
+    lading: Any, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("tenants").mkdir()
+    Path("tenants/berlin.yaml").write_text("tenant: berlin\n")
+    now = datetime(2026, 5, 1, 23, tzinfo=UTC)
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "now", lambda: now)
+
+    def promoted() -> Any:
+        return lading("contract", "promote", "orders@2", "--by", "ada")
+
+    assert lading("contract", "promote", "orders@1", "--by", "ada").code == 0
+    second.write_text(second.read_text().replace("status: draft", "status: active"))
+    said = promoted()
+    assert said.code == 3
+    assert "when both were delivered from one snapshot on 7 days: they never were" in said.err
+    assert "beside: {contract: orders@1}" in said.err
+    grid = Path("exports/orders_drop.yaml")
+    grid.write_text(grid.read_text().replace("every: 1 month", "every: 1 day"))
+    for number in range(1, 8):
+        days = [f"2024-01-{number:02}", f"2024-01-{number + 1:02}"]
+        assert lading("run", "orders_drop", "--start", days[0], "--end", days[1]).code == 0
+        if number < 7:
+            said = promoted()
+            assert said.code == 3
+            assert (
+                f"they were on {number} day{'s' * (number > 1)}, from 2026-05-01 to 2026-05-{number:02}"
+                in said.err
+            )
+            if number > 1:
+                assert lading("run", "orders_drop", "--start", days[0], "--end", days[1]).code == 0
+                assert promoted().err == said.err  # what is delivered already is no delivery of another day
+            now += timedelta(days=1)
+    assert promoted().code == 0
+    assert "orders@2" in lading("contract", "list").out
+    first = Path("contracts/orders.v1.odcs.yaml")
+    first.write_text(first.read_text().replace("status: active", "status: deprecated"))
+    ended = lading("contract", "promote", "orders@1", "--by", "ada", "--reason", "orders@2 is there")
+    assert ended.code == 0
+    assert lading("run", "orders_drop", "--start", "2024-01-08", "--end", "2024-01-09").code == 0
+    notices = sorted(Path("deliveries").glob("*/v*/2024-01-08/**/DEPRECATED.json"))
+    assert {path.parts[2] for path in notices} <= {"v1"}
+
+
+def test_a_window_spans_two_release_cycles(
+    lading: Any, project: Path, replace: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace("lading.yaml", "journal: journal\n", "journal: journal\nrelease_cycle: 45 days\n")
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "now", lambda: now)
+    assert lading("contract", "promote", "orders@1", "--by", "ada").code == 0
+    replace("contracts/orders.v1.odcs.yaml", "status: active", "status: deprecated")
+    words = ("contract", "promote", "orders@1", "--by", "ada", "--reason", "x")
+    early = lading(*words, "--sunset", "2026-07-15")
+    assert early.code == 3
+    assert "the window of the channel drop is 90 days here" in early.err
+    assert lading(*words).code == 0
+    assert Project.load().lives()[0].sunset == datetime(2026, 7, 31, tzinfo=UTC)

@@ -1,0 +1,243 @@
+"""Two majors of one dataset at once: by one reading, in one commit, and equal where they speak of the same."""
+
+# S8, X12
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import JANUARY, SCHEMA, World, orders, some_orders
+
+from lading.errors import DataRefused
+from lading.plan import Asked
+from lading.ports import CheckResult
+from lading.proof import verify
+from lading.run import Job, run
+from lading.run.parity import Parity
+from lading.transforms.select import Rename, Select
+
+FEBRUARY = JANUARY + timedelta(days=31)
+
+
+def delivered(world: World, major: int) -> Counter[int]:
+    """Rows that readers count of one major, by id: of complete deliveries that nothing has replaced."""
+    found, replaced = dict[str, list[int]](), set[str]()
+    for manifest, folder in manifests(world, major):
+        replaced |= set(manifest["supersedes"])
+        rows = found.setdefault(manifest["run_id"], [])
+        for file in manifest["files"]:
+            for line in world.lake.get(folder + file["name"]).decode().splitlines():
+                rows.append(json.loads(line)["id"])
+    return Counter(row for run_id, rows in found.items() if run_id not in replaced for row in rows)
+
+
+def manifests(world: World, major: int) -> list[tuple[dict[str, Any], str]]:
+    found = []
+    for info in world.lake.list(f"v{major}/"):
+        folder, _, name = info.name.rpartition("/")
+        if name == "_SUCCESS":
+            found.append((json.loads(world.lake.get(f"{folder}/_manifest.json")), f"{folder}/"))
+    return found
+
+
+def both(world: World) -> tuple[Counter[int], Counter[int]]:
+    return delivered(world, 1), delivered(world, 2)
+
+
+def every_id(world: World) -> Counter[int]:
+    return Counter(world.table["id"].to_pylist())
+
+
+def alone(world: World, major: int, **kind: Any) -> Job:
+    """The job under one of the two majors, as before the other came or after it went."""
+    two = world.job(beside=True, **kind)
+    own = two.own if major == 1 else two.beside
+    assert own is not None
+    bound, before = two.binding(), two.standing
+    binding = replace(bound if major == 1 else bound.beside, beside=None)  # type: ignore[type-var]
+    return replace(
+        two,
+        own=own,
+        beside=None,
+        binding=lambda: binding,
+        standing=lambda clock, upto: replace(before(clock, upto), major=major, beside=None),
+    )
+
+
+def test_both_get_every_row_of_one_reading_and_name_each_other():
+    world = World(some_orders())
+    results = run(world.job(beside=True))
+    assert {result.status for result in results} == {"succeeded"}
+    assert Counter(result.major for result in results) == {1: 12, 2: 12}
+    assert both(world) == (every_id(world), every_id(world))
+    first = {m["run_id"]: m for m, _ in manifests(world, 1)}
+    second = {m["run_id"]: m for m, _ in manifests(world, 2)}
+    assert len(first) == len(second) == 12
+    for run_id, manifest in first.items():
+        other = second[manifest["beside"]["run_id"]]
+        assert other["beside"]["run_id"] == run_id
+        assert other["contract"]["version"] == manifest["beside"]["contract"]["version"] == "2.0.0"
+        assert manifest["beside"]["equal_columns"] == other["beside"]["equal_columns"] == ["id", "customer"]
+        same = ("tenant", "interval", "revision", "bound", "rows", "source")
+        assert {key: manifest[key] for key in same} == {key: other[key] for key in same}
+        assert [column["name"] for column in other["schema"]] == ["id", "customer"]
+    assert verify(world.lake).record()["problems"] == []
+    assert {result.status for result in run(world.job(beside=True))} == {"skipped"}
+
+
+def test_what_one_of_them_cannot_deliver_neither_delivers():
+    world = World(some_orders(months=1))
+    job = world.job(beside=True)
+    assert job.beside is not None
+
+    class Denied:
+        name, on_violation = "never", "fail"
+
+        def observe(self, batch: pa.RecordBatch) -> None: ...
+
+        def result(self) -> CheckResult:
+            return CheckResult(self.name, False, "fail", 1)
+
+        def close(self) -> None: ...
+
+    refusing = replace(job, beside=replace(job.beside, checks=lambda *_: [Denied()]))
+    results = run(refusing)
+    assert {result.status for result in results} == {"failed"}
+    assert both(world) == (Counter(), Counter())
+    assert {result.status for result in run(job)} == {"succeeded"}
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_rows_that_differ_under_one_name_are_delivered_to_nobody_unless_that_is_said():
+    world = World(some_orders(months=1))
+    job = world.job(beside=True)
+    bound = job.binding()
+    assert bound.beside is not None
+    # What one calls `at`, the other calls `arrived`.
+    swapped = (Select(("at", "arrived")), Rename({"at": "arrived", "arrived": "at"}))
+    output = pa.schema([SCHEMA.field("at").with_name("arrived"), SCHEMA.field("arrived").with_name("at")])
+    other = replace(bound.beside, transforms=swapped, output=output)
+    world.table = orders([(1, "a", JANUARY, JANUARY + timedelta(hours=1))])
+    mixed = replace(job, binding=lambda: replace(bound, beside=other))
+    (error,) = {result.error for result in run(mixed)}
+    assert error is not None
+    assert "different values in what both call at, arrived" in error
+    assert "2024" not in error
+    assert both(world)[0] == Counter()
+    assert {r.status for r in run(replace(mixed, differs=frozenset({"at", "arrived"})))} == {"succeeded"}
+
+
+def test_an_interval_delivered_before_goes_out_under_the_new_major_when_that_is_asked_for():
+    world = World(some_orders())
+    run(alone(world, 1))
+    assert {result.status for result in run(world.job(beside=True))} == {"skipped"}
+    assert both(world) == (every_id(world), Counter())
+    again = run(world.job(beside=True), Asked(start=JANUARY, end=FEBRUARY, backfill=True))
+    assert [(result.major, result.status) for result in again] == [(2, "succeeded")] * 3
+    assert not any(manifest["supersedes"] for manifest, _ in manifests(world, 2))
+    assert delivered(world, 1) == every_id(world)
+    assert delivered(world, 2) == Counter(range(9))
+
+
+def test_a_revision_is_of_both_and_each_replaces_its_own():
+    world = World(some_orders(months=1))
+    run(world.job(beside=True))
+    world.table = orders([(n, "a", JANUARY, JANUARY) for n in range(100, 104)])
+    asked = Asked(start=JANUARY, end=FEBRUARY, revise=True, reason="mended")
+    results = run(world.job(beside=True), asked)
+    assert Counter((result.major, result.revision) for result in results) == {(1, 1): 3, (2, 1): 3}
+    assert both(world) == (every_id(world), every_id(world))
+    assert {r.status for r in run(world.job(beside=True), asked)} == {"skipped"}
+
+
+def test_late_rows_follow_to_both():
+    world = World(some_orders(months=1))
+    run(world.job(beside=True, late=True))
+    late = [(n, "a", JANUARY, world.now + timedelta(hours=1)) for n in range(100, 104)]
+    world.table = pa.concat_tables([world.table, orders(late)])
+    world.now += timedelta(days=1)
+    results = [r for r in run(world.job(beside=True, late=True)) if r.status == "succeeded" and r.rows]
+    assert [(r.major, r.tenant, r.rows) for r in results] == [(1, "a", 4), (2, "a", 4)]
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_late_rows_of_an_interval_from_before_go_to_the_major_that_has_it():
+    world = World(some_orders(months=1))
+    run(alone(world, 1, late=True))
+    late = [(n, "a", JANUARY, world.now + timedelta(hours=1)) for n in range(100, 104)]
+    world.table = pa.concat_tables([world.table, orders(late)])
+    world.now += timedelta(days=1)
+    run(world.job(beside=True, late=True))
+    assert both(world) == (every_id(world), Counter())
+
+
+def test_when_one_of_them_ends_the_other_goes_on_and_its_revisions_replace_its_own_alone():
+    world = World(some_orders(months=1), now=FEBRUARY)
+    run(world.job(beside=True))
+    run(alone(world, 2), Asked(start=JANUARY, end=FEBRUARY, revise=True, reason="mended"))
+    assert both(world) == (every_id(world), every_id(world))
+    world.table, world.now = some_orders(months=2), FEBRUARY + timedelta(days=60)
+    run(alone(world, 2))
+    assert both(world) == (Counter(range(9)), every_id(world))
+
+
+def test_changes_go_out_under_both():
+    world = World(some_orders())
+    world.now = JANUARY + timedelta(days=15)
+    run(world.job(mode="incremental", beside=True))
+    world.now += timedelta(days=60)
+    run(world.job(mode="incremental", beside=True))
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_tenants_that_are_met_get_both_with_one_lane_or_several():
+    for tenants in (True, False):
+        world = World(some_orders())
+        run(world.job(beside=True, tenants=tenants))
+        assert both(world) == (every_id(world), every_id(world))
+
+
+# --- parity
+
+FLOATS = st.one_of(st.none(), st.floats(width=64), st.just(float("nan")))
+NESTED = pa.list_(pa.struct([("x", pa.float64()), ("m", pa.map_(pa.string(), pa.float32()))]))
+
+
+@given(st.lists(FLOATS, max_size=20), st.integers(0, 5))
+def test_equal_floats_are_equal_wherever_their_slices_begin(values: list[float | None], skip: int):
+    deep = [[{"x": value, "m": [("k", value)]}] if n % 3 else None for n, value in enumerate(values)]
+    one = pa.RecordBatch.from_arrays([pa.array(values, pa.float64()), pa.array(deep, NESTED)], ["a", "b"])
+    padded = pa.RecordBatch.from_arrays(
+        [pa.array([1.0] * skip + values, pa.float64()), pa.array([None] * skip + deep, NESTED)], ["a", "b"]
+    )
+    Parity.of(one.schema, one.schema).require(one, padded.slice(skip))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=20), st.data())
+def test_one_other_value_is_told(values: list[int], data: st.DataObject):
+    at = data.draw(st.integers(0, len(values) - 1))
+    other = [*values[:at], data.draw(st.sampled_from([None, 7])), *values[at + 1 :]]
+    deep = [
+        pa.array([[float(x)] if x is not None else None for x in each], pa.list_(pa.float64()))
+        for each in (values, other)
+    ]
+    for pair in ((pa.array(values, pa.int32()), pa.array(other, pa.int32())), deep):
+        one, two = (pa.RecordBatch.from_arrays([each], ["n"]) for each in pair)
+        with pytest.raises(DataRefused, match="what both call n"):
+            Parity.of(one.schema, two.schema).require(one, two)
+    with pytest.raises(DataRefused, match="would deliver"):
+        Parity.of(one.schema, one.schema).require(one, one.slice(1))
+
+
+def test_what_differs_in_type_or_is_said_to_is_not_compared():
+    one = pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.string())])
+    two = pa.schema([("c", pa.string()), ("a", pa.string()), ("b", pa.string()), ("d", pa.string())])
+    assert Parity.of(one, two, {"b"}).columns == ("c",)
+    assert Parity.of(SCHEMA, SCHEMA).columns == tuple(SCHEMA.names)
