@@ -17,9 +17,10 @@ from lading.documents import Document
 from lading.events import OnEvent
 from lading.evidence.records import read_schemas
 from lading.evidence.sshsig import CHECKPOINTS
-from lading.export.definition import Export, LateColumn, definition_hash
+from lading.export.definition import Export, definition_hash
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
+from lading.export.sections import LateColumn
 from lading.inspection import Inspection, table_columns
 from lading.journal.log import Journal
 from lading.manifest import SEALED

@@ -19,7 +19,7 @@ from people import ADA, BOB, EVE, Person, write_owners
 from lading import InvalidProject, Project, Refused, verify
 from lading.errors import IntegrityError
 from lading.evidence import verifier
-from lading.export.definition import RECORDS
+from lading.export.consistency import RECORDS
 from lading.recipient import duckdb_query
 
 SOON = datetime.now(UTC) + timedelta(days=30)

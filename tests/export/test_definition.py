@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from lading.documents import parse, validate
 from lading.errors import InvalidProject
-from lading.export.definition import Export, LateColumn, definition_hash
+from lading.export.definition import Export, definition_hash
 from lading.export.interval import parse_instant
+from lading.export.sections import LateColumn
 
 # The export of the public surface, as far as this version goes.
 FULL = """\

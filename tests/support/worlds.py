@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
-from lading.export.definition import RECORDS
+from lading.export.consistency import RECORDS
 from lading.export.interval import grid, parse_every
 from lading.export.layout import Layout
 from lading.formats.chained import ChainedFormat

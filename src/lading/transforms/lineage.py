@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from lading.contract import Contract, ContractField
 from lading.documents import Loc, nearest
-from lading.export.definition import Export, LateColumn
+from lading.export.definition import Export
 from lading.export.interval import midnight
+from lading.export.sections import LateColumn
 from lading.policy import Exposure, level, names_personal
 from lading.ports import Transform
 from lading.transforms.consent import Consent
