@@ -6,7 +6,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from bucket_servers import BucketServer, add_account, s3_client
 from delivered import make_project
 
 from lading import Project, StoreDenied
+from lading.errors import InvalidProject
+from lading.plan import Asked
+from lading.run import run
 from lading.stores.object import ObjectStore
 from lading.stores.object_options import ObjectOptions
 
+JANUARY, FEBRUARY = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
 ACCOUNT = {"access_key_id": "LADINGEXPORTER", "secret_access_key": "a-s3cret-of-the-exporter"}
 OWN_PATH = {"path": "out/{tenant}/{yyyymmdd}_{HHMMSS}_{run}-a{attempt}"}
 
@@ -219,6 +224,59 @@ def test_deliveries_expire_by_what_is_granted(grounds: Any) -> None:
         assert shop.statuses("whole", revise=True, reason=f"again {number}") == {"succeeded"}
         time.sleep(1.1)  # a lease
     assert {name for name in first if not name.endswith("latest.json")}.isdisjoint(shop.names())
+
+
+@pytest.mark.parametrize("mode", ["append", "full_refresh", "incremental"])
+def test_tables_are_made_and_changed_by_what_is_granted_and_by_nothing_less(
+    versitygw: BucketServer, exporter: Mapping[str, Any], tmp_path: Path, mode: str
+) -> None:
+    pytest.importorskip("pyiceberg", reason="the extra iceberg is not installed")
+    from tables import Clocked, Shop, row
+
+    owner, bucket = s3_client(versitygw.settings["endpoint"]), f"tables-{mode.replace('_', '-')}"
+    owner.create_bucket(Bucket=bucket)
+    shop = Shop(tmp_path, lake={"url": f"s3://{bucket}/lake", **exporter})
+    window = {"column": "at", "clock": "event", "late": "ignore", "start": "2024-01-01"}
+    shop.export(
+        mode=mode,
+        window={"append": {**window, "every": "1 month", "end": "2024-04-01"}, "incremental": window}.get(
+            mode
+        ),
+        merge_key=["id"] if mode == "incremental" else None,
+        keep=1 if mode == "full_refresh" else None,
+    )
+    shop.orders([row(n, "ab"[n % 2]) for n in range(10)])
+    statements = shop.project().destination_policy("lake")["documents"][0]["document"]["Statement"]
+
+    def grant(without: str | None = None) -> None:
+        left = [
+            {**each, "Principal": {"AWS": [ACCOUNT["access_key_id"]]}}
+            for each in statements
+            if each["Action"] != [without]
+        ]
+        policy = {"Version": "2012-10-17", "Statement": left}
+        owner.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+    def delivered(now: datetime, reason: str = "") -> set[str]:
+        job, asked = shop.project().job("orders_table"), Asked()
+        if reason and mode == "append":
+            asked = Asked(start=JANUARY, end=FEBRUARY, revise=True, reason=reason)
+        elif reason and mode == "full_refresh":
+            asked = Asked(revise=True, reason=reason)
+        return {result.status for result in run(replace(job, source=Clocked(job.source, now)), asked)}  # type: ignore[arg-type]
+
+    grant(without="s3:GetObject")
+    assert "failed" in delivered(FEBRUARY)
+    grant()
+    assert "failed" not in delivered(FEBRUARY)
+    shop.orders([row(n, "ab"[n % 2], amount=n + 7, month=1 + n // 10) for n in range(12)])
+    assert delivered(datetime(2024, 3, 1, tzinfo=UTC), "mended") == {"succeeded"}
+    client = client_of(exporter)
+    for elsewhere in ("lake/x", "lake/_iceberg/other/x", "lake/test/shop/other/x", "x"):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            client.put_object(Bucket=bucket, Key=elsewhere, Body=b"")
+    with pytest.raises(InvalidProject, match="--write-only"):
+        shop.project().destination_policy("lake", write_only=True)
 
 
 def test_a_journal_is_created_read_and_listed_by_who_can_delete_nothing_of_it(grounds: Any) -> None:

@@ -15,6 +15,8 @@ from lading.assemble import journal_folder
 from lading.errors import InvalidProject
 from lading.export.definition import Export
 from lading.export.layout import Layout, segment
+from lading.export.tables import FOLDER as TABLES
+from lading.export.tables import namespace_of, table_name
 from lading.plan import DEFAULT_TENANT
 from lading.project_files import ProjectFiles
 from lading.stores.probe import FOLDER
@@ -34,7 +36,7 @@ class Delivery:
 
     export: str
     prefix: str  # all their names begin so
-    pointed: bool  # a full refresh: the newest one must stay as it is, however old
+    pointed: bool  # by a full refresh's pointer, or by a table: what it names must stay as it is, however old
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,14 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
     for name in sorted(project.exports):
         export = project.exports[name]
         if export.channel == "snapshot" and settings.tables_store(export.destination) == store:
-            raise InvalidProject(
-                f"The tables of {name} lie in {store}, and policies of stores with tables are not available in this "
-                "version.",
-                hint="Grant reading, writing, listing and deleting below _iceberg/ and the deliveries by hand.",
-            )
+            if write_only:
+                raise InvalidProject(
+                    f"{name} makes tables in {store}, whose files it reads, lists and deletes.",
+                    hint="Leave out --write-only.",
+                )
+            for folder in _of_table(found, project, export):
+                deliveries[Delivery(name, folder.partition(ANY)[0], True)] = None
+            pointed = pointed or export.mode == "full_refresh"
         for each, tenant in itertools.product(export.versions(), _tenants(project, export, store)):
             if write_only and export.channel == "bundle":
                 raise InvalidProject(
@@ -177,8 +182,29 @@ def _of_deliveries(
             found[what][pattern] = None
 
 
+def _of_table(found: Mapping[str, dict[str, None]], project: ProjectFiles, export: Export) -> tuple[str, str]:
+    """What the tables of an export ask for; the folders of its runs, whose files are theirs, and of the tables."""
+    settings, tenant = project.files.settings, ANY if export.tenants else segment(DEFAULT_TENANT)
+    folder, pointer = _patterns(project, export, tenant)
+    given = settings.catalogues[export.destination].get("namespace")
+    namespace = str(given) if given is not None else namespace_of(settings.name, settings.environment)
+    name = table_name(export.contract_name, export.contract_major, "" if export.tenants else DEFAULT_TENANT)
+    name = f"{name.removesuffix('_z')}{ANY}" if export.tenants else f"{name}/{ANY}"
+    tables = f"{TABLES}/{namespace.replace('.', '/')}/{name}"
+    for what in found:
+        for pattern in (folder, tables):
+            found[what][pattern] = None
+    if export.mode == "full_refresh":
+        found["write"][pointer] = None
+        found["read"][pointer] = None
+    return folder, tables
+
+
 def _tenants(project: ProjectFiles, export: Export, store: str) -> Iterator[str]:
-    """The tenants of an export that get deliveries in a store, as parts of a path; `ANY` for whoever comes."""
+    """The tenants of an export that get deliveries in a store, as parts of a path; `ANY` for whoever comes. Of tables,
+    none: those are in a catalogue."""
+    if export.channel == "snapshot":
+        return
     if store in (export.destination, *export.copies):
         yield ANY if export.tenants else segment(DEFAULT_TENANT)
     elif export.tenants:
@@ -246,8 +272,8 @@ def lifecycle(asked: Rights, wishes: Wishes, root: str, others: Mapping[str, str
     if pointed and (wishes.archive or wishes.delete_after):
         names = ", ".join(sorted({each.export for each in asked.deliveries if each.pointed}))
         notes.append(
-            f"Neither --archive nor --delete-after reaches deliveries beside full refreshes ({names}): the newest of "
-            "these must stay readable however old it is; keep: N removes the others."
+            f"Neither --archive nor --delete-after reaches deliveries beside full refreshes and tables ({names}): what "
+            "is current must stay readable however old it is. keep: N removes older full refreshes."
         )
     return Lifecycle(
         tiers=plain,
