@@ -304,10 +304,10 @@ def creates(part: str) -> Callable[[str, str], bool]:
     return lambda operation, name: operation == "put" and part in name
 
 
-def ids(store: Store, prefix: str = "") -> Counter[int]:
+def ids(store: Store, prefix: str = "", major: int | None = None) -> Counter[int]:
     """The ids in the current deliveries, as a recipient would read them."""
     found: Counter[int] = Counter()
-    for delivery in current(store, prefix):
+    for delivery in current(store, prefix, major=major):
         for file in delivery.manifest["files"]:
             text = store.get(f"{delivery.folder}/{file['name']}").decode()
             found.update(json.loads(line)["id"] for line in text.splitlines())
