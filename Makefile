@@ -8,7 +8,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores * 2 ))
 SCALE ?= 1
 ROUNDS ?= 5
 
-.PHONY: setup demo test test-fast interop check format lint types layers bench lock clean
+.PHONY: setup demo test test-fast coverage interop check format lint types layers bench lock clean
 
 setup: .venv/ready
 
@@ -23,6 +23,10 @@ demo: setup
 	$(BIN)/lading demo
 
 test: setup
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+# Apart, since watching every line takes half as long again as the tests themselves.
+coverage: setup
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 
 test-fast: setup

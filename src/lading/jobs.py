@@ -14,6 +14,7 @@ from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.clearance import Gate
 from lading.contract.lifecycle import Life
 from lading.documents import Document
+from lading.errors import Refused
 from lading.events import OnEvent
 from lading.evidence.records import read_schemas
 from lading.evidence.sshsig import CHECKPOINTS
@@ -61,8 +62,12 @@ class Jobs:
 
         def standing(clock: Clock, upto: datetime | None) -> Standing:
             # What was committed before a version was retired is published first; nothing is planned after.
-            for part in parts:
-                part.lifetime.require()
+            own.lifetime.require()
+            if beside is not None:
+                try:
+                    beside.lifetime.require()
+                except Refused as error:
+                    raise Refused(error.message, hint=f"Take beside out of {document.path}.") from error
             return self.standing(export, clock, upto, as_of)
 
         def binding() -> Binding:

@@ -295,7 +295,7 @@ class Project:
         """What is recorded of each contract's version in use, on each channel."""
         lives = Lives(self.journal())
         used = {(name, "drop") for name in self.contracts}
-        used |= {(export.contract, export.channel) for export in self.exports.values()}
+        used |= {(e.contract, e.channel) for export in self.exports.values() for e in export.versions()}
         known = [(self.contracts[name], channel) for name, channel in sorted(used)]
         return [lives.read(contract.name, contract.major, channel) for contract, channel in known]
 

@@ -258,7 +258,15 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
     assert ended.code == 0
     assert lading("run", "orders_drop", "--start", "2024-01-08", "--end", "2024-01-09").code == 0
     notices = sorted(Path("deliveries").glob("*/v*/2024-01-08/**/DEPRECATED.json"))
-    assert {path.parts[2] for path in notices} <= {"v1"}
+    assert {path.parts[2] for path in notices} == {"v1"}
+    now += timedelta(days=61)
+    assert lading("contract", "acknowledge", "orders@1", "--consumer", "berlin", "--by", "ada").code == 0
+    first.write_text(first.read_text().replace("status: deprecated", "status: retired"))
+    retired = lading("contract", "promote", "orders@1", "--by", "ada", "--reason", "orders@2 is there")
+    assert retired.code == 0
+    said = lading("run", "orders_drop")
+    assert said.code == 3
+    assert "hint: Take beside out of exports/orders_drop.yaml." in said.err
 
 
 def test_a_window_spans_two_release_cycles(
