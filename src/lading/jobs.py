@@ -170,8 +170,8 @@ class Jobs:
             for each in record.runs(self.workshop.journal(), export.name)
             if each.run.get("status") == "committed"
         }
+        namespace = self.workshop.namespace(export.destination)
         for tenant, major in sorted(known):
-            namespace = self.workshop.namespace(export.destination)
             name = table_name(export.contract_name, major, tenant)
             owner = owner_of(settings.name, settings.environment, export.name, tenant, major)
             state = self.workshop.catalogue(export.destination).state((namespace, name), owner)
