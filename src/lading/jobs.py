@@ -10,7 +10,7 @@ from lading.assemble import Versioned, Workshop, open_format, versions
 from lading.binding import Binder, Pair
 from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
-from lading.channels.snapshot import SnapshotChannel, TableSettings
+from lading.channels.snapshot import SnapshotChannel, TableSettings, owner_of
 from lading.clearance import Gate
 from lading.contract.lifecycle import Life
 from lading.documents import Document
@@ -19,9 +19,11 @@ from lading.events import OnEvent
 from lading.evidence.records import read_schemas
 from lading.evidence.sshsig import CHECKPOINTS
 from lading.export.definition import Export, definition_hash
+from lading.export.identity import instant
 from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.export.sections import LateColumn
+from lading.export.tables import table_name
 from lading.inspection import Inspection, table_columns
 from lading.journal.log import Journal
 from lading.manifest import SEALED
@@ -29,7 +31,7 @@ from lading.plan import DEFAULT_TENANT, Clock, Standing, Terms
 from lading.ports import Channel, Dataset, Encryption, Format, Newest, Source
 from lading.project_files import ProjectFiles
 from lading.routing.keys import PartitionColumn
-from lading.run import Binding, Job
+from lading.run import Binding, Job, record
 from lading.run.job import Checks, Version, Window
 from lading.run.promote import Lifetime
 
@@ -161,6 +163,38 @@ class Jobs:
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.project.files.tenants.items() if not s.active),
         )
+
+    def tables(self, export: Export) -> list[dict[str, Any]]:
+        """Where the tables of a snapshot stand, of every tenant and major that it has committed a run for.
+
+        The catalogue is asked for no other, so nothing is opened or made for an export that has delivered nothing.
+        """
+        settings, found = self.project.files.settings, []
+        known = {
+            (each.run["tenant"], each.run.get("major", export.contract_major))
+            for each in record.runs(self.workshop.journal(), export.name)
+            if each.run.get("status") == "committed"
+        }
+        namespace = self.workshop.namespace(export.destination)
+        for tenant, major in sorted(known):
+            name = table_name(export.contract_name, major, tenant)
+            owner = owner_of(settings.name, settings.environment, export.name, tenant, major)
+            state = self.workshop.catalogue(export.destination).state((namespace, name), owner)
+            if state is not None:
+                found.append(
+                    {
+                        "export": export.name,
+                        "tenant": tenant,
+                        "major": major,
+                        "table": f"{namespace}.{name}",
+                        "metadata": state.metadata,
+                        "snapshot_id": state.snapshot_id,
+                        "run_id": state.run_id,
+                        "rows": state.rows,
+                        "committed_at": instant(state.committed_at),
+                    }
+                )
+        return found
 
     # --- parts
 

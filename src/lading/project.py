@@ -349,6 +349,24 @@ class Project:
             for checkpoint in [json.loads(chained.checkpoint)]
         ]
 
+    def tables(self, export: str | None = None) -> list[dict[str, Any]]:
+        """Where the tables of the channel snapshot stand now, of one export or of all, by tenant:
+        ``{export, tenant, major, table, metadata, snapshot_id, run_id, rows, committed_at}``. ``metadata`` is the URL
+        that engines open, ``run_id`` the newest run that the table has.
+
+        Asks catalogues and changes nothing there. A table that nothing was committed to is left out. Raises
+        InvalidProject for an export of another channel, StoreUnavailable where a catalogue cannot be reached.
+        """
+        if export is not None and (channel := self.export(export).channel) != "snapshot":
+            raise InvalidProject(
+                f"{export} has no tables: its channel is {channel}.",
+                hint="An export whose channel is snapshot makes one for each tenant.",
+            )
+        definitions = [self.exports[name] for name in ([export] if export else sorted(self.exports))]
+        return [
+            told for each in definitions if each.channel == "snapshot" for told in self._jobs.tables(each)
+        ]
+
     def signers(self) -> tuple[AllowedSigner, ...]:
         """The keys that may sign manifests, by `ops/signers`; none where there is no such file."""
         return self._workshop.signers()

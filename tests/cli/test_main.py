@@ -17,7 +17,7 @@ from lading.project import Project
 
 HEAVY = ("pyarrow", "duckdb", "polars", "pydantic", "rich", "obstore", "psycopg", "ruamel", "jsonschema")
 COMMANDS = ("init", "demo", "validate", "plan", "run", "files", "preview", "verify", "backfill", "status", "runs",
-            "show", "test-connection", "test-store")  # fmt: skip
+            "show", "tables", "test-connection", "test-store")  # fmt: skip
 
 
 def python(code: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ PAGES = sorted(
 )
 WORDS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/quickstart.md",
          "docs/architecture.md", "docs/manifest-format.md", "docs/contract-versions.md", "docs/delivery-records.md",
-         "docs/destinations.md",
+         "docs/destinations.md", "docs/bundle.md", "docs/audit-package.md",
          "examples/nyc-flights/README.md")  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def commands(path: Path) -> Iterator[list[str]]:
             yield words[: next((i for i, word in enumerate(words) if word in (">", "|", "&&", ";")), None)]
 
 
-@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize("name", [*WORDS, "docs/snapshot.md"])
 def test_every_command_shown_exists_with_its_options(name: str) -> None:
     from typer.main import get_command
 
@@ -211,6 +213,13 @@ def test_files_that_pages_name_are_there() -> None:
 
 # --- end to end ----------------------------------------------------------------------------------------------------
 
+CHANNELS = {
+    "docs/snapshot.md": (),
+    "docs/bundle.md": ("unzip", "sha256sum", "ssh-keygen"),
+    "docs/audit-package.md": ("awk",),
+}
+"""Pages that go through a channel in the sample project, and the tools that they ask readers to have."""
+
 
 def run_blocks(path: Path, folder: Path, first: str = "", **environ: str) -> str:
     """Runs the `sh` blocks of a page, in order, in one shell that ends at the first failure; gives its output."""
@@ -222,6 +231,76 @@ def run_blocks(path: Path, folder: Path, first: str = "", **environ: str) -> str
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout
+
+
+def shown(path: Path) -> Iterator[Block]:
+    """The `text` blocks of a page that show what the `sh` blocks before them print, under the same heading."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = list(blocks(path))
+    for before, block in itertools.pairwise(found):
+        between = lines[before.line + before.text.count("\n") + 1 : block.line - 1]
+        if (before.language, block.language) == ("sh", "text") and not any(
+            line.startswith("#") for line in between
+        ):
+            yield block
+
+
+def missing(page: Iterable[str], printed: Iterable[str]) -> list[str]:
+    """The first line of a page that was not printed after those before it. `…` stands for anything, and white space
+    for any other."""
+    told = (" ".join(line.split()) for line in printed)
+    for line in page:
+        pattern = ".*".join(re.escape(part) for part in " ".join(line.split()).split("…"))
+        if not any(re.fullmatch(pattern, each) for each in told):
+            return [line]
+    return []
+
+
+def with_extensions(home: Path) -> None:
+    """A home in which DuckDB has its extension for Iceberg already, so that it asks no server for it."""
+    import duckdb
+
+    wheels = [
+        pytest.importorskip(
+            f"duckdb_extension_{name}", reason="DuckDB's extension for Iceberg is not installed"
+        )
+        for name in ("avro", "iceberg")
+    ]
+    with duckdb.connect() as connection:
+        ((platform,),) = connection.execute("pragma platform").fetchall()
+    version = f"v{duckdb.__version__}"
+    place = home / ".duckdb" / "extensions" / version / platform
+    place.mkdir(parents=True)
+    for wheel in wheels:
+        for file in (Path(wheel.__path__[0]) / "extensions" / version).glob("*.duckdb_extension"):
+            shutil.copy(file, place)
+
+
+def test_what_a_page_shows_must_have_been_printed_in_its_order() -> None:
+    printed = ["rows  run", "   4  2cf1", "6 succeeded"]
+    assert missing(["rows run", "4 2c…", "…succeeded"], printed) == []
+    assert missing(["4 2cf1", "rows run"], printed) == ["rows run"]
+    assert missing(["6 succeeded", "6 succeeded"], printed) == ["6 succeeded"]
+    assert missing(["5 …"], printed) == ["5 …"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_channel_s_page_runs_in_the_sample_project_and_prints_what_it_shows(
+    name: str, tmp_path: Path
+) -> None:
+    if lacking := [tool for tool in CHANNELS[name] if shutil.which(tool) is None]:
+        pytest.skip(f"{name} asks for {', '.join(lacking)}, not found here")
+    home = tmp_path / "home"
+    if name == "docs/snapshot.md":
+        pytest.importorskip("pyiceberg", reason="the extra iceberg is not installed")
+        with_extensions(home)
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    told = run_blocks(ROOT / name, folder, HOME=str(home))
+    page = [line for block in shown(ROOT / name) for line in block.text.splitlines()]
+    assert len(page) >= 8
+    assert missing(page, told.splitlines()) == [], told
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ def test_a_catalogue_in_postgresql(tmp_path: Path, postgres: str) -> None:  # S1
     assert row is not None
     assert [n for (n,) in by_duckdb(row[0], "select id from rows order by id")] == EXPECTED
     assert "1 namespace" in shop.project().test_connection("tables")
+    (told,) = shop.project().tables()
+    assert (told["metadata"], told["rows"]) == (row[0], len(EXPECTED))
 
 
 def test_tables_in_a_bucket(tmp_path: Path, aws: str) -> None:  # S1
@@ -86,6 +88,9 @@ def test_a_catalogue_in_glue(tmp_path: Path, aws: str, monkeypatch: Any) -> None
     shop = Shop(tmp_path, glue | {"url": None}, lake=bucket(aws, "glued"))
     assert len(deliver(shop)) == 4
     assert static(shop, **reader(aws)) == EXPECTED
+    (told,) = shop.project().tables()
+    assert told["metadata"].startswith("s3://")
+    assert told["rows"] == len(EXPECTED)
 
 
 def test_a_rest_catalogue(tmp_path: Path) -> None:  # S1
@@ -98,6 +103,8 @@ def test_a_rest_catalogue(tmp_path: Path) -> None:  # S1
             n for (n,) in by_duckdb(table.metadata_location, "select id from rows order by id")
         ] == EXPECTED
         assert "1 namespace" in shop.project().test_connection("tables")
+        (told,) = shop.project().tables()
+        assert (told["metadata"], told["rows"]) == (table.metadata_location, len(EXPECTED))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

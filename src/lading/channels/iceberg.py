@@ -116,6 +116,18 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """What a table is now. ``metadata``: the location of its current metadata file, which engines open; ``run_id``: of
+    the newest run in it, which is not the newest commit's where another engine has rewritten files since."""
+
+    metadata: str
+    snapshot_id: int
+    run_id: str | None
+    rows: int | None
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """A catalogue that was opened. ``judge`` tells what one of its failures means, if it knows the failure."""
 
@@ -177,6 +189,25 @@ class Tables:
         table.metadata.properties[TableProperties.COMMIT_NUM_RETRIES] = "0"
         return table
 
+    def state(self, identifier: tuple[str, str], owner: Mapping[str, object]) -> State | None:
+        """What the table is now; None where there is none, no run was committed to it yet, or it is another's."""
+        table = self.load(identifier)
+        current = table.current_snapshot() if table is not None else None
+        if table is None or current is None or not _is_of(table, owner):
+            return None
+        known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
+        newest: Snapshot | None = current
+        while newest is not None and _run_of(newest) is None:
+            newest = known.get(newest.parent_snapshot_id or 0)
+        told = current.summary.additional_properties if current.summary is not None else {}
+        return State(
+            table.metadata_location,
+            current.snapshot_id,
+            _run_of(newest) if newest is not None else None,
+            int(told["total-records"]) if "total-records" in told else None,
+            datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
+        )
+
     def check(self, wish: Wish, schema: pa.Schema) -> None:
         """Raises what would keep such a run from being committed, as far as that shows before a row is read."""
         want = iceberg_schema(schema)
@@ -199,10 +230,10 @@ class Tables:
         return any(file.file_path.startswith(folder) for file in _live(table, snapshot))
 
     def _refuse_foreign(self, table: Table, wish: Wish) -> None:
-        found = table.properties.get(OWNER)
-        if found != canonical(wish.owner).decode():
+        if not _is_of(table, wish.owner):
+            told = table.properties.get(OWNER, "Lading did not make it")
             raise StoreDenied(
-                f"The table {_name(wish)} is not one of this export's: {found or 'Lading did not make it'}.",
+                f"The table {_name(wish)} is not one of this export's: {told}.",
                 hint="Give the catalogue another namespace, or one of the exports another contract.",
             )
         spec, schema = table.spec(), table.schema()
@@ -575,6 +606,10 @@ def _placed(wish: Wish) -> Iterator[None]:
         yield
     except SchemaMismatch as error:
         raise SchemaMismatch(f"The table {_name(wish)}: {error.message}.", hint=error.hint) from error
+
+
+def _is_of(table: Table, owner: Mapping[str, object]) -> bool:
+    return table.properties.get(OWNER) == canonical(owner).decode()
 
 
 def _rewrites(table: Table, wish: Wish) -> str:

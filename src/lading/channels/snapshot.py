@@ -38,6 +38,17 @@ class TableSettings:
     sort_by: tuple[str, ...] = ()
 
 
+def owner_of(project: str, environment: str, export: str, tenant: str, major: int) -> dict[str, object]:
+    """Whose a table is, as the table says."""
+    return {
+        "project": project,
+        "environment": environment,
+        "export": export,
+        "tenant": tenant,
+        "major": major,
+    }
+
+
 class SnapshotChannel(DropChannel):
     """``destination``: the store in which the catalogue's tables lie."""
 
@@ -115,13 +126,7 @@ class SnapshotChannel(DropChannel):
         return {
             "catalogue": settings.catalogue,
             "identifier": [settings.namespace, name],
-            "owner": {
-                "project": names.dataset,
-                "environment": names.env,
-                "export": self._export,
-                "tenant": names.tenant,
-                "major": names.major,
-            },
+            "owner": owner_of(names.dataset, names.env, self._export, names.tenant, names.major),
             "mode": settings.mode,
             "run_id": names.run_id,
             "start": "1970-01-01T00:00:00Z",

@@ -104,6 +104,7 @@ for _name, _command in (
     ("runs", history.runs),
     ("show", history.show),
     ("packages", history.packages),
+    ("tables", history.tables),
     ("approvals", approvals.approvals),
     ("approve", approvals.approve),
     ("test-connection", probes.connection),

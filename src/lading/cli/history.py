@@ -1,4 +1,5 @@
-"""What happened, from the journal: ``status``, ``runs``, ``show``, ``packages``."""
+"""What happened, from the journal: ``status``, ``runs``, ``show``, ``packages``; and what came of it in catalogues:
+``tables``."""
 
 from __future__ import annotations
 
@@ -176,4 +177,38 @@ def packages(
     out(*table(("TENANT", "PACKAGE", "INTERVAL", "RECORDS", "CHAINED"), rows))
     if not rows:
         say(f"The journal knows no audit package of {export}.")
+    return 0
+
+
+def tables(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
+    """List where Iceberg tables stand, by tenant.
+
+    Of every table of an export, or of all exports whose channel is snapshot: its rows, the newest run in it, when that
+    was committed, the snapshot's id, and the URL of the current metadata file, which engines open as it stands:
+    iceberg_scan('URL') in DuckDB. The next commit makes another file, so ask again, or open the table by its catalogue.
+    Nothing is changed. A table that no run was committed to yet is not listed.
+    """
+    project = context.obj.project()
+    records = project.tables(export)
+    _say_broken(project)
+    if as_json:
+        emit(records)
+        return 0
+    rows = [
+        (
+            r["export"],
+            r["tenant"],
+            r["table"],
+            r["rows"],
+            (r["run_id"] or "")[:12],
+            r["committed_at"],
+            str(r["snapshot_id"]),
+            r["metadata"],
+        )
+        for r in records
+    ]
+    headers = ("export", "tenant", "table", "rows", "run", "committed", "snapshot", "metadata")
+    out(*table(headers, rows))
+    if not rows:
+        say(f"No run was committed to a table{f' of {export}' if export else ''} yet.")
     return 0
