@@ -56,6 +56,7 @@ class Binder:
     dataset: Dataset
     format: Format
     transforms: Sequence[Transform]
+    named: frozenset[str] = frozenset()  # columns of the contract, under whichever major the export delivers
 
     def bind(self) -> Binding:
         """Raises SchemaMismatch, InvalidProject or Refused where the parts do not fit each other."""
@@ -180,7 +181,7 @@ class Binder:
                 f"{self._where()} lacks what {self.contract.path} promises: {', '.join(missing)}.",
                 hint=f"There is a column {near}." if near else "Mend the source, or promise it no longer.",
             )
-        columns = {f.column for f in self.contract.fields}
+        columns = {f.column for f in self.contract.fields} | self.named
         unknown = [name for name in schema.names if name not in columns]
         if unknown and self.export.unknown_columns == "refuse":
             raise Refused(

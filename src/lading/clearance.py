@@ -102,6 +102,10 @@ class Gate:
             if column not in fields:
                 reason = unknown("field of the contract", column, fields)
                 found.append(document.problem(f"not_secret: {reason}", "not_secret", index))
+            sources = {field.column for each in contracts for field in each.fields if field.name == column}
+            if len(sources) > 1:
+                reason = f'the two majors call two things "{column}": {", ".join(sorted(sources))}'
+                found.append(document.problem(f"not_secret: {reason}", "not_secret", index))
         return found
 
     def journal_problems(self, name: str) -> list[Problem]:
@@ -167,7 +171,7 @@ class Gate:
         )
         return {
             **own,
-            **({"beside": others} if others else {}),
+            **({"beside": others, "differs": sorted(export.beside.differs)} if export.beside else {}),
             "channel": export.channel,
             "connection": self._connection(export),
             "destinations": self._destinations(export),

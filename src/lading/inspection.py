@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.assemble import Workshop, open_format, versions
+from lading.assemble import Workshop, open_format, open_transforms, versions
 from lading.clearance import Gate
 from lading.contract import Contract, ContractField
 from lading.documents import Document, Loc, nearest, show_duration
@@ -146,12 +146,13 @@ class Inspection:
         contracts = [self.project.contracts[each.contract] for each in export.versions()]
         checks = [p for contract in contracts for p in check_problems(export, document, contract)]
         for version, contract, transforms in delivered if not checks else ():
-            found += _Columns(version, document, contract, transforms).problems()
+            found += _Columns(version, document, contract, transforms, self._columns_of(name)).problems()
             gathered(found, lambda t=transforms, c=contract: table_columns(export, document, c, t))  # type: ignore[misc]
         masks = (transform for each in delivered for transform in each.transforms)
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in masks):
             found += self._refusals(self.workshop.check_keys)
         found += self._unknown_differences(name)
+        found += self._one_place(name)
         if export.channel == "audit" and self.project.files.settings.signing is None:
             reason = (
                 "the channel audit signs what it delivers, and lading.yaml has no keys to sign by: "
@@ -162,6 +163,11 @@ class Inspection:
             own = export.encryption.key == "recipient"
             found += self._refusals(self.workshop.check_recipients if own else self.workshop.wrapper)
         return found + checks
+
+    def _columns_of(self, name: str) -> frozenset[str]:
+        """The source's columns that a contract of the export names, under whichever major."""
+        contracts = (self.project.contracts[each.contract] for each in self.project.exports[name].versions())
+        return frozenset(field.column for contract in contracts for field in contract.fields)
 
     def _unknown_differences(self, name: str) -> Iterator[Problem]:
         """Columns that are said to differ between two majors and are not in both."""
@@ -176,6 +182,36 @@ class Inspection:
             if column not in own & other:
                 reason = f"not a field of both contracts: {column}{nearest(column, sorted(own & other))}"
                 yield document.problem(reason, "beside", "differs", index)
+
+    def _one_place(self, name: str) -> Iterator[Problem]:
+        """Two majors that whoever reads a folder, or a pointer, would take for one."""
+        export, document, settings = (
+            self.project.exports[name],
+            self.project.documents[name],
+            self.project.files.settings,
+        )
+        if export.beside is None:
+            return
+        folders, pointers = [], set()
+        for each in export.versions():
+            who: dict[str, Any] = {
+                "env": settings.environment,
+                "dataset": settings.name,
+                "entity": each.contract_name,
+                "major": each.contract_major,
+            }
+            folders.append(each.paths().template(**who))
+            pointers.add(each.paths().pointer_template(name, **who))
+        one, other = (each.contract for each in export.versions())
+        if may_meet(*folders):
+            reason = (
+                f"{one} and {other} would lie in one folder, where whoever reads it meets every row twice: give "
+                "layout.path a {major}, take preset svc002, or give one of the two a layout of its own (beside.layout)"
+            )
+            yield document.problem(reason, "beside")
+        elif export.mode == "full_refresh" and len(pointers) == 1:
+            reason = "both majors would have one latest.json: let one of the two have preset svc002"
+            yield document.problem(reason, "beside")
 
     def _late_by_design(self, name: str) -> Iterator[Problem]:
         """A schedule that cannot hold what the contract agrees on, however fast the runs are."""
@@ -213,11 +249,11 @@ class Inspection:
     def _advice(self, name: str) -> Iterator[str]:
         export, document = self.project.exports[name], self.project.documents[name]
         delivered = versions(export, document, self.project.contracts)
-        for transform in delivered[0].transforms:
+        for transform in open_transforms(document):
             if isinstance(transform, Mask):
                 yield from (f"{document.path}: {told}" for told in transform.warnings())
         for own, contract, transforms in delivered:
-            yield from _Columns(own, document, contract, transforms).warnings()
+            yield from _Columns(own, document, contract, transforms, self._columns_of(name)).warnings()
             silent = [f.name for f in contract.fields if not f.classification]
             if silent:
                 yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"
@@ -293,6 +329,7 @@ class _Columns:
     document: Document
     contract: Contract
     transforms: Sequence[Transform]
+    named: frozenset[str]  # by this contract, or by the one of the other major that the export delivers
 
     def problems(self) -> list[Problem]:
         if self.export.unknown_columns == "refuse":
@@ -319,7 +356,7 @@ class _Columns:
     def _unpromised(self) -> Iterator[tuple[Loc, str]]:
         promised, seen = self._promised, set[str]()
         for each in references(self.export, self.transforms):
-            if each.column not in promised and each.column not in seen:
+            if each.column not in self.named and each.column not in seen:
                 seen.add(each.column)
                 near = told_name(each.column, self.contract, list(promised))
                 what = f'{each.at[0]}: {self.contract.path} names no column "{each.column}"'

@@ -50,10 +50,9 @@ class Jobs:
         export, document, settings = project.exports[name], project.documents[name], project.files.settings
         source, dataset = workshop.source(export.source.connection), self._dataset(export)
         journal = workshop.journal()
-        parts = [
-            self._part(each, document, source, dataset, journal)
-            for each in versions(export, document, project.contracts)
-        ]
+        delivered = versions(export, document, project.contracts)
+        named = frozenset(field.column for each in delivered for field in each.contract.fields)
+        parts = [self._part(each, document, source, dataset, journal, named) for each in delivered]
         own, beside = parts[0], parts[1] if len(parts) > 1 else None
         differs = frozenset(export.beside.differs if export.beside else ())
         pair = Pair(own.binder, beside.binder, differs) if beside is not None else None
@@ -204,7 +203,13 @@ class Jobs:
         return Dataset(table=export.source.table, files=export.source.files)
 
     def _part(
-        self, each: Versioned, document: Document, source: Source, dataset: Dataset, journal: Journal
+        self,
+        each: Versioned,
+        document: Document,
+        source: Source,
+        dataset: Dataset,
+        journal: Journal,
+        named: frozenset[str],
     ) -> _Part:
         export, contract, transforms = each
         format = open_format(document, contract.version)
@@ -213,7 +218,7 @@ class Jobs:
             encryption = self.workshop.encryption(export, format)
         lifetime = Lifetime(journal, contract, export.channel)
         channel = self._channel(each, format, encryption, lifetime, journal)
-        binder = Binder(export, document, contract, source, dataset, format, transforms)
+        binder = Binder(export, document, contract, source, dataset, format, transforms, named)
         return _Part(binder, channel, encryption, lifetime)
 
     def _channel(
@@ -321,6 +326,7 @@ class _Part:
             major=contract.major,
             channel=self.channel,
             checks=checks,
+            promises_sha256=contract.promises_sha256,
         )
 
 

@@ -40,6 +40,7 @@ class Delivered:
     files: int = 0
     manifest: str | None = None
     key_id: str | None = None  # of the tenant's key, where a mask used it
+    supersedes: tuple[str, ...] = ()
 
 
 Mode = Literal["append", "incremental", "full_refresh", "continuous"]
@@ -72,7 +73,8 @@ class Swept:
 class History:
     runs: tuple[Delivered, ...] = ()
     sweeps: tuple[Swept, ...] = ()
-    late_checked: datetime | None = None  # late rows were looked for, everywhere, up to this bound
+    # By major, up to which bound late rows were looked for, everywhere; None: by who knew of one major alone.
+    late_checked: Mapping[int | None, datetime] = field(default_factory=dict)
     # interval start -> the end once chosen for it
     ends: Mapping[datetime, datetime] = field(default_factory=dict)
 
@@ -83,6 +85,13 @@ class History:
         for run in self.runs:
             found.setdefault(run.interval.start, {}).setdefault(run.tenant, []).append(run)
         return found
+
+    def looked_for_late(self, majors: Iterable[int]) -> datetime | None:
+        """Up to when late rows were looked for, of each of these majors."""
+        always = self.late_checked.get(None)
+        found = [max(filter(None, (always, self.late_checked.get(m))), default=None) for m in majors]
+        known = [at for at in found if at is not None]
+        return min(known) if len(known) == len(found) else None
 
     def inactive_at(self, start: datetime) -> frozenset[str]:
         """Tenants that had rows in this interval when it was swept, and were inactive then."""
@@ -153,6 +162,10 @@ class Standing:
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
     inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
+
+    @property
+    def majors(self) -> tuple[int, ...]:
+        return (self.major,) if self.beside is None else (self.major, self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +257,24 @@ def _at(history: History, start: datetime) -> dict[str, list[Delivered]]:
     return dict(history.by_start.get(start, {}))
 
 
+def _held(runs: Sequence[Delivered]) -> dict[int, list[Delivered]]:
+    """By major, what one tenant has of an interval: a full delivery that nothing replaced, and the additions to it."""
+    gone = {run_id for run in runs for run_id in run.supersedes}
+    found: dict[int, list[Delivered]] = {}
+    for run in runs:
+        if run.run_id not in gone:
+            found.setdefault(run.major, []).append(run)
+    return {major: each for major, each in found.items() if any(run.kind == "full" for run in each)}
+
+
 def _served(standing: Standing, here: Mapping[str, list[Delivered]]) -> dict[str, list[Delivered]]:
     """Of the runs of an interval, those of tenants who have every major that the export delivers now."""
-    majors = {standing.major} if standing.beside is None else {standing.major, standing.beside}
-    kept = {tenant: [run for run in runs if run.major in majors] for tenant, runs in here.items()}
-    return {tenant: runs for tenant, runs in kept.items() if majors == {run.major for run in runs}}
+    held = {tenant: _held(runs) for tenant, runs in here.items()}
+    return {
+        tenant: [run for major in standing.majors for run in each[major]]
+        for tenant, each in held.items()
+        if each.keys() >= set(standing.majors)
+    }
 
 
 def _revision(runs: Iterable[Delivered]) -> int:
@@ -280,28 +306,15 @@ def _replaced(standing: Standing, runs: Sequence[Delivered], major: int) -> tupl
 
 
 def _runs(
-    standing: Standing, tenant: str, here: Sequence[Delivered] = (), kind: Kind = "full", reason: str = ""
+    standing: Standing, tenant: str, here: Sequence[Delivered] = (), reason: str = ""
 ) -> tuple[RunPlan, ...]:
-    """The next runs of a tenant in an interval, one for each major that is to have one: a first delivery for those
-    that have none, a revision for all, an addition for those that have what it adds to. ``here``: the tenant's runs of
-    that interval."""
-    have = {run.major for run in here}
-    majors = [standing.major]
-    if standing.beside is not None:
-        both = (standing.major, standing.beside)
-        wanted = [m for m in both if (m in have) == (kind == "addition") or reason]
-        majors = wanted or majors
-    revision = _revision(here)
+    """The next full deliveries of an interval to a tenant, one for each major that is to have one: all, with a
+    ``reason``, and else those that have none. ``here``: the tenant's runs of that interval."""
+    held, revision = _held(here), _revision(here)
+    majors = [m for m in standing.majors if reason or standing.beside is None or m not in held]
     return tuple(
-        RunPlan(
-            tenant,
-            revision,
-            kind,
-            _replaced(standing, here, major) if kind == "full" else (),
-            reason,
-            major != standing.major,
-        )
-        for major in majors
+        RunPlan(tenant, revision, "full", _replaced(standing, here, m), reason, m != standing.major)
+        for m in majors
     )
 
 
@@ -541,7 +554,17 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             t: r for t, r in _at(history, interval.start).items() if not asked.tenants or t in asked.tenants
         }
         if not asked.revise:
-            skipped.extend(run for runs in here.values() for run in _newest(runs))
+            make = [
+                run
+                for tenant, runs in here.items()
+                if asked.backfill and standing.beside is not None and tenant not in standing.inactive
+                if any(not run.unchanged for run in runs)
+                for run in _runs(standing, tenant, runs)
+            ]
+            if make:
+                sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
+            lacking = {run.tenant for run in make}
+            skipped.extend(run for t, runs in here.items() if t not in lacking for run in _newest(runs))
             continue
         make, have = _revised(standing, here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
@@ -558,8 +581,20 @@ def late_window(standing: Standing, history: History, asked: Asked) -> tuple[dat
     sweeps = [sweep for sweep in history.sweeps if sweep.bound is not None]
     if standing.terms.late is None or not sweeps or asked.revise:
         return None
-    since = history.late_checked or min(sweep.bound for sweep in sweeps if sweep.bound)
+    since = history.looked_for_late(standing.majors) or min(sweep.bound for sweep in sweeps if sweep.bound)
     return since, Interval(min(s.interval.start for s in sweeps), max(s.interval.end for s in sweeps))
+
+
+def _reached(standing: Standing, here: Sequence[Delivered]) -> dict[int, datetime]:
+    """By major, up to which bound a tenant has the rows of an interval: of the majors that have a full delivery to add
+    to. One that is delivered alone and has none adds to what another had delivered before it."""
+    held = _held(here)
+    if standing.beside is None and standing.major not in held:
+        held = {standing.major: list(here)}
+    bounds = {
+        major: [run.bound for run in held[major] if run.bound] for major in standing.majors if major in held
+    }
+    return {major: max(each) for major, each in bounds.items() if each}
 
 
 def additions(
@@ -567,7 +602,8 @@ def additions(
 ) -> tuple[SweepPlan, ...]:
     """Sweeps for late rows. ``late``: (tenant, interval start) -> the newest arrival met there.
 
-    Tenants with the same last bound share a sweep; one without a run in that interval gets its first.
+    Runs with the same last bound share a sweep; a tenant without one in that interval gets its first. Two majors may
+    have come to different bounds: the rows in between are late for one of them alone.
     """
     groups: dict[tuple[Interval, datetime | None], list[RunPlan]] = {}
     swept = {s.interval.start: s.interval for s in history.sweeps}
@@ -580,9 +616,14 @@ def additions(
         if not here:
             groups.setdefault((swept[start], None), []).extend(_runs(standing, tenant))
             continue
-        last = max((run.bound for run in here if run.bound), default=None)
-        if last is not None and newest >= last:
-            groups.setdefault((swept[start], last), []).extend(_runs(standing, tenant, here, "addition"))
+        reached = _reached(standing, here)
+        for revision, last in enumerate(sorted(set(reached.values())), _revision(here)):
+            if newest >= last:
+                groups.setdefault((swept[start], last), []).extend(
+                    RunPlan(tenant, revision, "addition", beside=major != standing.major)
+                    for major, bound in reached.items()
+                    if bound == last
+                )
     ordered = sorted(
         groups.items(), key=lambda item: (item[0][0], item[0][1] is not None, item[0][1] or item[0][0].end)
     )

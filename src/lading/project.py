@@ -213,8 +213,9 @@ class Project:
         for name in [self.export(export).name] if export else sorted(self.exports):
             definition = self.exports[name]
             standing = self._jobs.standing(definition, Clock(now, now, now))
-            sla = self.contracts[definition.contract].sla.freshness
-            told.append(record.status(journal, name, now, sla.total_seconds() if sla else None, standing))
+            agreed = (self.contracts[each.contract].sla.freshness for each in definition.versions())
+            spans = [span.total_seconds() for span in agreed if span is not None]
+            told.append(record.status(journal, name, now, min(spans, default=None), standing))
         return told
 
     def approvals(self, export: str | None = None) -> list[dict[str, Any]]:

@@ -137,6 +137,47 @@ def test_what_cannot_be_told_apart_is_refused_with_its_line(
     assert "exports/orders_drop.yaml:" in said.err
 
 
+def test_a_folder_that_is_spelt_out_is_the_same_folder(lading: Any, second: Path, replace: Replace) -> None:
+    path = "{tenant}/{yyyymmdd}_{HHMMSS}_{run}-a{attempt}"
+    replace("exports/orders_drop.yaml", "{preset: svc002}", f'{{path: "{{dataset}}/{path}"}}')
+    own = f'{{contract: orders@1, layout: {{path: "shop/{path}"}}}}'
+    replace("exports/orders_drop.yaml", "{contract: orders@1}", own)
+    said = lading("run", "orders_drop")
+    assert said.code == 2
+    assert "would lie in one folder" in said.err
+
+
+def test_what_either_contract_names_is_known(lading: Any, second: Path, replace: Replace) -> None:
+    replace("exports/orders_drop.yaml", "mode: append", "mode: append\nunknown_columns: refuse")
+    replace(
+        "exports/orders_drop.yaml", "checks:\n", "checks:\n  - not_null: [email]\n    on_violation: warn\n"
+    )
+    assert lading("validate").err == ""
+    assert lading("run", "orders_drop").code == 0
+
+
+def test_not_secret_means_one_thing(lading: Any, second: Path, replace: Replace) -> None:
+    replace("contracts/orders.v1.odcs.yaml", "name: shop,", "name: token, physicalName: shop,")
+    replace(
+        "contracts/orders.v2.odcs.yaml",
+        "name: total, physicalName: amount",
+        "name: token, physicalName: amount",
+    )
+    replace("exports/orders_drop.yaml", "mode: append", "mode: append\nnot_secret: [token]")
+    said = lading("validate")
+    assert said.code == 2
+    assert 'not_secret: the two majors call two things "token": amount, shop' in said.err
+
+
+def test_warnings_and_agreements_are_those_of_both(lading: Any, second: Path, replace: Replace) -> None:
+    replace("exports/orders_drop.yaml", "hmac_sha256", "hash_sha256")
+    assert "hash_sha256" in lading("validate").err
+    first = Path("contracts/orders.v1.odcs.yaml")
+    first.write_text(first.read_text() + "slaProperties:\n  - {property: freshness, value: 1, unit: d}\n")
+    replace("exports/orders_drop.yaml", "every: 1 month", "every: 1 day")
+    assert lading("status", "--json").json[0]["sla_seconds"] == 86_400
+
+
 def test_the_other_major_may_have_a_layout_of_its_own(lading: Any, second: Path, replace: Replace) -> None:
     replace("exports/orders_drop.yaml", "layout: {preset: svc002}\n", "layout: {preset: svc002}\n")
     replace(
@@ -179,10 +220,16 @@ def test_an_approval_covers_the_majors_that_go_out(lading: Any, second: Path, re
     project.ask("orders_drop", by="ada", purpose="a test", expires=until, sign=ADA.sign)
     project.grant("orders_drop", by="bob", approvals=project.asked_for("orders_drop", "bob"), sign=BOB.sign)
     assert lading("run", "orders_drop", "--start", "2024-01-01", "--end", "2024-02-01").code == 0
-    replace("contracts/orders.v1.odcs.yaml", "Orders of the sample shops.", "Orders of all shops.")
-    said = lading("run", "orders_drop")
-    assert said.code == 3
-    assert "personal: shop would leave unmasked, which needs an approval" in said.err
+    for name, old, new in (
+        ("exports/orders_drop.yaml", "{contract: orders@1}", "{contract: orders@1, differs: [order_id]}"),
+        ("contracts/orders.v1.odcs.yaml", "Orders of the sample shops.", "Orders of all shops."),
+    ):
+        replace(name, old, new)
+        said = lading("run", "orders_drop")
+        assert said.code == 3
+        assert "personal: shop would leave unmasked, which needs an approval" in said.err
+        replace(name, new, old)
+    assert lading("run", "orders_drop").code == 0
 
 
 def test_full_refreshes_keep_as_many_of_each_and_point_to_each(
@@ -220,8 +267,9 @@ def test_full_refreshes_keep_as_many_of_each_and_point_to_each(
 def test_a_second_major_becomes_active_after_seven_days_of_both(
     lading: Any, second: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("tenants").mkdir()
-    Path("tenants/berlin.yaml").write_text("tenant: berlin\n")
+    daily = [f"{100 + day},berlin,,1.00,2024-01-{day:02}T12:00:00Z" for day in range(1, 9)]
+    header = "order_id,shop,email,amount,ordered_at"
+    Path("incoming/orders/2024-01-daily.csv").write_text("\n".join([header, *daily, ""]))
     now = datetime(2026, 5, 1, 23, tzinfo=UTC)
     monkeypatch.setitem(Journal.__init__.__kwdefaults__, "now", lambda: now)
 
@@ -267,6 +315,48 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
     said = lading("run", "orders_drop")
     assert said.code == 3
     assert "hint: Take beside out of exports/orders_drop.yaml." in said.err
+
+
+def test_days_count_for_what_was_delivered(
+    lading: Any, second: Path, replace: Replace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "now", lambda: now)
+    assert lading("contract", "promote", "orders@1", "--by", "ada").code == 0
+    replace("contracts/orders.v2.odcs.yaml", "status: draft", "status: active")
+    replace("exports/orders_drop.yaml", "every: 1 month", "every: 1 day")
+    Path("tenants").mkdir()
+    Path("tenants/ghost.yaml").write_text("tenant: ghost\n")
+    for day in range(20, 28):  # of which none has a row, whose equality could be seen
+        run = lading(
+            "run", "orders_drop", "--start", f"2024-02-{day}", "--end", f"2024-02-{day + 1}", "--json"
+        )
+        assert {(result["tenant"], result["rows"]) for result in run.json} == {("ghost", 0)}
+        now += timedelta(days=1)
+    assert "they never were" in lading("contract", "promote", "orders@2", "--by", "ada").err
+    assert lading("run", "orders_drop", "--start", "2024-01-03", "--end", "2024-01-04").code == 0
+    assert "they were on 1 day," in lading("contract", "promote", "orders@2", "--by", "ada").err
+    replace("contracts/orders.v2.odcs.yaml", "name: total,", "name: grand_total,")
+    assert "they never were" in lading("contract", "promote", "orders@2", "--by", "ada").err
+    replace("contracts/orders.v2.odcs.yaml", "name: grand_total,", "name: total, description: With tax.,")
+    assert "they were on 1 day," in lading("contract", "promote", "orders@2", "--by", "ada").err
+
+
+def test_days_of_another_dataset_count_for_nothing(
+    lading: Any, second: Path, replace: Replace, project: Path
+) -> None:
+    for major in (1, 2):
+        file = Path(f"contracts/orders.v{major}.odcs.yaml")
+        text = file.read_text().replace("name: orders\nversion", "name: people\nversion")
+        Path(f"contracts/people.v{major}.odcs.yaml").write_text(text)
+    export = Path("exports/orders_drop.yaml")
+    export.write_text(export.read_text().replace("orders@", "people@"))
+    assert lading("run", "orders_drop").code == 0
+    export.write_text(export.read_text().replace("people@", "orders@"))
+    replace("contracts/orders.v2.odcs.yaml", "status: draft", "status: active")
+    assert "they never were" in lading("contract", "promote", "orders@2", "--by", "ada").err
+    replace("contracts/people.v2.odcs.yaml", "status: draft", "status: active")
+    assert "they were on 1 day," in lading("contract", "promote", "people@2", "--by", "ada").err
 
 
 def test_a_window_spans_two_release_cycles(

@@ -271,8 +271,12 @@ def test_attempts_come_in_the_order_of_their_numbers(store: Store) -> None:
 def test_the_newest_look_for_late_rows_counts_by_time(store: Store) -> None:
     journal = Journal(store)
     for later in (timedelta(0), timedelta(microseconds=5), timedelta(seconds=1)):
-        journal.note_late("orders_drop", JANUARY + later)
-    assert journal.history("orders_drop", {}).late_checked == JANUARY + timedelta(seconds=1)
+        journal.note_late("orders_drop", JANUARY + later, (1, 2))
+    history = journal.history("orders_drop", {})
+    assert history.looked_for_late((1, 2)) == JANUARY + timedelta(seconds=1)
+    assert history.looked_for_late((1, 2, 3)) is None
+    journal.create("late/orders_drop/20240201T000000Z", {"bound": "by who knew of one major alone"})
+    assert journal.history("orders_drop", {}).looked_for_late((1, 3)) == datetime(2024, 2, 1, tzinfo=UTC)
 
 
 def test_an_attempt_that_the_journal_lost_is_an_integrity_error(store: Store) -> None:

@@ -305,7 +305,7 @@ def test_rows_that_arrived_before_the_last_bound_make_no_addition() -> None:
     assert additions(standing, history, {("a", day(0)): day(0.9)}, Asked()) == ()
     assert additions(standing, history, {("a", day(0)): day(1.5)}, Asked(tenants=("b",))) == ()
     assert late_window(standing, history, Asked()) == (day(1), GRID[0])
-    assert late_window(standing, replace(history, late_checked=day(2)), Asked()) == (day(2), GRID[0])
+    assert late_window(standing, replace(history, late_checked={1: day(2)}), Asked()) == (day(2), GRID[0])
     assert late_window(replace(standing, terms=replace(ON_EVENTS, late=None)), history, Asked()) is None
     assert late_window(standing, History(), Asked()) is None
 

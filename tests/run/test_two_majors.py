@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import JANUARY, SCHEMA, World, orders, some_orders
+from worlds import JANUARY, SCHEMA, World, ids, orders, some_orders
 
-from lading.errors import DataRefused
+from lading.errors import DataRefused, InvalidProject
 from lading.plan import Asked
 from lading.ports import CheckResult
 from lading.proof import verify
@@ -29,8 +31,9 @@ FEBRUARY = JANUARY + timedelta(days=31)
 def delivered(world: World, major: int) -> Counter[int]:
     """Rows that readers count of one major, by id: of complete deliveries that nothing has replaced."""
     found, replaced = dict[str, list[int]](), set[str]()
-    for manifest, folder in manifests(world, major):
+    for manifest, _ in (*manifests(world, 1), *manifests(world, 2)):
         replaced |= set(manifest["supersedes"])
+    for manifest, folder in manifests(world, major):
         rows = found.setdefault(manifest["run_id"], [])
         for file in manifest["files"]:
             for line in world.lake.get(folder + file["name"]).decode().splitlines():
@@ -178,6 +181,108 @@ def test_late_rows_of_an_interval_from_before_go_to_the_major_that_has_it():
     assert both(world) == (every_id(world), Counter())
 
 
+def late_rows(world: World, *ids: int) -> None:
+    late = orders([(n, "a", JANUARY, world.now + timedelta(hours=1)) for n in ids])
+    world.table, world.now = pa.concat_tables([world.table, late]), world.now + timedelta(days=1)
+
+
+BACKFILL = Asked(start=JANUARY, end=FEBRUARY, backfill=True)
+
+
+def test_rows_that_came_before_a_backfill_of_one_follow_to_the_other():
+    world = World(some_orders(months=1))
+    run(alone(world, 1, late=True))
+    late_rows(world, 100)
+    run(world.job(beside=True, late=True), BACKFILL)
+    for _ in range(2):
+        world.now += timedelta(days=1)
+        run(world.job(beside=True, late=True))
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_an_addition_goes_to_who_has_what_it_adds_to_and_a_backfill_brings_the_rest():
+    world = World(some_orders(months=1))
+    run(alone(world, 1, late=True))
+    run(alone(world, 2, late=True), BACKFILL)  # in place of the first
+    late_rows(world, 100)
+    run(world.job(beside=True, late=True))
+    assert both(world) == (Counter(), every_id(world))
+    assert Counter(ids(world.lake)) == every_id(world)
+    run(world.job(beside=True, late=True), BACKFILL)
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_a_major_that_has_additions_alone_gets_the_whole_by_a_backfill():
+    world = World(some_orders(months=1))
+    run(alone(world, 1, late=True))
+    late_rows(world, 100)
+    run(alone(world, 2, late=True))  # the late row, under the major that followed
+    assert both(world) == (every_id(world) - Counter([100]), Counter([100]))
+    assert Counter(ids(world.lake)) == every_id(world)
+    run(world.job(beside=True, late=True), BACKFILL)
+    run(world.job(beside=True, late=True))
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_rows_that_came_while_one_of_them_was_away_follow_to_it():
+    world = World(some_orders(months=1))
+    run(world.job(beside=True, late=True))
+    late_rows(world, 100)
+    run(alone(world, 2, late=True))
+    late_rows(world, 101)
+    run(world.job(beside=True, late=True))
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_rows_of_one_time_under_two_majors_are_not_read_as_one():
+    world = World(some_orders(months=1))
+    run(alone(world, 1, late=True))
+    late_rows(world, 100)
+    run(alone(world, 2, late=True))
+    late_rows(world, 101)
+    run(world.job(beside=True, late=True))  # the first major gets what the second has, too
+    with pytest.raises(InvalidProject, match="hold the same rows, under the majors 1 and 2"):
+        ids(world.lake)
+    assert ids(world.lake, major=1) == every_id(world)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_comes_first_each_major_ends_with_every_row_once(seed: int):
+    chance, world = random.Random(seed), World(some_orders(months=1), now=FEBRUARY + timedelta(days=1))
+    job = partial(world.job, beside=True, late=True)
+    for step in range(8):
+        kind = chance.choice(["one", "two", "both", "both", "backfill", "revise"])
+        late_rows(world, 100 + step)
+        if kind in ("one", "two"):
+            run(alone(world, 1 if kind == "one" else 2, late=True))
+        elif kind == "backfill":
+            run(job(), BACKFILL)
+        elif kind == "revise":
+            run(job(), Asked(start=JANUARY, end=FEBRUARY, revise=True, reason=f"step {step}"))
+        else:
+            run(job())
+    run(job(), BACKFILL)
+    world.now += timedelta(days=1)
+    run(job())
+    assert both(world) == (every_id(world), every_id(world))
+    assert verify(world.lake).record()["problems"] == []
+
+
+def test_changes_from_before_are_brought_by_a_backfill():
+    world = World(some_orders())
+    world.now = JANUARY + timedelta(days=15)
+    run(alone(world, 1, mode="incremental"))
+    world.now += timedelta(days=60)
+    run(world.job(mode="incremental", beside=True))
+    assert delivered(world, 2) < every_id(world)
+    asked = Asked(start=JANUARY, end=world.now, backfill=True)
+    assert {
+        r.major for r in run(world.job(mode="incremental", beside=True), asked) if r.status == "succeeded"
+    } == {2}
+    assert both(world) == (every_id(world), every_id(world))
+    assert {r.status for r in run(world.job(mode="incremental", beside=True), asked)} == {"skipped"}
+
+
 def test_when_one_of_them_ends_the_other_goes_on_and_its_revisions_replace_its_own_alone():
     world = World(some_orders(months=1), now=FEBRUARY)
     run(world.job(beside=True))
@@ -234,6 +339,25 @@ def test_one_other_value_is_told(values: list[int], data: st.DataObject):
             Parity.of(one.schema, two.schema).require(one, two)
     with pytest.raises(DataRefused, match="would deliver"):
         Parity.of(one.schema, one.schema).require(one, one.slice(1))
+
+
+def test_bits_decide_about_floats_whatever_stands_beside_them():
+    for beside in ([], [float("nan")]):
+        one, two = (pa.RecordBatch.from_arrays([pa.array([zero, *beside])], ["x"]) for zero in (0.0, -0.0))
+        Parity.of(one.schema, one.schema).require(one, one)
+        with pytest.raises(DataRefused, match="what both call x"):
+            Parity.of(one.schema, two.schema).require(one, two)
+
+
+def test_what_is_promised_about_null_inside_of_a_column_makes_no_other_type():
+    loose, strict = (pa.struct([pa.field("a", pa.int64(), nullable=n)]) for n in (True, False))
+    one, two = (pa.RecordBatch.from_arrays([pa.array([{"a": 1}], kind)], ["x"]) for kind in (loose, strict))
+    other = pa.RecordBatch.from_arrays([pa.array([{"a": 2}], strict)], ["x"])
+    parity = Parity.of(one.schema, two.schema)
+    assert parity.columns == ("x",)
+    parity.require(one, two)
+    with pytest.raises(DataRefused, match="what both call x"):
+        parity.require(one, other)
 
 
 def test_what_differs_in_type_or_is_said_to_is_not_compared():

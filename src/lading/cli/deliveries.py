@@ -97,7 +97,8 @@ def files(
     if as_json or format is Listing.json:
         emit(found)
     elif not found:
-        say(f"{url}: no complete delivery found here")
+        under = "" if major is None else f" under the major {major}"
+        say(f"{url}: no complete delivery{under} found here")
     else:
         out(*found)
     return 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import timedelta
 from typing import Literal
 
@@ -113,3 +115,18 @@ class Contract:
 
     def field(self, name: str) -> ContractField | None:
         return next((each for each in self.fields if each.name == name), None)
+
+    @property
+    def promises_sha256(self) -> str:
+        """Over what its fields promise, in hex: neither its status nor what is only told about them counts."""
+        meant = json.dumps([_meant(each) for each in self.fields], sort_keys=True, default=str)
+        return hashlib.sha256(meant.encode()).hexdigest()
+
+
+def _meant(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        told = (each for each in fields(value) if each.compare and each.name != "description")
+        return {each.name: _meant(getattr(value, each.name)) for each in told}
+    if isinstance(value, Mapping):
+        return {str(key): _meant(each) for key, each in value.items()}
+    return [_meant(each) for each in value] if isinstance(value, list | tuple) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lading.documents import Loc, parse_size
-from lading.export.layout import may_meet
 from lading.export.sections import LateColumn
 
 if TYPE_CHECKING:
@@ -182,23 +181,6 @@ def _beside_findings(export: Export) -> list[Finding]:
     if export.immutable_rows:
         reason = "immutable_rows has no use together with beside: files of two majors span the parts"
         found.append((("immutable_rows",), reason))
-    if found or export.channel != "drop":
-        return found
-    fixed = {"env": "e", "dataset": "d", "entity": own.contract_name}
-    folders = [each.paths().template(**fixed, major=each.contract_major) for each in (own, other)]
-    pointers = {
-        each.paths().pointer_template(each.name, **fixed, major=each.contract_major) for each in (own, other)
-    }
-    if may_meet(*folders):
-        reason = (
-            f"{own.contract} and {other.contract} would lie in one folder, where whoever reads it meets every row "
-            "twice: give layout.path a {major}, take preset svc002, or give one of the two a layout of its own "
-            "(beside.layout)"
-        )
-        found.append((("beside",), reason))
-    elif export.mode == "full_refresh" and len(pointers) == 1:
-        reason = "both majors would have one latest.json: let one of the two have preset svc002"
-        found.append((("beside",), reason))
     return found
 
 

@@ -15,9 +15,10 @@ written once by create-if-absent. `docs/commit-protocol.md` says why that is eno
         cleaned.json          an unsealed attempt's folders are emptied
         orphans.json          folders that could not be: the destination allows no deleting
         published/<tenant>.json
-                              of the major beside the export's own: runs/ and published/<tenant>/<major>.json
+                              of the major beside the export's own: runs/ and published/<major>/<tenant>.json
         done.json             every run of the seal is published
-    late/<export>/<bound>     late rows were looked for up to here
+    late/<export>/<major>/<bound>
+                              late rows were looked for up to here
     audit/00000001.json       the audit chain: what was approved, and what that was used for
     contracts/<name>/<major>/<channel>/
         0001.json             a step in the life of a contract's version (`lives`)

@@ -177,10 +177,12 @@ class Journal:
                 runs.extend(sealed_runs)
                 sweeps.append(sweep)
         prefix = f"late/{segment(export)}/"
-        # By time, not by name: names with microseconds sort otherwise.
-        checked = max(
-            (parse_token(info.name[len(prefix) :]) for info in self.store.list(prefix)), default=None
-        )
+        checked: dict[int | None, datetime] = {}
+        for info in self.store.list(prefix):
+            major, _, at = info.name[len(prefix) :].rpartition("/")
+            # By time, not by name: names with microseconds sort otherwise.
+            whose, bound = int(major) if major else None, parse_token(at)
+            checked[whose] = max(checked.get(whose, bound), bound)
         return History(tuple(runs), tuple(sweeps), checked, ends)
 
     # --- liveness
@@ -248,8 +250,9 @@ class Journal:
     def done(self, attempt: Attempt) -> None:
         self.create(attempt.path + "done.json", {"attempt": attempt.number})
 
-    def note_late(self, export: str, bound: datetime) -> None:
-        self.create(f"late/{segment(export)}/{token(bound)}", {"bound": instant(bound)})
+    def note_late(self, export: str, bound: datetime, majors: Iterable[int]) -> None:
+        for major in majors:
+            self.create(f"late/{segment(export)}/{major}/{token(bound)}", {"bound": instant(bound)})
 
     def opened(self, attempt: Attempt) -> Iterator[Record]:
         """The folders that an attempt announced: ``{tenant, folders: {destination: folder}}``."""
@@ -324,7 +327,7 @@ def published_name(run: Record) -> str:
 def _own_name(run: Record) -> str:
     """What tells a run from the others of its attempt: its tenant and, of one beside the export's own major, that."""
     tenant = segment(run["tenant"])
-    return f"{tenant}/{run['major']}" if run.get("beside") else tenant
+    return f"{run['major']}/{tenant}" if run.get("beside") else tenant
 
 
 def interval_of(record: Record) -> Interval:
@@ -351,6 +354,7 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
             files=run["files"],
             manifest=run["manifest"],
             key_id=run["key_id"],
+            supersedes=tuple(run["supersedes"]),
         )
         for run in record["runs"]
         if run["status"] != "failed"

@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +22,9 @@ _BUNDLE_SUM = re.compile(r"(.+\.zip(\.age)?)\.sha256")
 _BUNDLE = re.compile(r".+\.zip(\.age)?")
 _MAJOR = re.compile(r"v?([0-9]+)")
 _MANIFEST_NAME = re.compile(r"_manifest\.json|manifest_[0-9]{8,}_[0-9]{6}\.json")
+
+
+Arrivals = tuple[datetime, datetime]
 
 
 @dataclass(slots=True)
@@ -48,6 +51,13 @@ class Delivery:
     def place(self) -> tuple[datetime, int]:
         """Later deliveries of one export to one tenant have greater places."""
         return _place(self.manifest)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """When its rows arrived, as far as that is known."""
+        told = self.manifest.get("arrivals", {})
+        begin, end = (parse_instant(told[key]) if told.get(key) else None for key in ("from", "to"))
+        return begin or datetime.min.replace(tzinfo=UTC), end or datetime.max.replace(tzinfo=UTC)
 
     @property
     def major(self) -> int:
@@ -170,6 +180,11 @@ class _Destination(_Part):
     uri: str
 
 
+class _Arrivals(_Part):
+    since: str | None = Field(default=None, validation_alias="from")
+    to: str | None = None
+
+
 class _Contract(_Part):
     version: str = Field(pattern=f"^{_MAJOR.pattern}")
 
@@ -192,6 +207,7 @@ class Manifest(_Part):
     revision: int
     kind: Literal["full", "addition"]
     interval: _Interval
+    arrivals: _Arrivals = _Arrivals()
     supersedes: list[str]
     contract: _Contract
     metadata: _Metadata = _Metadata()

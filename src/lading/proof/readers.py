@@ -11,7 +11,7 @@ from lading.errors import IntegrityError, InvalidProject
 from lading.evidence.signers import AllowedSigner
 from lading.manifest import canonical
 from lading.ports import Store
-from lading.proof.found import POINTER, Delivery, Manifest, get, parsed, survey
+from lading.proof.found import POINTER, Arrivals, Delivery, Manifest, get, parsed, survey
 from lading.proof.pointer import followed
 from lading.proof.signatures import signature_of
 
@@ -71,19 +71,25 @@ def current(
 
 
 def _refuse_two_majors(deliveries: Sequence[Delivery]) -> None:
-    """What was delivered under two majors, neither in place of the other, would be read twice."""
-    seen: dict[tuple[tuple[str, ...], str], Delivery] = {}
+    """Rows that arrived in one time and were delivered under two majors would be read twice."""
+    seen: dict[tuple[tuple[str, ...], str], list[Delivery]] = {}
     for delivery in deliveries:
-        if delivery.manifest["kind"] != "full":
-            continue
-        other = seen.setdefault((delivery.whose, delivery.manifest["interval"]["start"]), delivery)
-        if other.major != delivery.major:
+        beside = seen.setdefault((delivery.whose, delivery.manifest["interval"]["start"]), [])
+        for other in beside:
+            if other.major == delivery.major or not _overlap(other.arrivals, delivery.arrivals):
+                continue
             low, high = sorted((delivery.major, other.major))
             raise InvalidProject(
                 f"{delivery.folder} and {other.folder} hold the same rows, under the majors {low} and {high} of their "
                 "contract.",
                 hint=f"Say which is meant, --major {high}, or name a place that holds one of them.",
             )
+        beside.append(delivery)
+
+
+def _overlap(one: Arrivals, other: Arrivals) -> bool:
+    """Whether two times, from the first moment to before the second, have a moment in common."""
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _complete(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner] | None) -> bool:

@@ -74,6 +74,7 @@ class Version:
     major: int
     channel: Channel
     checks: Checks
+    promises_sha256: str = ""  # of what the contract's fields promise
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ class Parity:
     def of(cls, one: pa.Schema, other: pa.Schema, differs: Collection[str] = ()) -> Parity:
         """``differs``: columns whose name means something else in each of the two."""
         common = (field for field in one if field.name in other.names and field.name not in differs)
-        return cls(tuple(field.name for field in common if field.type.equals(other.field(field.name).type)))
+        alike = (f.name for f in common if _plain(f.type).equals(_plain(other.field(f.name).type)))
+        return cls(tuple(alike))
 
     def require(self, one: pa.RecordBatch, other: pa.RecordBatch) -> None:
         """Raises DataRefused where the two hold other rows. Tells no value."""
@@ -39,24 +40,24 @@ class Parity:
 
 
 def _equal(one: pa.Array, other: pa.Array) -> bool:
-    """Value by value; NaN equals NaN."""
-    if one.equals(other):
-        return True
-    bits = _bits(one.type)
-    return not bits.equals(one.type) and bool(one.view(bits).equals(other.view(bits)))
+    """Value by value, floats by their bits: NaN equals itself, and -0.0 is not 0.0."""
+    plain = _plain(one.type)
+    if plain.equals(one.type) and plain.equals(other.type):
+        return bool(one.equals(other))
+    return bool(one.view(plain).equals(other.view(plain)))
 
 
-def _bits(type_: pa.DataType) -> pa.DataType:
-    """The type with whole numbers of the same width in place of floats, wherever they are in it."""
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """The type with whole numbers of the same width in place of floats, and without promises about NULL inside."""
     if pa.types.is_floating(type_):
         return {16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[type_.bit_width]
     if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(_bits(field.type)) for field in type_])
+        return pa.struct([pa.field(field.name, _plain(field.type)) for field in type_])
     if pa.types.is_map(type_):
-        return pa.map_(_bits(type_.key_type), _bits(type_.item_type))
+        return pa.map_(_plain(type_.key_type), _plain(type_.item_type))
     if pa.types.is_fixed_size_list(type_):
-        return pa.list_(_bits(type_.value_type), type_.list_size)
+        return pa.list_(_plain(type_.value_type), type_.list_size)
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         make = pa.large_list if pa.types.is_large_list(type_) else pa.list_
-        return make(_bits(type_.value_type))
+        return make(_plain(type_.value_type))
     return type_

@@ -145,35 +145,36 @@ def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str])
     unfinished: set[str] = set()
     together: dict[frozenset[int | None], set[date]] = {}
     for export, attempts in journal.everything().items():
-        committed = [each for each in record.runs(journal, export) if each.run.get("status") == "committed"]
         # What the export names now may not be what it delivered, and one that was removed names nothing.
-        if contract.name not in (exports.get(export, "").partition("@")[0], _dataset(journal, committed)):
+        committed = [
+            each
+            for each in record.runs(journal, export)
+            if each.run.get("status") == "committed"
+            and journal.end(each.attempt)["contract"]["name"] == contract.name
+        ]
+        if not committed and exports.get(export, "").partition("@")[0] != contract.name:
             continue
         ours = [each for each in committed if each.run["major"] == contract.major]
         consumers |= {each.run["tenant"] for each in ours}
         majors |= {each.run["major"] for each in committed}
-        for pair, day in _pairs(committed):
+        for pair, day in _pairs(journal, committed, contract):
             together.setdefault(pair, set()).add(day)
         if any(not seen.ended for seen in attempts) or any(not each.summary["published"] for each in ours):
             unfinished.add(export)
     return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished), together)
 
 
-def _pairs(committed: list[record.Recorded]) -> Iterator[tuple[frozenset[int | None], date]]:
-    """Majors that one tenant got from one seal, both published, and its day. A seal holds equal ones alone."""
+def _pairs(
+    journal: Journal, committed: list[record.Recorded], contract: Contract
+) -> Iterator[tuple[frozenset[int | None], date]]:
+    """Majors that one tenant got rows of from one seal, both published, and its day. A seal holds equal ones alone; it
+    counts for a contract that promises what it did when its rows were delivered."""
     got: dict[tuple[Attempt, str], set[int]] = {}
     days: dict[tuple[Attempt, str], date] = {}
     for each in committed:
-        if each.summary["published"]:
+        as_now = contract.promises_sha256 in journal.end(each.attempt).get("promises", ())
+        if each.summary["published"] and each.run["rows"] and as_now:
             where = each.attempt, each.run["tenant"]
             got.setdefault(where, set()).add(each.run["major"])
             days[where] = parse_instant(each.summary["sealed_at"]).date()
     return ((frozenset(majors), days[where]) for where, majors in got.items() if len(majors) == 2)
-
-
-def _dataset(journal: Journal, committed: list[record.Recorded]) -> str:
-    """The dataset of an export, by what it delivered."""
-    names: Iterator[str] = (
-        manifest["contract"]["name"] for each in committed if (manifest := record.manifest_of(journal, each))
-    )
-    return next(names, "")

@@ -77,7 +77,15 @@ class Sealing:
             "contract": dict(job.own.contract),
             "snapshot": self.survey.snapshot,
             "runs": runs,
-        } | ({"beside": dict(job.beside.contract), "parity": list(self.parity or ())} if job.beside else {})
+        } | self._both()
+
+    def _both(self) -> dict[str, Any]:
+        """What the seal says of two majors. ``promises``: what was promised when these rows were delivered."""
+        job = self.job
+        if job.beside is None:
+            return {}
+        promises = sorted(version.promises_sha256 for version in job.versions)
+        return {"beside": dict(job.beside.contract), "parity": list(self.parity or ()), "promises": promises}
 
     def _run(self, served: Served, now: datetime) -> dict[str, Any]:
         job = self.job

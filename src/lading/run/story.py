@@ -158,8 +158,8 @@ class Story:
         complete = complete and self.asked.everything and not standing.inactive
         for sweep in additions(standing, history, late, self.asked):
             complete = self._sweep(sweep) is not None and complete
-        if complete and clock.arrived > (history.late_checked or where[0]):
-            job.journal.note_late(job.export, clock.arrived)
+        if complete and clock.arrived > where[0]:
+            job.journal.note_late(job.export, clock.arrived, standing.majors)
 
     def _sweep(self, sweep: SweepPlan) -> Mapping[str, Any] | None:
         """Claims and carries out one sweep. The seal's record; None if it failed or somebody else was there."""
