@@ -494,3 +494,17 @@ def test_delete_files_of_another_engine_refuse_a_merge(tmp_path: Path, monkeypat
     with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
         made.publish(commit, never)
     assert ids(tmp_path) == [0, 1]
+
+
+def test_a_commit_of_an_older_version_is_published_unless_it_replaces_what_only_that_version_finds(
+    tmp_path: Path,
+) -> None:
+    first, second = (prepared(tmp_path, run) for run in runs(2))
+    for commit in (first, second):
+        del commit["table"]["published"], commit["table"]["superseded"]
+    first["table"]["replaced"] = []
+    second["table"]["replaced"] = ["file:///lake/a(\\d+)/"]
+    channel(tmp_path).publish(first, never)
+    with pytest.raises(IntegrityError, match="a version of Lading that did not note which files it replaces"):
+        channel(tmp_path).publish(second, never)
+    assert ids(tmp_path) == [0, 1]

@@ -13,6 +13,7 @@ from lading.errors import LadingError
 from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
+from lading.plan import History
 from lading.run.expire import begun_name
 from lading.run.job import Job
 from lading.run.lanes import apart
@@ -33,6 +34,20 @@ class Blocked:
         """``run`` of the seal ``record`` stays unpublished because of ``error``."""
         self.errors.setdefault((run["tenant"], run["major"]), error)
         self.runs.append((record, run, error))
+
+    @property
+    def ids(self) -> set[str]:
+        return {run["run_id"] for _, run, _ in self.runs}
+
+
+def published(history: History, unpublished: Container[str]) -> dict[tuple[str, int], list[str]]:
+    """By tenant and major, the runs of a history that were delivered, in its order: what is sealed is published before
+    anything is planned on top of it, or noted as ``unpublished``."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for run in history.runs:
+        if not run.unchanged and run.run_id not in unpublished:
+            found.setdefault((run.tenant, run.major), []).append(run.run_id)
+    return found
 
 
 def roll_forward(job: Job, seen: Mapping[datetime, list[Seen]], blocked: Blocked, *, wait: bool) -> None:

@@ -29,7 +29,7 @@ from lading.plan import (
 from lading.run.expire import expire
 from lading.run.job import Binding, Job, Result
 from lading.run.late import find_late
-from lading.run.publish import Blocked, publish, roll_forward
+from lading.run.publish import Blocked, publish, published, roll_forward
 from lading.run.sweep import Attempt
 
 
@@ -196,7 +196,10 @@ class Story:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
                 clock = clock_of(job, binding)
-                attempt = Attempt(job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance)
+                before = published(self.history, self.blocked.ids)
+                attempt = Attempt(
+                    job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance, before
+                )
                 record = self._write(attempt, claim)
             except LadingError as error:
                 self._failed(sweep, error, began)
