@@ -155,6 +155,7 @@ class Jobs:
             discover=export.tenants is not None and export.tenants.discover,
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.project.files.tenants.items() if not s.active),
+            merged=export.incremental and export.channel == "snapshot",
         )
 
     # --- parts

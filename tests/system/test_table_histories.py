@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.table.update.snapshot import ExpireSnapshots
-from tables import SCHEMA, Shop, locations, row
+from tables import SCHEMA, Shop, by_duckdb, locations, row
 
 from lading import InvalidProject, Result, StoreUnavailable
 from lading.channels import iceberg
@@ -313,3 +314,22 @@ def test_a_run_is_never_taken_for_delivered_in_the_table_of_another_export(
     assert {r.status for r in results} == {"failed"}
     assert "is not one of this export's" in str(results[0].error)
     assert shop.ids() == [1, 2, 3]
+
+
+# --- merging: the newest values win
+
+
+def test_an_older_interval_of_a_merged_table_is_not_revised(shop: Shop) -> None:  # D7
+    """A journal of changes, in which a row has its old values still."""
+    shop.orders([row(1, amount=1), row(1, month=3, amount=9)])
+    shop.export(
+        mode="incremental",
+        merge_key=["id"],
+        window={"column": "at", "clock": "event", "late": "ignore", "start": "2024-01-01"},
+    )
+    ends = [shop.at(datetime(2024, month, 15, tzinfo=UTC))[0].interval.end for month in (2, 4)]
+    with pytest.raises(InvalidProject, match="older than the newest of tenant 'a'"):
+        shop.project().run("orders_table", start=MONTHS[0], end=min(ends), revise=True, reason="x")
+    assert by_duckdb(shop.table(), "select amount from rows") == [(Decimal("2.25"),)]
+    shop.project().run("orders_table", start=min(ends), end=max(ends), revise=True, reason="x")
+    assert by_duckdb(shop.table(), "select amount from rows") == [(Decimal("2.25"),)]

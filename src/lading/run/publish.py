@@ -56,10 +56,10 @@ def roll_forward(job: Job, seen: Mapping[datetime, list[Seen]], blocked: Blocked
         if not at.ended:
             _fence_if_gone(job, at)
         elif job.journal.end(at.attempt)["status"] == "sealed":
-            _finish(job, at.attempt, blocked, wait)
+            finish(job, at.attempt, blocked, wait)
 
 
-def _finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
+def finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
     """Publishes what another process has sealed, once that is dead; a live one is waited for."""
 
     def told(owner: Owner) -> None:
