@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from tables import by_duckdb, locations, sqlite_tables
 
 from lading.channels import iceberg
 from lading.channels.drop import Destination
+from lading.channels.iceberg_merge import Keys
 from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.errors import IntegrityError, SchemaMismatch, StoreDenied, StoreUnavailable
 from lading.export.layout import Layout
@@ -508,3 +509,77 @@ def test_a_commit_of_an_older_version_is_published_unless_it_replaces_what_only_
     with pytest.raises(IntegrityError, match="a version of Lading that did not note which files it replaces"):
         channel(tmp_path).publish(second, never)
     assert ids(tmp_path) == [0, 1]
+
+
+# --- keys
+
+
+FIRST, LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)
+LAST_MS = LAST.replace(microsecond=999_000, tzinfo=UTC)
+KEYS: dict[str, tuple[Any, list[Any]]] = {
+    "int8": (pa.int8(), [-3, 0, 7]),
+    "int16": (pa.int16(), [-3, 0, 7]),
+    "int32": (pa.int32(), [-3, 0, 7]),
+    "int64": (pa.int64(), [-(1 << 62), 0, 1 << 62]),
+    "text": (pa.string(), ["", "ä" * 20, "\U0010ffff" * 20]),
+    "decimal": (pa.decimal128(38, 2), [Decimal("-9.99"), Decimal(0), Decimal(1 << 70)]),
+    "date": (pa.date32(), [date(1, 1, 1), date(1969, 12, 31), date(9999, 12, 31)]),
+    "timestamp": (pa.timestamp("us"), [FIRST, FIRST + timedelta(microseconds=1), LAST]),
+    "timestamptz": (
+        pa.timestamp("us", "UTC"),
+        [each.replace(tzinfo=UTC) for each in (FIRST, FIRST + timedelta(microseconds=1), LAST)],
+    ),
+    "milliseconds": (pa.timestamp("ms", "UTC"), [FIRST.replace(tzinfo=UTC), JANUARY, LAST_MS]),
+    "time": (pa.time64("us"), [time(0), time(1, 2, 3, 4), time(23, 59, 59, 999_999)]),
+    "boolean": (pa.bool_(), [True, False, None]),
+    "binary": (pa.binary(), [b"", b"\x00\xff", b"\xff" * 20]),
+    "uuid": (pa.uuid(), [bytes(16), b"0123456789abcdef", b"\xff" * 16]),
+    "float": (pa.float64(), [float("-inf"), 0.5, float("inf")]),
+}
+
+
+@pytest.mark.parametrize("types", ["portable", "exact"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_rows_are_merged_by_keys_of_every_type(tmp_path: Path, kind: str, types: Any) -> None:
+    """The greatest and the least are both found in what is there, and what is outside of them is no key of it."""
+    type_, values = KEYS[kind]
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("key", type_)])
+    rounds = [
+        [(0, values[0]), (1, values[1])],
+        [(2, values[1]), (3, values[2])],
+        [(4, values[0])],
+        [(5, values[2])],
+    ]
+    for n, rows in enumerate(rounds):
+        run = Delivery(tuple(range(len(rows))), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        made = channel(tmp_path, None, "incremental", merge_key=("key",), types=types)
+        made.check_schema(run.names, schema)
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        columns = [pa.array([each[0] for each in rows]), pa.array([each[1] for each in rows], type_)]
+        writer.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        made.publish(run.commit(made, [writer.finish()]), never)
+    assert ids(tmp_path) == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "kind", ["int64", "text", "decimal", "date", "timestamp", "timestamptz", "milliseconds"]
+)
+def test_a_file_whose_bounds_exclude_the_keys_is_not_read(
+    tmp_path: Path, kind: str, monkeypatch: Any
+) -> None:
+    type_, values = KEYS[kind]
+    values = ["", "ä" * 20, "ö" * 20] if kind == "text" else values  # the greatest text has no upper bound
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("key", type_)])
+    read: list[str] = []
+    real = Keys.rows_in
+    monkeypatch.setattr(Keys, "rows_in", lambda self, at: [read.append(at), real(self, at)][1])
+    for n, value in enumerate((*values, values[1])):
+        run = Delivery((n,), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        made = channel(tmp_path, None, "incremental", merge_key=("key",))
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        key = pa.array([value], type_)
+        writer.append(pa.RecordBatch.from_arrays([pa.array([n]), key], schema=schema))
+        files = [writer.finish()]
+        made.publish(run.commit(made, files), never)
+    assert ids(tmp_path) == [0, 2, 3]
+    assert len(read) == 1
