@@ -583,3 +583,13 @@ def test_a_file_whose_bounds_exclude_the_keys_is_not_read(
         made.publish(run.commit(made, files), never)
     assert ids(tmp_path) == [0, 2, 3]
     assert len(read) == 1
+
+
+@pytest.mark.parametrize("kind", [pa.uuid(), pa.time64("us"), pa.binary(), pa.float64()], ids=str)
+def test_columns_whose_values_name_no_partition_of_a_table_are_refused_before_a_row_is_read(
+    tmp_path: Path, kind: Any
+) -> None:
+    schema = pa.schema([("key", kind)])
+    made = channel(tmp_path, types="exact", partition_by=("key",))
+    with pytest.raises(SchemaMismatch, match="which partitions no table"):
+        made.check_schema(runs(1)[0].names, schema)

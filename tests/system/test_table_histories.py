@@ -333,3 +333,13 @@ def test_an_older_interval_of_a_merged_table_is_not_revised(shop: Shop) -> None:
     assert by_duckdb(shop.table(), "select amount from rows") == [(Decimal("2.25"),)]
     shop.project().run("orders_table", start=min(ends), end=max(ends), revise=True, reason="x")
     assert by_duckdb(shop.table(), "select amount from rows") == [(Decimal("2.25"),)]
+
+
+# --- what is sealed can be committed
+
+
+def test_a_text_that_no_bound_can_be_made_of_blocks_no_export(shop: Shop) -> None:
+    odd = "x" * 15 + "\ud7ff" + "y"  # one above it, cut, would be a surrogate
+    shop.orders([row(1, region=odd), row(2)])
+    shop.run()
+    assert by_duckdb(shop.table(), "select region from rows where id = 1") == [(odd,)]

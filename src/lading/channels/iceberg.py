@@ -24,11 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-)
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties, Transaction
@@ -54,6 +49,7 @@ from lading.channels.iceberg_schema import (
     partition_spec,
     sort_order,
 )
+from lading.channels.iceberg_statistics import METRICS, statistics
 from lading.errors import (
     IntegrityError,
     LadingError,
@@ -74,7 +70,6 @@ REMEMBERED = 1_000
 """So many run ids stand in a table's properties, the newest last; how many stood there before them is counted."""
 CONTENTION, UNREACHABLE = 300.0, 15.0
 """Seconds for which a commit is tried again: while others commit, and while the catalogue fails."""
-_METRICS = "write.metadata.metrics.column."
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +338,7 @@ class Tables:
             _evolve(transaction, want)
         _order(transaction, wish.sort_by)
         schema = transaction.table_metadata.schema()
-        metrics = {f"{_METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
+        metrics = {f"{METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
         added = [
             self._data_file(
                 transaction, file.location, file.bytes, footers[file.location], metrics, file.partition
@@ -496,14 +491,6 @@ class Tables:
         """As `Table.add_files` describes a file, but for its partition: that would be guessed from statistics."""
         metadata = transaction.table_metadata
         schema, spec = metadata.schema(), metadata.spec()
-        columns = [footer.schema.column(index) for index in range(footer.num_columns)]
-        # Arrow tells their extremes as bytes, which pyiceberg takes for text.
-        unread = {f"{_METRICS}{c.path}": "none" for c in columns if c.logical_type.type == "JSON"}
-        statistics = data_file_statistics_from_parquet_metadata(
-            parquet_metadata=footer,
-            stats_columns=compute_statistics_plan(schema, {**metrics, **unread}),
-            parquet_column_mapping=parquet_path_to_id_mapping(schema),
-        )
         return DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=location,
@@ -514,7 +501,7 @@ class Tables:
             spec_id=metadata.default_spec_id,
             equality_ids=None,
             key_metadata=None,
-            **statistics.to_serialized_dict(),
+            **statistics(footer, schema, metrics),
         )
 
     # --- what goes
