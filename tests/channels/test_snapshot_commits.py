@@ -29,7 +29,7 @@ from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.errors import IntegrityError, SchemaMismatch, StoreDenied, StoreUnavailable
 from lading.export.layout import Layout
 from lading.formats.parquet import ParquetFormat
-from lading.ports import FileNumber, Store
+from lading.ports import FileNumber, Past, Store
 from lading.stores.local import LocalStore
 from lading.testing.channel import JANUARY, SCHEMA, Delivery, never
 from lading.testing.faults import Crash, Faults
@@ -136,6 +136,56 @@ def test_a_publisher_killed_at_the_commit_itself(tmp_path: Path, after: bool) ->
     assert ids(tmp_path) == [0, 1]
     assert len(states(tmp_path)) == 1
     assert len(list((tmp_path / "lake").rglob("_SUCCESS"))) == 1
+
+
+def revised(root: Path, run: Delivery, *before: dict[str, Any], published: bool = True) -> dict[str, Any]:
+    """A revision's commit, which takes the place of what these others add."""
+    made = channel(root)
+    files = run.write(made)
+    supersedes = [commit["run_id"] for commit in before]
+    commit = made.prepare(run.names, lambda uri: {**run.bill(uri, files), "supersedes": supersedes}, files)
+    past = Past(tuple(supersedes) if published else (), before)
+    return json.loads(json.dumps(made.follow(commit, past)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+def test_a_revision_killed_at_any_step_replaces_what_it_supersedes_once(tmp_path: Path) -> None:
+    first = runs(1)[0]
+    revision = replace(first, run="e" * 32, revision=1, ids=(7, 8, 9))
+    last = point = 0
+    while point == last:
+        point += 1
+        for side in ("before", "after"):
+            root = tmp_path / f"{point}{side}"
+            root.mkdir()
+            before = prepared(root, first)
+            channel(root).publish(before, never)
+            commit = revised(root, revision, before)
+            faults = Faults(crash=(point, side))
+            with contextlib.suppress(Crash):
+                channel(root, faults.wrap(LocalStore(root / "lake", durable=False))).publish(commit, never)
+            channel(root).publish(commit, never)
+            assert ids(root) == [7, 8, 9], f"killed {side} point {point}"
+            assert len(states(root)) == 2
+            if faults.crashed:
+                last = point
+    assert point > 10
+
+
+def test_publishers_of_a_run_and_of_its_revision_at_once_leave_the_revision_alone(tmp_path: Path) -> None:
+    first, *others = runs(4)
+    before = prepared(tmp_path, first)
+    channel(tmp_path).publish(before, never)
+    commits = [revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(70, 71, 72)), before)]
+    commits += [before, *(prepared(tmp_path, run) for run in others)]
+    threads = [threading.Thread(target=channel(tmp_path).publish, args=(each, never)) for each in commits * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ids(tmp_path) == [2, 3, 4, 5, 6, 7, 70, 71, 72]
+    assert len(states(tmp_path)) == 5
 
 
 # --- answers that are lost or wrong
@@ -322,6 +372,57 @@ def test_a_run_that_was_superseded_before_it_came_never_comes(tmp_path: Path) ->
     made.publish(made.prepare(revision.names, bill, files), never)
     channel(tmp_path).publish(late, never)
     assert ids(tmp_path) == [7]
+
+
+def test_a_revision_that_comes_before_what_it_supersedes_needs_no_files_of_it(tmp_path: Path) -> None:
+    first, second = runs(2)
+    late = prepared(tmp_path, first)
+    channel(tmp_path).publish(prepared(tmp_path, second), never)
+    revision = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(7,)), late, published=False)
+    for commit in (revision, late):
+        channel(tmp_path).publish(commit, never)
+    assert ids(tmp_path) == [2, 3, 7]
+
+
+def test_a_revision_of_what_the_table_forgot_must_find_its_files(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(iceberg, "REMEMBERED", 2)
+    commits = [prepared(tmp_path, run) for run in runs(5)]
+    for commit in commits:
+        channel(tmp_path).publish(commit, never)
+    expire_everything(tmp_path)
+    revision = replace(runs(1)[0], run="e" * 32, revision=1, ids=(70,))
+    channel(tmp_path).publish(revised(tmp_path, revision, commits[0]), never)
+    assert ids(tmp_path) == [2, 3, 4, 5, 6, 7, 8, 9, 70]
+    table = channel(tmp_path)._tables.load(NAME)
+    assert table is not None
+    table.delete("id == 3")
+    expire_everything(tmp_path)
+    other = replace(runs(2)[1], run="f" * 32, revision=1, ids=(71,))
+    with pytest.raises(IntegrityError, match="another engine has rewritten or removed"):
+        channel(tmp_path).publish(revised(tmp_path, other, commits[1]), never)
+    assert ids(tmp_path) == [2, 4, 5, 6, 7, 8, 9, 70]
+
+
+def test_a_revision_of_a_run_without_rows_replaces_nothing(tmp_path: Path) -> None:
+    empty, other = replace(runs(1)[0], ids=()), runs(2)[1]
+    commits = [prepared(tmp_path, run) for run in (empty, other)]
+    for commit in commits:
+        channel(tmp_path).publish(commit, never)
+    revision = replace(empty, run="e" * 32, revision=1, ids=(7,))
+    channel(tmp_path).publish(revised(tmp_path, revision, commits[0]), never)
+    assert ids(tmp_path) == [2, 3, 7]
+
+
+def test_delete_files_of_another_engine_refuse_a_revision(tmp_path: Path, monkeypatch: Any) -> None:
+    first = runs(1)[0]
+    before = prepared(tmp_path, first)
+    channel(tmp_path).publish(before, never)
+    commit = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(7,)), before)
+    data = iceberg.ManifestContent.DATA
+    monkeypatch.setattr(iceberg, "ManifestContent", SimpleNamespace(DATA=data, DELETES=data))
+    with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
+        channel(tmp_path).publish(commit, never)
+    assert ids(tmp_path) == [0, 1]
 
 
 def test_states_older_than_the_history_go_with_the_files_that_only_they_had(tmp_path: Path) -> None:

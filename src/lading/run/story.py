@@ -27,6 +27,7 @@ from lading.plan import (
     late_window,
     plan,
 )
+from lading.ports import Cumulative
 from lading.run.expire import expire
 from lading.run.job import Binding, Job, Result
 from lading.run.late import find_late
@@ -200,7 +201,9 @@ class Story:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
                 clock = clock_of(job, binding)
-                before = published(self.history, self.blocked.ids)
+                # Whoever needs none of them need not wait for all of history to be gone through.
+                joins = isinstance(job.channel, Cumulative)
+                before = published(self.history, self.blocked.ids) if joins else {}
                 attempt = Attempt(
                     job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance, before
                 )
