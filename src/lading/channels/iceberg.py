@@ -251,9 +251,9 @@ class Tables:
                         _refuse_gap(None, wish.identifier, wish.published)
                         table = self._create(wish, footers()[1])
                     state = table.metadata_location
-                    # Before all else: another's table may well be beyond the run, and has not its rows.
-                    self._refuse_another_owner(table, wish)
                     self._tidy(table, wish, tried)
+                    # Before it is asked for the run: another's may well be beyond it, and has not its rows.
+                    self._refuse_another_owner(table, wish)
                     if self._has(table, wish):
                         return
                     _refuse_gap(table, wish.identifier, wish.published)

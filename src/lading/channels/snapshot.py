@@ -115,7 +115,7 @@ class SnapshotChannel(DropChannel):
         table: Any = commit["table"]
         if table["mode"] == "full_refresh":
             return dict(commit)
-        # Under another major, rows are in another table. What was no table is missed as a run that this one lacks.
+        # Those of another major are in another table. Those of a drop are in none, and refused as what it lacks.
         tables: Any = (each["table"] for each in past.superseded if "table" in each)
         superseded = [
             [old["run_id"], old["folder"], sum(1 for _, rows, *_ in old["files"] if rows)]

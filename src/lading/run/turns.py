@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from lading.errors import InProgress
 from lading.export.identity import instant
+from lading.journal.log import Seen
 from lading.journal.owner import Owner
 from lading.plan import SweepPlan, refuse_older
 from lading.run.job import Job
@@ -25,7 +26,7 @@ def take_turn(
     behind a revision that is under way, unless ``wait``.
     """
     seen = job.journal.seen(job.export)
-    if any(run.reason for run in sweep.runs):
+    if any(run.revision for run in sweep.runs):
         later = [at for start, attempts in seen.items() if start > sweep.interval.start for at in attempts]
         if open_ := next((at for at in later if not at.ended), None):
             raise InProgress(
@@ -38,13 +39,17 @@ def take_turn(
         return
     for start, attempts in seen.items():
         for at in attempts:
-            if start >= sweep.interval.start or at.done or "claim.json" not in at.names:
-                continue
-            if not job.journal.claim_of(at.attempt)["revises"]:
-                continue
-            job.journal.settle(at.attempt, wait=wait, upto="end.json", waiting=waiting)
-            record = job.journal.end(at.attempt)
-            # What this call could not publish holds back what comes after it already.
-            known = blocked.ids
-            if record["status"] == "sealed" and not any(run["run_id"] in known for run in record["runs"]):
-                finish(job, at.attempt, blocked, wait)
+            if start < sweep.interval.start and not at.done and _revises(job, at):
+                job.journal.settle(at.attempt, wait=wait, upto="end.json", waiting=waiting)
+                record = job.journal.end(at.attempt)
+                # What this call could not publish holds back what comes after it already.
+                ids = {run["run_id"] for run in record.get("runs", ())}
+                if record["status"] == "sealed" and ids.isdisjoint(blocked.ids):
+                    finish(job, at.attempt, blocked, wait)
+
+
+def _revises(job: Job, at: Seen) -> bool:
+    """Whether the attempt is a revision that was or may yet be sealed."""
+    if at.ended and job.journal.end(at.attempt)["status"] != "sealed":
+        return False
+    return "claim.json" in at.names and bool(job.journal.claim_of(at.attempt)["revises"])
