@@ -161,6 +161,7 @@ class Jobs:
             discover=export.tenants is not None and export.tenants.discover,
             listed=active if export.tenants is not None else (DEFAULT_TENANT,),
             inactive=frozenset(t for t, s in self.project.files.tenants.items() if not s.active),
+            merged=export.incremental and export.channel == "snapshot",
         )
 
     def tables(self, export: Export) -> list[dict[str, Any]]:

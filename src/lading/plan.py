@@ -162,6 +162,7 @@ class Standing:
     discover: bool = False
     listed: tuple[str, ...] = ()  # active tenants of tenants/, or the one default tenant
     inactive: frozenset[str] = frozenset()  # tenants whose rows are known and not delivered
+    merged: bool = False  # incremental: into a table, by key, where the last to come wins
 
     @property
     def majors(self) -> tuple[int, ...]:
@@ -569,10 +570,30 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
         make, have = _revised(standing, here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
         if make:
+            if standing.merged:
+                refuse_older(history, interval, {run.tenant for run in make})
             sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
     if not sweeps and not skipped:
         raise InvalidProject("None of these tenants has a delivery in what was asked for.")
     return Plan(tuple(sweeps), tuple(skipped))
+
+
+def refuse_older(history: History, interval: Interval, tenants: Iterable[str]) -> None:
+    """Raises InvalidProject where one of the tenants has a delivery that begins after this interval: what is merged
+    last wins, so that a revision would put old values back over newer ones."""
+    for tenant in sorted(tenants):
+        newest = max(
+            (run.interval for run in history.runs if run.tenant == tenant and not run.unchanged),
+            key=lambda each: each.start,
+            default=interval,
+        )
+        if newest.start > interval.start:
+            raise InvalidProject(
+                f"The interval from {instant(interval.start)} is older than the newest of tenant {tenant!r}, which "
+                f"begins at {instant(newest.start)}: merged again, its rows would take the place of newer ones.",
+                hint="Only the newest interval can be revised. For older ones change the rows in the source, so that "
+                "they are delivered as new, or start a new export, under a new name and in a namespace of its own.",
+            )
 
 
 def late_window(standing: Standing, history: History, asked: Asked) -> tuple[datetime, Interval] | None:

@@ -720,6 +720,29 @@ class SchemaChecker(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What was delivered before a run, to its tenant under its major. ``published``: ids of runs. ``superseded``: the
+    commits of those whose rows the run takes the place of."""
+
+    published: tuple[str, ...] = ()
+    superseded: tuple[Mapping[str, object], ...] = ()
+
+
+@runtime_checkable
+class Cumulative(Protocol):
+    """A channel whose deliveries make one whole: a run is added to all that came before it, or not at all."""
+
+    def check_past(self, names: Names, published: Sequence[str]) -> None:
+        """Raises IntegrityError where the whole lacks a run that was published, as far as that shows before a row is
+        read."""
+        ...
+
+    def follow(self, commit: Mapping[str, object], past: Past) -> dict[str, object]:
+        """What `Channel.prepare` made, with what publishing needs to know of the runs before this one."""
+        ...
+
+
 @runtime_checkable
 class Releaser(Protocol):
     def release(self, commit: Mapping[str, object]) -> None:

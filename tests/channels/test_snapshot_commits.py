@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +24,12 @@ from tables import by_duckdb, locations, sqlite_tables
 
 from lading.channels import iceberg
 from lading.channels.drop import Destination
+from lading.channels.iceberg_merge import Keys
 from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.errors import IntegrityError, SchemaMismatch, StoreDenied, StoreUnavailable
 from lading.export.layout import Layout
 from lading.formats.parquet import ParquetFormat
-from lading.ports import FileNumber, Store
+from lading.ports import FileNumber, Past, Store
 from lading.stores.local import LocalStore
 from lading.testing.channel import JANUARY, SCHEMA, Delivery, never
 from lading.testing.faults import Crash, Faults
@@ -135,6 +136,56 @@ def test_a_publisher_killed_at_the_commit_itself(tmp_path: Path, after: bool) ->
     assert ids(tmp_path) == [0, 1]
     assert len(states(tmp_path)) == 1
     assert len(list((tmp_path / "lake").rglob("_SUCCESS"))) == 1
+
+
+def revised(root: Path, run: Delivery, *before: dict[str, Any], published: bool = True) -> dict[str, Any]:
+    """A revision's commit, which takes the place of what these others add."""
+    made = channel(root)
+    files = run.write(made)
+    supersedes = [commit["run_id"] for commit in before]
+    commit = made.prepare(run.names, lambda uri: {**run.bill(uri, files), "supersedes": supersedes}, files)
+    past = Past(tuple(supersedes) if published else (), before)
+    return json.loads(json.dumps(made.follow(commit, past)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.slow
+def test_a_revision_killed_at_any_step_replaces_what_it_supersedes_once(tmp_path: Path) -> None:
+    first = runs(1)[0]
+    revision = replace(first, run="e" * 32, revision=1, ids=(7, 8, 9))
+    last = point = 0
+    while point == last:
+        point += 1
+        for side in ("before", "after"):
+            root = tmp_path / f"{point}{side}"
+            root.mkdir()
+            before = prepared(root, first)
+            channel(root).publish(before, never)
+            commit = revised(root, revision, before)
+            faults = Faults(crash=(point, side))
+            with contextlib.suppress(Crash):
+                channel(root, faults.wrap(LocalStore(root / "lake", durable=False))).publish(commit, never)
+            channel(root).publish(commit, never)
+            assert ids(root) == [7, 8, 9], f"killed {side} point {point}"
+            assert len(states(root)) == 2
+            if faults.crashed:
+                last = point
+    assert point > 10
+
+
+def test_publishers_of_a_run_and_of_its_revision_at_once_leave_the_revision_alone(tmp_path: Path) -> None:
+    first, *others = runs(4)
+    before = prepared(tmp_path, first)
+    channel(tmp_path).publish(before, never)
+    commits = [revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(70, 71, 72)), before)]
+    commits += [before, *(prepared(tmp_path, run) for run in others)]
+    threads = [threading.Thread(target=channel(tmp_path).publish, args=(each, never)) for each in commits * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ids(tmp_path) == [2, 3, 4, 5, 6, 7, 70, 71, 72]
+    assert len(states(tmp_path)) == 5
 
 
 # --- answers that are lost or wrong
@@ -323,6 +374,57 @@ def test_a_run_that_was_superseded_before_it_came_never_comes(tmp_path: Path) ->
     assert ids(tmp_path) == [7]
 
 
+def test_a_revision_that_comes_before_what_it_supersedes_needs_no_files_of_it(tmp_path: Path) -> None:
+    first, second = runs(2)
+    late = prepared(tmp_path, first)
+    channel(tmp_path).publish(prepared(tmp_path, second), never)
+    revision = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(7,)), late, published=False)
+    for commit in (revision, late):
+        channel(tmp_path).publish(commit, never)
+    assert ids(tmp_path) == [2, 3, 7]
+
+
+def test_a_revision_of_what_the_table_forgot_must_find_its_files(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(iceberg, "REMEMBERED", 2)
+    commits = [prepared(tmp_path, run) for run in runs(5)]
+    for commit in commits:
+        channel(tmp_path).publish(commit, never)
+    expire_everything(tmp_path)
+    revision = replace(runs(1)[0], run="e" * 32, revision=1, ids=(70,))
+    channel(tmp_path).publish(revised(tmp_path, revision, commits[0]), never)
+    assert ids(tmp_path) == [2, 3, 4, 5, 6, 7, 8, 9, 70]
+    table = channel(tmp_path)._tables.load(NAME)
+    assert table is not None
+    table.delete("id == 3")
+    expire_everything(tmp_path)
+    other = replace(runs(2)[1], run="f" * 32, revision=1, ids=(71,))
+    with pytest.raises(IntegrityError, match="another engine has rewritten or removed"):
+        channel(tmp_path).publish(revised(tmp_path, other, commits[1]), never)
+    assert ids(tmp_path) == [2, 4, 5, 6, 7, 8, 9, 70]
+
+
+def test_a_revision_of_a_run_without_rows_replaces_nothing(tmp_path: Path) -> None:
+    empty, other = replace(runs(1)[0], ids=()), runs(2)[1]
+    commits = [prepared(tmp_path, run) for run in (empty, other)]
+    for commit in commits:
+        channel(tmp_path).publish(commit, never)
+    revision = replace(empty, run="e" * 32, revision=1, ids=(7,))
+    channel(tmp_path).publish(revised(tmp_path, revision, commits[0]), never)
+    assert ids(tmp_path) == [2, 3, 7]
+
+
+def test_delete_files_of_another_engine_refuse_a_revision(tmp_path: Path, monkeypatch: Any) -> None:
+    first = runs(1)[0]
+    before = prepared(tmp_path, first)
+    channel(tmp_path).publish(before, never)
+    commit = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(7,)), before)
+    data = iceberg.ManifestContent.DATA
+    monkeypatch.setattr(iceberg, "ManifestContent", SimpleNamespace(DATA=data, DELETES=data))
+    with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
+        channel(tmp_path).publish(commit, never)
+    assert ids(tmp_path) == [0, 1]
+
+
 def test_states_older_than_the_history_go_with_the_files_that_only_they_had(tmp_path: Path) -> None:
     mode: Any = "incremental"
     settings: dict[str, Any] = {"merge_key": ("id",), "history": timedelta(0)}
@@ -494,3 +596,101 @@ def test_delete_files_of_another_engine_refuse_a_merge(tmp_path: Path, monkeypat
     with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
         made.publish(commit, never)
     assert ids(tmp_path) == [0, 1]
+
+
+def test_a_commit_of_an_older_version_is_published_unless_it_replaces_what_only_that_version_finds(
+    tmp_path: Path,
+) -> None:
+    first, second = (prepared(tmp_path, run) for run in runs(2))
+    for commit in (first, second):
+        del commit["table"]["published"], commit["table"]["superseded"]
+    first["table"]["replaced"] = []
+    second["table"]["replaced"] = ["file:///lake/a(\\d+)/"]
+    channel(tmp_path).publish(first, never)
+    with pytest.raises(IntegrityError, match="a version of Lading that did not note which files it replaces"):
+        channel(tmp_path).publish(second, never)
+    assert ids(tmp_path) == [0, 1]
+
+
+# --- keys
+
+
+FIRST, LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)
+LAST_MS = LAST.replace(microsecond=999_000, tzinfo=UTC)
+KEYS: dict[str, tuple[Any, list[Any]]] = {
+    "int8": (pa.int8(), [-3, 0, 7]),
+    "int16": (pa.int16(), [-3, 0, 7]),
+    "int32": (pa.int32(), [-3, 0, 7]),
+    "int64": (pa.int64(), [-(1 << 62), 0, 1 << 62]),
+    "text": (pa.string(), ["", "ä" * 20, "\U0010ffff" * 20]),
+    "decimal": (pa.decimal128(38, 2), [Decimal("-9.99"), Decimal(0), Decimal(1 << 70)]),
+    "date": (pa.date32(), [date(1, 1, 1), date(1969, 12, 31), date(9999, 12, 31)]),
+    "timestamp": (pa.timestamp("us"), [FIRST, FIRST + timedelta(microseconds=1), LAST]),
+    "timestamptz": (
+        pa.timestamp("us", "UTC"),
+        [each.replace(tzinfo=UTC) for each in (FIRST, FIRST + timedelta(microseconds=1), LAST)],
+    ),
+    "milliseconds": (pa.timestamp("ms", "UTC"), [FIRST.replace(tzinfo=UTC), JANUARY, LAST_MS]),
+    "time": (pa.time64("us"), [time(0), time(1, 2, 3, 4), time(23, 59, 59, 999_999)]),
+    "boolean": (pa.bool_(), [True, False, None]),
+    "binary": (pa.binary(), [b"", b"\x00\xff", b"\xff" * 20]),
+    "uuid": (pa.uuid(), [bytes(16), b"0123456789abcdef", b"\xff" * 16]),
+    "float": (pa.float64(), [float("-inf"), 0.5, float("inf")]),
+}
+
+
+@pytest.mark.parametrize("types", ["portable", "exact"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_rows_are_merged_by_keys_of_every_type(tmp_path: Path, kind: str, types: Any) -> None:
+    """The greatest and the least are both found in what is there, and what is outside of them is no key of it."""
+    type_, values = KEYS[kind]
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("key", type_)])
+    rounds = [
+        [(0, values[0]), (1, values[1])],
+        [(2, values[1]), (3, values[2])],
+        [(4, values[0])],
+        [(5, values[2])],
+    ]
+    for n, rows in enumerate(rounds):
+        run = Delivery(tuple(range(len(rows))), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        made = channel(tmp_path, None, "incremental", merge_key=("key",), types=types)
+        made.check_schema(run.names, schema)
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        columns = [pa.array([each[0] for each in rows]), pa.array([each[1] for each in rows], type_)]
+        writer.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        made.publish(run.commit(made, [writer.finish()]), never)
+    assert ids(tmp_path) == [2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "kind", ["int64", "text", "decimal", "date", "timestamp", "timestamptz", "milliseconds"]
+)
+def test_a_file_whose_bounds_exclude_the_keys_is_not_read(
+    tmp_path: Path, kind: str, monkeypatch: Any
+) -> None:
+    type_, values = KEYS[kind]
+    values = ["", "ä" * 20, "ö" * 20] if kind == "text" else values  # the greatest text has no upper bound
+    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("key", type_)])
+    read: list[str] = []
+    real = Keys.rows_in
+    monkeypatch.setattr(Keys, "rows_in", lambda self, at: [read.append(at), real(self, at)][1])
+    for n, value in enumerate((*values, values[1])):
+        run = Delivery((n,), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        made = channel(tmp_path, None, "incremental", merge_key=("key",))
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        key = pa.array([value], type_)
+        writer.append(pa.RecordBatch.from_arrays([pa.array([n]), key], schema=schema))
+        files = [writer.finish()]
+        made.publish(run.commit(made, files), never)
+    assert ids(tmp_path) == [0, 2, 3]
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("kind", [pa.uuid(), pa.time64("us"), pa.binary(), pa.float64()], ids=str)
+def test_columns_whose_values_name_no_partition_of_a_table_are_refused_before_a_row_is_read(
+    tmp_path: Path, kind: Any
+) -> None:
+    schema = pa.schema([("key", kind)])
+    made = channel(tmp_path, types="exact", partition_by=("key",))
+    with pytest.raises(SchemaMismatch, match="which partitions no table"):
+        made.check_schema(runs(1)[0].names, schema)

@@ -374,6 +374,30 @@ def test_a_revision_of_an_incremental_export_names_a_delivered_interval() -> Non
     ]
 
 
+def test_what_is_merged_into_a_table_is_revised_where_it_is_newest_alone() -> None:
+    """A revision is merged last, and would put old values back over newer ones."""
+    merged = replace(INCREMENTAL, merged=True)
+    history = History()
+    for at in (1, 2, 3):  # "b" lags behind
+        asked = Asked(tenants=("a", "b") if at == 1 else ("a",))
+        (sweep,) = plan(merged, history, clock(day(at)), asked).sweeps
+        history = sealed(history, sweep, merged, day(at))
+    older = Asked(start=day(0), end=day(1), revise=True, reason="r")
+    for asked in (older, replace(older, end=day(3)), replace(older, tenants=("a",))):
+        with pytest.raises(
+            InvalidProject, match=r"older than the newest of tenant 'a', which begins at 2024-01-03"
+        ):
+            plan(merged, history, clock(day(3)), asked)
+    for asked, interval in (
+        (replace(older, tenants=("b",)), Interval(day(0), day(1))),
+        (replace(older, start=day(2), end=day(3)), Interval(day(2), day(3))),
+    ):
+        (sweep,) = plan(merged, history, clock(day(3)), asked).sweeps
+        assert sweep.interval == interval
+    assert plan(merged, history, clock(day(3)), replace(older, revise=False)).sweeps == ()
+    assert plan(INCREMENTAL, history, clock(day(3)), older).sweeps
+
+
 def test_a_revision_takes_nobody_away_from_the_place_that_they_go_on_from() -> None:
     standing = replace(INCREMENTAL, listed=("a", "b", "new"), discover=True)
     history = History()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from worlds import JANUARY, Held, Hooked, World, creates, ids, orders, snapshot, some_orders, under
 
-from lading.errors import InProgress, StoreUnavailable
+from lading.errors import InProgress, InvalidProject, StoreUnavailable
 from lading.journal.owner import Owner
 from lading.plan import Asked
 from lading.proof import current, verify
@@ -253,3 +253,73 @@ def test_what_was_delivered_under_another_major_is_skipped_by_the_name_that_it_h
     again = run(of_major(w.job(), 2), asked)
     assert {result.status for result in again} == {"skipped"}
     assert {result.run_id for result in again} == delivered
+
+
+# --- what is merged into one table: a revision of the newest interval, and the one that follows it
+
+
+def merging(w: World, hook=lambda operation, name: None) -> Job:
+    return w.job(journal=Hooked(w.journal, hook), mode="incremental", tenants=False, merged=True, lease=60)
+
+
+def two_months() -> World:
+    """The first is delivered, and the second is due."""
+    w = World(orders([(0, "a", day(1, 2), day(1, 2))]), now=day(2))
+    assert [r.status for r in run(merging(w))] == ["succeeded"]
+    w.table, w.now = orders([(0, "a", day(1, 2), day(1, 2)), (1, "a", day(2, 2), day(2, 2))]), day(3)
+    return w
+
+
+REVISION = Asked(start=JANUARY, end=day(2), revise=True, reason="corrected")
+
+
+@pytest.mark.parametrize("step", ["a0002/end.json", "a0002/published/"])
+def test_an_interval_that_follows_a_revision_is_published_after_it(step: str):
+    w, published = two_months(), []
+
+    def note(operation: str, name: str) -> None:
+        if operation == "put" and "/published/" in name:
+            published.append(name.split("/")[2])
+
+    held = Held(creates(step))
+
+    def hook(operation: str, name: str) -> None:
+        held.hook(operation, name)
+        note(operation, name)
+
+    later: list = []
+    thread = threading.Thread(target=lambda: later.extend(run(merging(w, note))), daemon=True)
+    with held.running(lambda: run(merging(w, hook), REVISION)):
+        thread.start()
+        thread.join(0.5)
+        assert published == []
+    thread.join(30)
+    assert [r.status for r in (*held.results, *later)] == ["succeeded", "succeeded"]
+    assert published == ["20240101T000000Z", "20240201T000000Z"]
+
+
+def test_a_revision_that_was_planned_before_a_newer_interval_was_sealed_is_refused():
+    w = two_months()
+    held = Held(creates("20240101T000000Z/a0002/claim.json"))
+
+    def revise() -> list:
+        with pytest.raises(InvalidProject, match="older than the newest"):
+            run(merging(w, held.hook), REVISION)
+        return ["refused"]
+
+    with held.running(revise):
+        assert [r.status for r in run(merging(w))] == ["succeeded"]
+    assert held.results == ["refused"]
+    assert b'"status":"failed"' in w.journal.get("sweeps/orders_drop/20240101T000000Z/a0002/end.json")
+    assert ids(w.lake) == Counter([0, 1])
+
+
+def test_a_revision_that_meets_a_newer_interval_under_way_is_refused():
+    w = two_months()
+    held = Held(creates("20240201T000000Z/a0001/end.json"))
+    with held.running(lambda: run(merging(w, held.hook))):
+        results = run(merging(w), REVISION)
+        assert [(r.status, r.exit_code) for r in results] == [("failed", 4)]
+        assert "a newer interval" in str(results[0].error)
+    assert [r.status for r in held.results] == ["succeeded"]
+    assert ids(w.lake) == Counter([0, 1])

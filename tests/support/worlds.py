@@ -88,6 +88,7 @@ class World:
         keep: int | None = None,
         audit: bool = False,
         beside: bool = False,
+        merged: bool = False,
         **changes: Any,
     ) -> Job:
         source = MemorySource(
@@ -127,6 +128,7 @@ class World:
                 discover=discover and tenants,
                 listed=listed if tenants else ("default",),
                 inactive=frozenset(inactive),
+                merged=merged,
             )
 
         binding = Binding(

@@ -125,6 +125,9 @@ class DropChannel:
     packages = False
     """Whether deliveries are audit packages, which are closed when they are published."""
 
+    tables = False
+    """Whether deliveries are committed to a table, which refers to their files from then on."""
+
     _inside = ""  # how the names of data files begin
 
     def __init__(
@@ -309,7 +312,7 @@ class DropChannel:
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
         destinations: Any = commit["destinations"]
-        if ("package" in commit) != self.packages:
+        if (("package" in commit), ("table" in commit)) != (self.packages, self.tables):
             raise StoreDenied(
                 f"Run {commit['run_id']} was committed for another channel than the export has now.",
                 hint="Set the channel back until the run is published.",
@@ -366,6 +369,8 @@ class DropChannel:
                 continue  # the journal has the failure; a marker is a courtesy
 
     def pointed(self, commit: Mapping[str, object]) -> bool:
+        if "table" in commit and not self.tables:
+            return True  # a table of the channel before refers to it, and cannot be asked
         resolved: Any
         destinations: Any = commit["destinations"]
         for resolved in destinations:

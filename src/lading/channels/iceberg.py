@@ -11,7 +11,6 @@ import itertools
 import json
 import logging
 import random
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,11 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, TableAlreadyExistsError
-from pyiceberg.io.pyarrow import (
-    compute_statistics_plan,
-    data_file_statistics_from_parquet_metadata,
-    parquet_path_to_id_mapping,
-)
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestContent
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties, Transaction
@@ -55,6 +49,7 @@ from lading.channels.iceberg_schema import (
     partition_spec,
     sort_order,
 )
+from lading.channels.iceberg_statistics import METRICS, statistics
 from lading.errors import (
     IntegrityError,
     LadingError,
@@ -69,13 +64,12 @@ from lading.manifest import canonical
 
 logging.getLogger("pyiceberg").addHandler(logging.NullHandler())  # or it would speak on standard error
 
-RUNS, OWNER, PLACE = "lading.runs", "lading.owner", "lading.place"
+RUNS, FORGOTTEN, OWNER, PLACE = "lading.runs", "lading.runs-forgotten", "lading.owner", "lading.place"
 RUN_ID = "lading.run-id"
 REMEMBERED = 1_000
-"""So many run ids stand in a table's properties, the newest last."""
+"""So many run ids stand in a table's properties, the newest last; how many stood there before them is counted."""
 CONTENTION, UNREACHABLE = 300.0, 15.0
 """Seconds for which a commit is tried again: while others commit, and while the catalogue fails."""
-_METRICS = "write.metadata.metrics.column."
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +80,15 @@ class DataObject:
     rows: int
     bytes: int
     partition: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """A run whose rows go: what locations of its files begin with, and how many of them it added."""
+
+    run_id: str
+    folder: str
+    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,8 @@ class Wish:
     revision: int
     supersedes: tuple[str, ...]
     folder: str  # the location that all files of the run begin with
-    replaced: tuple[
-        str, ...
-    ]  # what locations of files match, from their beginning, that superseded runs added
+    published: tuple[str, ...]  # runs that the table must have before this one
+    superseded: tuple[Superseded, ...]  # runs in whose files' place this one's come
     files: tuple[DataObject, ...]
     told: tuple[str, ...]  # columns whose extremes may be published
     merge_key: tuple[str, ...] = ()
@@ -219,6 +221,11 @@ class Tables:
             with _placed(wish):
                 changes(table.schema(), want, all_columns=True)
 
+    def check_past(self, identifier: tuple[str, str], published: Sequence[str]) -> None:
+        """Raises IntegrityError where the table lacks one of these runs."""
+        if published:
+            _refuse_gap(self.load(identifier), identifier, published)
+
     def refers(self, identifier: tuple[str, str], folder: str) -> bool:
         """Whether any state of the table that can still be read has a file in this folder."""
         table = self.load(identifier)
@@ -230,12 +237,18 @@ class Tables:
         return any(file.file_path.startswith(folder) for file in _live(table, snapshot))
 
     def _refuse_foreign(self, table: Table, wish: Wish) -> None:
+        self._refuse_another_owner(table, wish)
+        self._refuse_another_partitioning(table, wish)
+
+    def _refuse_another_owner(self, table: Table, wish: Wish) -> None:
         if not _is_of(table, wish.owner):
             told = table.properties.get(OWNER, "Lading did not make it")
             raise StoreDenied(
                 f"The table {_name(wish)} is not one of this export's: {told}.",
                 hint="Give the catalogue another namespace, or one of the exports another contract.",
             )
+
+    def _refuse_another_partitioning(self, table: Table, wish: Wish) -> None:
         spec, schema = table.spec(), table.schema()
         by = tuple(schema.find_column_name(f.source_id) for f in spec.fields)
         if by != wish.partition_by or any(
@@ -253,7 +266,8 @@ class Tables:
         """Commits the run, unless the table has it, or has gone beyond it. Returns when that is certain.
 
         Raises StoreUnavailable where others commit faster or the catalogue cannot be reached, SchemaMismatch where the
-        table cannot take the files, StoreDenied where it is another's.
+        table cannot take the files, StoreDenied where it is another's, IntegrityError where it lacks what was published
+        before or what the run takes the place of.
         """
         tried: list[_Tried] = []
         footers = cache(lambda: self._footers(wish))  # files never change, however often this is tried
@@ -263,12 +277,18 @@ class Tables:
             noted, tried_at, state = Noted(), time.monotonic(), ""
             try:
                 with self._files.noted(noted), self._explained():
-                    table = self.load(wish.identifier) or self._create(wish, footers()[1])
+                    table = self.load(wish.identifier)
+                    if table is None:
+                        _refuse_gap(None, wish.identifier, wish.published)
+                        table = self._create(wish, footers()[1])
                     state = table.metadata_location
                     self._tidy(table, wish, tried)
+                    # Before it is asked for the run: another's may well be beyond it, and has not its rows.
+                    self._refuse_another_owner(table, wish)
                     if self._has(table, wish):
                         return
-                    self._refuse_foreign(table, wish)
+                    _refuse_gap(table, wish.identifier, wish.published)
+                    self._refuse_another_partitioning(table, wish)
                     self._commit(table, wish, *footers())
                 remove(self._files, noted.doomed)
                 return
@@ -328,12 +348,15 @@ class Tables:
 
     def _has(self, table: Table, wish: Wish) -> bool:
         """Whether the table has the run, or had it, or is beyond it."""
-        runs = _runs(table)
-        if wish.run_id in runs or any(_run_of(s) == wish.run_id for s in table.metadata.snapshots):
+        if wish.run_id in _known(table):
             return True
         current = table.current_snapshot()
         # Of a table with fewer runs none was forgotten.
-        if len(runs) >= REMEMBERED and current is not None and self._uses(table, current, wish.folder):
+        if (
+            len(_runs(table)) >= REMEMBERED
+            and current is not None
+            and self._uses(table, current, wish.folder)
+        ):
             return True
         if wish.mode == "full_refresh" and (place := table.properties.get(PLACE)) is not None:
             start, revision = json.loads(place)
@@ -346,7 +369,7 @@ class Tables:
             _evolve(transaction, want)
         _order(transaction, wish.sort_by)
         schema = transaction.table_metadata.schema()
-        metrics = {f"{_METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
+        metrics = {f"{METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
         added = [
             self._data_file(
                 transaction, file.location, file.bytes, footers[file.location], metrics, file.partition
@@ -373,7 +396,7 @@ class Tables:
         self._forget(table, states, expired)
 
     def _replaces(self, wish: Wish) -> bool:
-        return wish.mode != "append" or bool(wish.replaced)
+        return wish.mode != "append" or bool(wish.superseded)
 
     def _outdated(
         self,
@@ -387,19 +410,43 @@ class Tables:
         if wish.mode == "full_refresh":
             return list(live), []
         if wish.mode == "append":
-            superseded = [re.compile(each) for each in wish.replaced]
-            return [f for f in live if any(each.match(f.file_path) for each in superseded)], []
+            return self._superseded(table, wish, live), []
         fresh = [file.location for file in wish.files if file.rows]
         if not live or not fresh:
             return [], []
+        self._refuse_delete_files(table, wish)
+        return self._merged(table, transaction, wish, live, fresh, metrics)
+
+    def _superseded(self, table: Table, wish: Wish, live: Sequence[DataFile]) -> list[DataFile]:
+        """The files of the runs that this one takes the place of: all that they added, or none is taken for theirs."""
+        if wish.superseded:
+            self._refuse_delete_files(table, wish)
+        found: list[DataFile] = []
+        for run in wish.superseded:
+            files = [file for file in live if file.file_path.startswith(run.folder)]
+            # One that never came has no rows here, and never will: this commit notes it as superseded.
+            came = bool(files) or run.run_id in _known(table) or _forgotten(table)
+            if came and len(files) != run.files:
+                raise IntegrityError(
+                    f"The table {_name(wish)} has {len(files):,} of the {counted(run.files, 'file')} of run "
+                    f"{run.run_id}, which {wish.run_id} is to replace: another engine has rewritten or removed some, "
+                    "and their rows may stand in others.",
+                    hint="Roll the table back to its state before that, in that engine, and let none but Lading write "
+                    "to it.",
+                )
+            found += files
+        return found
+
+    def _refuse_delete_files(self, table: Table, wish: Wish) -> None:
         snapshot = table.current_snapshot()
-        assert snapshot is not None
-        if any(m.content == ManifestContent.DELETES for m in snapshot.manifests(table.io)):
+        if snapshot is not None and any(
+            m.content == ManifestContent.DELETES for m in snapshot.manifests(table.io)
+        ):
             raise StoreDenied(
                 f"The table {_name(wish)} holds delete files, which Lading never writes: another engine changes it.",
-                hint="Let nobody but Lading write to it; rewrite its data files in that engine, so that they go.",
+                hint="Roll the table back to its state before that, in that engine, and let none but Lading write to "
+                "it.",
             )
-        return self._merged(table, transaction, wish, live, fresh, metrics)
 
     def _merged(
         self,
@@ -434,6 +481,8 @@ class Tables:
         # Those that it supersedes must not come after it, if they never came.
         runs += [run for run in (*wish.supersedes, wish.run_id) if run not in runs]
         found = {RUNS: ",".join(runs[-REMEMBERED:]), **metrics}
+        if cut := len(runs[:-REMEMBERED]):
+            found[FORGOTTEN] = str(int(before.get(FORGOTTEN, 0)) + cut)
         if wish.mode == "full_refresh":
             found[PLACE] = json.dumps([wish.start, wish.revision])
         if transaction.table_metadata.name_mapping() is None:
@@ -473,14 +522,6 @@ class Tables:
         """As `Table.add_files` describes a file, but for its partition: that would be guessed from statistics."""
         metadata = transaction.table_metadata
         schema, spec = metadata.schema(), metadata.spec()
-        columns = [footer.schema.column(index) for index in range(footer.num_columns)]
-        # Arrow tells their extremes as bytes, which pyiceberg takes for text.
-        unread = {f"{_METRICS}{c.path}": "none" for c in columns if c.logical_type.type == "JSON"}
-        statistics = data_file_statistics_from_parquet_metadata(
-            parquet_metadata=footer,
-            stats_columns=compute_statistics_plan(schema, {**metrics, **unread}),
-            parquet_column_mapping=parquet_path_to_id_mapping(schema),
-        )
         return DataFile.from_args(
             content=DataFileContent.DATA,
             file_path=location,
@@ -491,7 +532,7 @@ class Tables:
             spec_id=metadata.default_spec_id,
             equality_ids=None,
             key_metadata=None,
-            **statistics.to_serialized_dict(),
+            **statistics(footer, schema, metrics),
         )
 
     # --- what goes
@@ -619,6 +660,30 @@ def _rewrites(table: Table, wish: Wish) -> str:
 
 def _runs(table: Table) -> list[str]:
     return [run for run in table.properties.get(RUNS, "").split(",") if run]
+
+
+def _known(table: Table) -> set[str]:
+    """Runs that the table has or had, or that a run of its took the place of, as far as it remembers."""
+    return {*_runs(table), *(run for s in table.metadata.snapshots if (run := _run_of(s)) is not None)}
+
+
+def _forgotten(table: Table) -> int:
+    return int(table.properties.get(FORGOTTEN, 0))
+
+
+def _refuse_gap(table: Table | None, identifier: tuple[str, str], published: Sequence[str]) -> None:
+    """``table``: None where there is none. Each of these runs is remembered by it, or is one of so many that it has
+    forgotten."""
+    known, forgotten = (set[str](), 0) if table is None else (_known(table), _forgotten(table))
+    lacks = len(set(published) - known) - forgotten
+    if lacks > 0:
+        raise IntegrityError(
+            f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it has not "
+            f"{counted(lacks, 'run')} that {'was' if lacks == 1 else 'were'} delivered before.",
+            hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
+            "those runs, because the export was no table then or had another catalogue, set that back; or start a new "
+            "export, under a new name and in a namespace of its own.",
+        )
 
 
 def _run_of(snapshot: Snapshot) -> str | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
-from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.types import PrimitiveType
-from pyiceberg.utils.datetime import date_to_days, datetime_to_micros
 
 from lading.channels.iceberg_io import Files
 from lading.errors import LadingError, StoreFull
@@ -38,6 +35,7 @@ class Keys:
     def __init__(self, files: Files, columns: Sequence[str], locations: Sequence[str], memory: int) -> None:
         self._files, self._columns, self._memory = files, tuple(columns), max(memory, _FLOOR)
         self._failed: LadingError | None = None  # of the store, while DuckDB was asking for rows
+        self._kinds: list[pa.DataType] = []  # of the columns, as files have them
         self._names = ", ".join(f"k{index}" for index in range(len(columns)))
         self._folder = Path(tempfile.mkdtemp(prefix="lading-merge-"))
         try:
@@ -70,6 +68,7 @@ class Keys:
         for index, location in enumerate(locations):
             with self._files.open(location) as file:
                 opened = pq.ParquetFile(file)
+                self._kinds = self._kinds or [opened.schema_arrow.field(name).type for name in self._columns]
                 self._ask(
                     ("insert into keys" if index else "create table keys as")
                     + f" select distinct {self._names} from incoming",
@@ -123,9 +122,10 @@ class Keys:
             asked = self._duckdb.execute(
                 f"select min(k{index}), max(k{index}), count(*) - count(k{index}) from keys"
             )
-            least, most, missing = asked.fetchone() or (None, None, 1)
-            low, high = _internal(least), _internal(most)
-            found.append(None if missing or low is None or high is None else (low, high))
+            # By Arrow: DuckDB's own way to Python wants pytz for instants, and Python's ends where theirs do not.
+            least, most, missing = asked.to_arrow_table().columns
+            low, high = (_internal(column, self._kinds[index]) for column in (least, most))
+            found.append(None if missing[0].as_py() or low is None or high is None else (low, high))
         return found
 
     def may_be_in(self, file: DataFile, schema: Schema) -> bool:
@@ -224,15 +224,15 @@ class _Sink:
         """The upload is its owner's to end."""
 
 
-def _internal(value: object) -> Any:
-    """A value as bounds have it; None where bounds are not compared."""
-    match value:
-        case bool():
-            return None
-        case int() | str() | Decimal():
-            return value
-        case datetime():
-            return datetime_to_micros(value)
-        case date():
-            return date_to_days(value)
-    return None
+def _internal(column: pa.ChunkedArray, kind: pa.DataType) -> Any:
+    """The one value of a column as bounds have it; None where bounds are not compared. ``kind``: what files have, of
+    which DuckDB makes other types."""
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())[0].as_py()
+    if pa.types.is_date32(kind):
+        return column.cast(pa.int32())[0].as_py()
+    return column[0].as_py() if _compared(kind) else None
+
+
+def _compared(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_integer, pa.types.is_string, pa.types.is_decimal))

@@ -27,7 +27,6 @@ from pyiceberg.types import (
     LongType,
     MapType,
     NestedField,
-    PrimitiveType,
     StringType,
     StructType,
     TimestampType,
@@ -160,14 +159,25 @@ def _wider(one: IcebergType, other: IcebergType) -> bool:
 # --- partitions and order ------------------------------------------------------------------------------------------
 
 
+_PARTITIONING = (
+    StringType,
+    BooleanType,
+    IntegerType,
+    LongType,
+    DecimalType,
+    DateType,
+    TimestampType,
+    TimestamptzType,
+)
+"""Types whose values `partition_of` has: of others it would be found out when a run is sealed."""
+
+
 def partition_spec(schema: Schema, columns: Sequence[str]) -> PartitionSpec:
     """By the columns' own values. Raises SchemaMismatch for a column that cannot partition a table."""
     fields = []
     for index, name in enumerate(columns):
         field = _named(schema, name, "layout.partition_by")
-        if not isinstance(field.field_type, PrimitiveType) or isinstance(
-            field.field_type, FloatType | DoubleType
-        ):
+        if not isinstance(field.field_type, _PARTITIONING):
             raise SchemaMismatch(f"column {name!r} is {field.field_type}, which partitions no table")
         fields.append(
             PartitionField(field.field_id, PARTITION_FIELD_ID_START + index, IdentityTransform(), name)

@@ -7,23 +7,26 @@ before the marker.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from lading.channels.drop import Destination, DropChannel
-from lading.errors import StoreDenied
+from lading.errors import IntegrityError, StoreDenied
 from lading.evidence.records import SHIPPED, Schemas
 from lading.export.layout import Layout, Names
 from lading.export.tables import table_name
 from lading.manifest import sha256
-from lading.ports import Document, Encryption, Format, Signer, Types, Written
+from lading.ports import Document, Encryption, Format, Past, Signer, Types, Written
 
 if TYPE_CHECKING:
     from lading.channels.iceberg import Tables, Wish
+
+
+FOLLOWED = 100
+"""So many of the runs before it stand in a run's commit; all of them are looked for before its rows are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class SnapshotChannel(DropChannel):
     """``destination``: the store in which the catalogue's tables lie."""
 
     kind = "snapshot"
+    tables = True
 
     def __init__(
         self,
@@ -88,6 +92,10 @@ class SnapshotChannel(DropChannel):
         found = self._format.schema(schema, self._types)
         self._tables.check(_wish(self._table(names)), found)
 
+    def check_past(self, names: Names, published: Sequence[str]) -> None:
+        if self._settings.mode != "full_refresh":  # which has all rows, whatever came before
+            self._tables.check_past(self._identifier(names), published)
+
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         commit = super().prepare(names, bill, files)
         destinations: Any = commit["destinations"]
@@ -96,17 +104,12 @@ class SnapshotChannel(DropChannel):
         manifest = bill(resolved["url"])
         interval: Any = manifest["interval"]
         supersedes: Any = manifest["supersedes"]
-        full = manifest["kind"] == "full"
-        folder, root = self._tables.location(resolved["folder"]), self._tables.location("")
+        folder = self._tables.location(resolved["folder"])
         table = self._table(names) | {
             "start": interval["start"],
             "revision": manifest["revision"],
             "supersedes": list(supersedes),
             "folder": folder,
-            "replaced": [
-                re.escape(root) + self._layout.attempts(replace(names, run_id=run))[1].pattern
-                for run in (supersedes if full else ())
-            ],
             "files": [[folder + f.name, f.rows, f.bytes, self._partition(f)] for f in files],
             "told": sorted({column for f in files for column in f.columns}),
             "summary": {
@@ -119,13 +122,29 @@ class SnapshotChannel(DropChannel):
         }
         return {**commit, "table": table}
 
+    def follow(self, commit: Mapping[str, object], past: Past) -> dict[str, object]:
+        table: Any = commit["table"]
+        if table["mode"] == "full_refresh":
+            return dict(commit)
+        # Those of another major are in another table. Those of a drop are in none, and refused as what it lacks.
+        tables: Any = (each["table"] for each in past.superseded if "table" in each)
+        superseded = [
+            [old["run_id"], old["folder"], sum(1 for _, rows, *_ in old["files"] if rows)]
+            for old in tables
+            if old["identifier"] == table["identifier"]
+        ]
+        own = {"published": list(past.published[-FOLLOWED:]), "superseded": superseded}
+        return {**commit, "table": table | own}
+
+    def _identifier(self, names: Names) -> tuple[str, str]:
+        return self._settings.namespace, table_name(names.entity, names.major, names.tenant)
+
     def _table(self, names: Names) -> dict[str, Any]:
         """A run's table, without what only its files tell."""
         settings = self._settings
-        name = table_name(names.entity, names.major, names.tenant)
         return {
             "catalogue": settings.catalogue,
-            "identifier": [settings.namespace, name],
+            "identifier": list(self._identifier(names)),
             "owner": owner_of(names.dataset, names.env, self._export, names.tenant, names.major),
             "mode": settings.mode,
             "run_id": names.run_id,
@@ -133,7 +152,8 @@ class SnapshotChannel(DropChannel):
             "revision": 0,
             "supersedes": [],
             "folder": "",
-            "replaced": [],
+            "published": [],
+            "superseded": [],
             "files": [],
             "told": [],
             "merge_key": list(settings.merge_key),
@@ -149,8 +169,8 @@ class SnapshotChannel(DropChannel):
         return {names[column]: value for column, value in file.partition.items()}
 
     def publish(self, commit: Mapping[str, object], withdrawn: Callable[[], bool]) -> str:
-        table: Any = commit["table"]
-        if table["catalogue"] != self._settings.catalogue:
+        table: Any = commit.get("table")
+        if table is not None and table["catalogue"] != self._settings.catalogue:
             raise StoreDenied(
                 f"Run {commit['run_id']} was committed for the catalogue {table['catalogue']!r}, which the export no "
                 "longer names.",
@@ -170,21 +190,31 @@ class SnapshotChannel(DropChannel):
 
     def pointed(self, commit: Mapping[str, object]) -> bool:
         """Also while any state of the table that can still be read has files of the run."""
-        table: Any = commit["table"]
-        return super().pointed(commit) or self._tables.refers(tuple(table["identifier"]), table["folder"])
+        table: Any = commit.get("table")
+        if super().pointed(commit) or table is None:
+            return super().pointed(commit)
+        return self._tables.refers(tuple(table["identifier"]), table["folder"])
 
     def release(self, commit: Mapping[str, object]) -> None:
         """Takes the states with files of the run out of the table's history, but for the current one."""
-        table: Any = commit["table"]
-        self._tables.release(tuple(table["identifier"]), table["folder"])
+        table: Any = commit.get("table")
+        if table is not None:
+            self._tables.release(tuple(table["identifier"]), table["folder"])
 
 
 def _wish(table: Any) -> Wish:
-    from lading.channels.iceberg import DataObject, Wish
+    from lading.channels.iceberg import DataObject, Superseded, Wish
 
     given: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
     }
     del given["catalogue"]
+    if given.pop("replaced", None):
+        raise IntegrityError(
+            f"Run {table['run_id']} was committed by a version of Lading that did not note which files it replaces.",
+            hint="Publish it with that version.",
+        )
     given["files"] = tuple(DataObject(*file) for file in table["files"])
+    given["published"] = tuple(table.get("published", ()))
+    given["superseded"] = tuple(Superseded(*run) for run in table.get("superseded", ()))
     return Wish(**given)

@@ -348,7 +348,10 @@ def split_path(path: str, partition_by: Sequence[PartitionColumn]) -> tuple[str,
     for part in segments:
         names = _check_segment(part, RUN_VARIABLES | keys)
         (inside if inside or (set(names) & (keys - RUN_VARIABLES)) else run).append(part)
-    held = {name for part in run for name in _VARIABLE.findall(part)}
+    names = [name for part in run for name in _VARIABLE.findall(part)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"names {{{twice[0]}}} twice")
+    held = set(names)
     for name in ("tenant", "run", "attempt"):
         if name not in held:
             raise ValueError(

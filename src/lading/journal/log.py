@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -243,6 +243,17 @@ class Journal:
                 hint="The journal was changed from outside: restore it from its backup.",
             )
         return data
+
+    def commits(self, export: str, start: datetime, runs: Container[str]) -> dict[str, Record]:
+        """The commits of these runs of one sealed interval, by run id."""
+        found: dict[str, Record] = {}
+        for seen in self.seen(export, start).get(start, []):
+            record = self.end(seen.attempt) if seen.ended else None
+            if record is not None and record["status"] == "sealed":
+                for run in record["runs"]:
+                    if run["run_id"] in runs and run["status"] == "committed":
+                        found[run["run_id"]] = json.loads(self.prepared(seen.attempt, run))
+        return found
 
     def publish(self, attempt: Attempt, run: Record) -> None:
         self.create(attempt.path + published_name(run), {"run_id": run["run_id"]})

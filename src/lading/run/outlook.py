@@ -8,9 +8,11 @@ from typing import Any
 
 from lading.export.identity import instant
 from lading.export.interval import Interval
+from lading.journal.log import published_name
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
-from lading.ports import SchemaChecker
+from lading.ports import Cumulative, SchemaChecker
 from lading.run.job import Binding, Job
+from lading.run.publish import published
 from lading.run.queries import query_of
 from lading.run.story import clock_of
 
@@ -97,7 +99,15 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     due = plan(standing, history, clock, asked)
     where = late_window(standing, history, asked)
     sweeps = []
-    _check_schema(job, binding, due.sweeps)
+    sealed = [
+        s for attempts in seen.values() for s in attempts
+        if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
+    ]  # fmt: skip
+    unpublished = {
+        run["run_id"] for s in sealed for run in job.journal.end(s.attempt)["runs"]
+        if published_name(run) not in s.names
+    }  # fmt: skip
+    _check(job, binding, due.sweeps, published(history, unpublished))
     for index, sweep in enumerate(due.sweeps):
         sizes: dict[str, Any] = {}
         if index < SURVEYED:
@@ -113,10 +123,6 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
                 **sizes,
             )
         )
-    sealed = [
-        s for attempts in seen.values() for s in attempts
-        if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
-    ]  # fmt: skip
     return Outlook(
         job.export,
         tuple(sweeps),
@@ -133,13 +139,21 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     )
 
 
-def _check_schema(job: Job, binding: Binding, sweeps: Sequence[SweepPlan]) -> None:
-    """Once for each tenant that is known."""
-    if not isinstance(job.channel, SchemaChecker):
-        return
+def _check(
+    job: Job,
+    binding: Binding,
+    sweeps: Sequence[SweepPlan],
+    before: Mapping[tuple[str, int], Sequence[str]],
+) -> None:
+    """What can be told of a destination before a row is read, once for each tenant that is known. ``before``: runs that
+    are published, by tenant and major."""
     newest = {run.tenant: (run, sweep.interval) for sweep in sweeps for run in sweep.runs}
     for run, interval in newest.values():
-        job.channel.check_schema(job.names(run, interval, 1), binding.output)
+        names = job.names(run, interval, 1)
+        if isinstance(job.channel, SchemaChecker):
+            job.channel.check_schema(names, binding.output)
+        if isinstance(job.channel, Cumulative):
+            job.channel.check_past(names, before.get((run.tenant, names.major), ()))
 
 
 _UNMET = {"tenant": "unmet-tenant", "run": "deadbeef"}

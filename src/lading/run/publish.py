@@ -13,6 +13,7 @@ from lading.errors import LadingError
 from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
+from lading.plan import History
 from lading.run.expire import begun_name
 from lading.run.job import Job
 from lading.run.lanes import apart
@@ -34,6 +35,20 @@ class Blocked:
         self.errors.setdefault((run["tenant"], run["major"]), error)
         self.runs.append((record, run, error))
 
+    @property
+    def ids(self) -> set[str]:
+        return {run["run_id"] for _, run, _ in self.runs}
+
+
+def published(history: History, unpublished: Container[str]) -> dict[tuple[str, int], list[str]]:
+    """By tenant and major, the runs of a history that were delivered, in its order: what is sealed is published before
+    anything is planned on top of it, or noted as ``unpublished``."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for run in history.runs:
+        if not run.unchanged and run.run_id not in unpublished:
+            found.setdefault((run.tenant, run.major), []).append(run.run_id)
+    return found
+
 
 def roll_forward(job: Job, seen: Mapping[datetime, list[Seen]], blocked: Blocked, *, wait: bool) -> None:
     """Publishes every sealed attempt that is not done, and fences those whose owner is gone."""
@@ -41,10 +56,10 @@ def roll_forward(job: Job, seen: Mapping[datetime, list[Seen]], blocked: Blocked
         if not at.ended:
             _fence_if_gone(job, at)
         elif job.journal.end(at.attempt)["status"] == "sealed":
-            _finish(job, at.attempt, blocked, wait)
+            finish(job, at.attempt, blocked, wait)
 
 
-def _finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
+def finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
     """Publishes what another process has sealed, once that is dead; a live one is waited for."""
 
     def told(owner: Owner) -> None:

@@ -17,7 +17,7 @@ from lading.journal.audit import Link
 from lading.journal.log import Claim
 from lading.manifest import Bill, Rows
 from lading.plan import Clock, RunPlan, SweepPlan
-from lading.ports import CheckResult, FileNumber, Survey, Written
+from lading.ports import CheckResult, Cumulative, FileNumber, Past, Survey, Written
 from lading.routing.router import Tally
 from lading.run.job import Binding, Clearance, Job, Version
 
@@ -54,14 +54,16 @@ class Sealing:
     inactive: frozenset[str]  # inactive tenants that had rows
     clearance: Clearance
     audit: Link | None  # where the use of its approvals is noted
+    published: Mapping[tuple[str, int], Sequence[str]]  # by tenant and major, runs before this sweep
 
     def record(self, served_runs: Sequence[Served]) -> dict[str, Any]:
         """Prepares every run's commit in the journal; what the seal has to say to make them binding."""
         job, plan = self.job, self.plan
         now = job.journal.now()
         ordered = sorted(served_runs, key=lambda served: (served.run.tenant, served.run.beside))
+        superseded = self._superseded(ordered)
         with ThreadPoolExecutor(PREPARERS, thread_name_prefix="lading-seal") as pool:
-            runs = list(pool.map(lambda served: self._run(served, now), ordered))
+            runs = list(pool.map(lambda served: self._run(served, now, superseded), ordered))
         return {
             "status": "sealed",
             "at": instant(now),
@@ -87,7 +89,17 @@ class Sealing:
         promises = sorted(version.promises_sha256 for version in job.versions)
         return {"beside": dict(job.beside.contract), "parity": list(self.parity or ()), "promises": promises}
 
-    def _run(self, served: Served, now: datetime) -> dict[str, Any]:
+    def _superseded(self, served_runs: Sequence[Served]) -> Mapping[str, Mapping[str, Any]]:
+        """The commits that those of channels which add to what was there take something out of, by run id."""
+        channels = [served for served in served_runs if isinstance(served.version.channel, Cumulative)]
+        wanted = {run for served in channels for run in served.run.supersedes}
+        if not wanted:
+            return {}
+        return self.job.journal.commits(self.job.export, self.plan.interval.start, wanted)
+
+    def _run(
+        self, served: Served, now: datetime, superseded: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
         job = self.job
         quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
         if quiet and not served.tally.read and not served.run.reason:
@@ -95,7 +107,7 @@ class Sealing:
         if not served.tally.files:
             served.tally.files.append(self._empty(served))
         older = self.superseded.get(served.run.tenant if job.tenant_column else "", 0)
-        return self._prepare(served, older, now)
+        return self._prepare(served, older, now, superseded)
 
     def _empty(self, served: Served) -> Written:
         """A delivery without rows still carries a file with the schema."""
@@ -125,7 +137,9 @@ class Sealing:
             "manifest": None,
         }
 
-    def _prepare(self, served: Served, superseded: int, now: datetime) -> dict[str, Any]:
+    def _prepare(
+        self, served: Served, superseded: int, now: datetime, replaced: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
         job, plan, binding, tally = self.job, self.plan, served.binding, served.tally
         version = served.version
         rows = Rows(
@@ -179,6 +193,10 @@ class Sealing:
             beside=self._beside(served),
         )
         commit = version.channel.prepare(served.names, bill.document, files)
+        if isinstance(version.channel, Cumulative):
+            published = tuple(self.published.get((served.run.tenant, version.major), ()))
+            commits = tuple(replaced[run] for run in served.run.supersedes)
+            commit = version.channel.follow(commit, Past(published, commits))
         summary = self._summary(served)
         sha = self.claim.prepare(summary, commit)
         size = sum(f.bytes for f in files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from lading.export.identity import instant
 from lading.export.interval import Interval, midnight
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim, Seen, interval_of, sealed
+from lading.journal.owner import Owner
 from lading.plan import (
     Asked,
     Clock,
@@ -26,11 +27,13 @@ from lading.plan import (
     late_window,
     plan,
 )
+from lading.ports import Cumulative
 from lading.run.expire import expire
 from lading.run.job import Binding, Job, Result
 from lading.run.late import find_late
-from lading.run.publish import Blocked, publish, roll_forward
+from lading.run.publish import Blocked, publish, published, roll_forward
 from lading.run.sweep import Attempt
+from lading.run.turns import take_turn
 
 
 def clock_of(job: Job, binding: Binding | None = None) -> Clock:
@@ -81,6 +84,7 @@ class Story:
     tried: set[tuple[datetime, bool]] = field(default_factory=set)
     history: History = field(default_factory=History)
     fresh: bool = False
+    merged: bool = False  # into a table, in the order of intervals
     stale: set[SweepPlan] = field(default_factory=set)
     _binding: Binding | None = None
 
@@ -90,6 +94,7 @@ class Story:
         self._catch_up()
         clock = self._clock()
         standing = job.standing(clock, self.asked.end)
+        self.merged = standing.merged
         due = plan(standing, self.history, clock, self.asked)
         self._report_not_due(due)
         if due.sweeps:
@@ -196,8 +201,13 @@ class Story:
             try:
                 # Read after the claim, so that whoever looks for late rows meets either this attempt or its bound.
                 clock = clock_of(job, binding)
-                attempt = Attempt(job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance)
-                record = self._write(attempt, claim)
+                # Whoever needs none of them need not wait for all of history to be gone through.
+                joins = isinstance(job.channel, Cumulative)
+                before = published(self.history, self.blocked.ids) if joins else {}
+                attempt = Attempt(
+                    job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance, before
+                )
+                record = self._write(sweep, attempt, claim)
             except LadingError as error:
                 self._failed(sweep, error, began)
                 return None
@@ -214,10 +224,14 @@ class Story:
         runs = sorted(self.history.runs, key=lambda run: (run.interval.start, run.revision))
         return {run.tenant: run.key_id for run in runs if run.key_id is not None}
 
-    def _write(self, attempt: Attempt, claim: Claim) -> Mapping[str, Any]:
+    def _write(self, sweep: SweepPlan, attempt: Attempt, claim: Claim) -> Mapping[str, Any]:
         """Writes and seals. What fails before the seal is closed and removed."""
         job = self.job
         try:
+            if self.merged:
+                take_turn(
+                    job, sweep, self.blocked, wait=self.wait, waiting=self._waiting(sweep.interval.start)
+                )
             record = attempt.write()
         except (Exception, KeyboardInterrupt) as error:
             attempt.fail(error)
@@ -240,8 +254,11 @@ class Story:
             seen.attempt,
             wait=self.wait,
             upto="end.json",
-            waiting=lambda owner: job.on_event(Waiting(job.export, seen.attempt.start, str(owner))),
+            waiting=self._waiting(seen.attempt.start),
         )
+
+    def _waiting(self, start: datetime) -> Callable[[Owner], object]:
+        return lambda owner: self.job.on_event(Waiting(self.job.export, start, str(owner)))
 
     def _still_due(self, sweep: SweepPlan, before: list[Seen]) -> bool:
         """False where the plan was made before one of these attempts was sealed. What they say is final for the next

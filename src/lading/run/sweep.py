@@ -36,6 +36,7 @@ from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
 from lading.ports import (
     Check,
     CheckResult,
+    Cumulative,
     FileNumber,
     FileWriter,
     Preflight,
@@ -68,10 +69,12 @@ class Attempt:
         key_ids: Mapping[str, str],
         fresh: bool,
         clearance: Clearance,
+        published: Mapping[tuple[str, int], Sequence[str]],
     ) -> None:
         """``key_ids``: by tenant, which key masked its newest delivery. ``fresh``: the journal knew nothing of this
-        export when the call began, so nothing of it may stand anywhere. ``clearance``: why rows may leave."""
-        self._clearance = clearance
+        export when the call began, so nothing of it may stand anywhere. ``clearance``: why rows may leave.
+        ``published``: by tenant and major, runs that came before."""
+        self._clearance, self._published = clearance, published
         self._key_ids, self._fresh = key_ids, fresh
         self._job, self._claim, self._plan, self._clock, self._binding = job, claim, plan, clock, binding
         self._served: dict[str, list[Served]] = {}  # by tenant, one for each major
@@ -149,6 +152,7 @@ class Attempt:
             frozenset(self._inactive),
             self._clearance,
             noted,
+            self._published,
         )
         return sealing.record(self._all_served())
 
@@ -322,6 +326,9 @@ class Attempt:
         for each in served:
             if isinstance(each.version.channel, SchemaChecker):
                 each.version.channel.check_schema(each.names, each.binding.output)
+            if isinstance(each.version.channel, Cumulative):
+                before = self._published.get((each.run.tenant, each.version.major), ())
+                each.version.channel.check_past(each.names, before)
 
     def _check_writable(self, folders: Sequence[Mapping[str, str]]) -> None:
         """Before rows are read for a destination it must be seen to take writing, or hours of reading are for nothing.
