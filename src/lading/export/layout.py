@@ -349,8 +349,8 @@ def split_path(path: str, partition_by: Sequence[PartitionColumn]) -> tuple[str,
         names = _check_segment(part, RUN_VARIABLES | keys)
         (inside if inside or (set(names) & (keys - RUN_VARIABLES)) else run).append(part)
     names = [name for part in run for name in _VARIABLE.findall(part)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"names {{{twice[0]}}} twice")
+    if names.count("attempt") > 1:  # the folders of a run's attempts are told by what stands before it
+        raise ValueError("must hold {attempt} once")
     held = set(names)
     for name in ("tenant", "run", "attempt"):
         if name not in held:
