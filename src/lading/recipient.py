@@ -97,17 +97,22 @@ def _opener(tenant_keys: Sequence[str]) -> Opener:
 
 
 def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
-    """What stands in a delivery's folder though the store does not list it: links to folders, pipes, names kept for
-    files that are being written. Other readers of the folder would see them."""
+    """What stands there though the store does not show it as it is. Links anywhere, since what they lead to may change
+    unseen, and a link to a folder would hide the deliveries in it. In a delivery's folder also pipes and names kept for
+    files that are being written: other readers of the folder would see them."""
     inside: set[str] = set()
     found: list[str] = []
+    links: list[str] = []
     for folder, folders, names in os.walk(root):
         if os.path.dirname(folder) in inside or any(is_manifest(n) or is_marker(n) for n in names):
             inside.add(folder)
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            found += (os.path.relpath(os.path.join(folder, name), root) for name in (*names, *links))
+            found += (os.path.relpath(os.path.join(folder, name), root) for name in names)
+        paths = (os.path.join(folder, name) for name in (*names, *folders))
+        links += (os.path.relpath(path, root) for path in paths if os.path.islink(path))
+    for name in sorted(links):
+        report.add(name, "is a link: what it shows may change")
     listed = {info.name for info in store.list()}
-    for name in sorted(found):
+    for name in sorted(set(found).difference(links)):
         if name in listed or not os.path.lexists(root / name):
             continue
         if _UNFINISHED.fullmatch(posixpath.basename(name)):

@@ -276,8 +276,7 @@ def test_what_is_done_to_other_files_is_named_and_found_by_lading_too(
     change, named = FILES[what]
     change(package)
     assert named in told(package)
-    if what != "a file is a link":  # a store shows what a link leads to
-        assert not verify(str(lake)).ok
+    assert not verify(str(lake)).ok
 
 
 @pytest.mark.parametrize(
@@ -305,6 +304,29 @@ def test_a_manifest_of_any_shape_is_named_and_breaks_nothing(
     named = "is not the one that the checkpoint was made over: one of the two was changed"
     assert f"_manifest.json: {named}" in told(package)
     assert not verify(str(package)).ok
+
+
+@pytest.mark.parametrize("at", ["the package", "a folder above", "the records", "something else"])
+def test_every_link_below_what_is_looked_at_is_named(at: str, lake: Path, tmp_path: Path) -> None:
+    first = folders(lake, "a")[0]
+    link = {
+        "the package": first,
+        "a folder above": first.parent,
+        "the records": first / RECORDS,
+        "something else": lake / "letter",
+    }[at]
+    if link.exists():
+        link.rename(tmp_path / "kept")
+    link.symlink_to(tmp_path / "kept")
+    assert f"{link.name}: is a link: what it shows may change" in told(lake)
+    found = [(p.object, p.problem) for p in verify(str(lake)).problems]
+    assert (str(link.relative_to(lake)), "is a link: what it shows may change") in found
+
+
+def test_the_place_that_is_named_may_be_a_link_itself(lake: Path, package: Path, tmp_path: Path) -> None:
+    for number, place in enumerate((lake, package)):
+        (tmp_path / f"here{number}").symlink_to(place)
+        assert told(tmp_path / f"here{number}") == []
 
 
 def test_a_name_cannot_forge_what_is_said(package: Path) -> None:

@@ -39,6 +39,7 @@ ZEROS = "0" * 64
 
 _BLOCK = 1 << 20
 _MOST = 20  # problems of one kind that are told of one file
+_LINK = "is a link: what it shows may change"
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,18}),"previous":"([0-9a-f]{64})","record":\{.*\}\}', re.DOTALL)
 _FIELDS = {
     "checkpoint_version", "project", "environment", "export", "tenant", "number", "previous", "run_id", "revision",
@@ -597,7 +598,7 @@ class Package:
                 path = os.path.relpath(os.path.join(folder, name), self.folder).replace(os.sep, "/")
                 found.append(path)
                 if os.path.islink(os.path.join(folder, name)):
-                    self._wrong(path, "is a link: what it shows may change")
+                    self._wrong(path, _LINK)
         return sorted(found)
 
     # --- evidence
@@ -727,14 +728,17 @@ def _tell_gaps(name: str, packages: list[Package], findings: Findings) -> None:
 
 
 def folders_of(paths: list[str], findings: Findings) -> list[str]:
-    """Those that hold a checkpoint, or a manifest of a package without one."""
+    """Those that hold a checkpoint, or a manifest of a package without one. Links below ``paths`` are told and not
+    followed; a path itself may be one."""
     found: list[str] = []
     for path in paths:
-        inside = [
-            folder
-            for folder, _, names in os.walk(path)
-            if CHECKPOINT in names or RECORDS in names or MANIFEST in names
-        ]
+        inside = []
+        for folder, folders, names in os.walk(path):
+            for name in sorted((*folders, *names)):
+                if os.path.islink(os.path.join(folder, name)):
+                    findings.problem(os.path.join(folder, name), _LINK)
+            if CHECKPOINT in names or RECORDS in names or MANIFEST in names:
+                inside.append(folder)
         if not inside:
             findings.problem(path, "holds no audit package")
         found += [folder for folder in inside if folder not in found]

@@ -81,15 +81,24 @@ def is_bundle(base: str) -> bool:
     return _BUNDLE.fullmatch(base) is not None
 
 
+def _is_control(base: str) -> bool:
+    """Whether a name makes a delivery of its folder. A bundle that has no sum yet is being made, or is to be
+    published."""
+    return is_manifest(base) or is_marker(base) or _BUNDLE_SUM.fullmatch(base) is not None
+
+
 def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
-    """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables: catalogues
-    answer for these."""
-    names = {info.name: info.size for info in store.list(prefix) if FOLDER not in info.name.split("/")}
+    """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables, which lie
+    at a store's root: catalogues answer for these."""
+    names = {info.name: info.size for info in store.list(prefix)}
+    # In a delivery's own folder there are no tables, whatever is called like theirs.
+    if not any(_is_control(name.removeprefix(prefix).lstrip("/")) for name in names):
+        tables = posixpath.join(prefix, FOLDER, "")
+        names = {name: size for name, size in names.items() if not name.startswith(tables)}
     control: dict[str, list[str]] = {}
     for name in names:
         folder, base = posixpath.split(name)
-        # A bundle that has no sum yet is being made, or is to be published.
-        if is_manifest(base) or is_marker(base) or _BUNDLE_SUM.fullmatch(base):
+        if _is_control(base):
             control.setdefault(folder, []).append(base)
     deliveries = {folder: _delivery(store, folder, control[folder]) for folder in sorted(control)}
     strangers = []
