@@ -329,6 +329,38 @@ def test_the_place_that_is_named_may_be_a_link_itself(lake: Path, package: Path,
         assert told(tmp_path / f"here{number}") == []
 
 
+NO_DOCUMENT = {
+    "nested": "[" * 900 + "]" * 900,
+    "half a pair": r'"\ud800"',
+    "a great number": "9" * 4_000,
+    "no number": "1e999",
+}
+
+
+@pytest.mark.parametrize("value", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+@pytest.mark.parametrize(
+    ("name", "old", "said"),
+    [
+        ("_checkpoint.json", '"run_id":"', "is no checkpoint, or was changed"),
+        ("_checkpoint.json", '"number":1', "is no checkpoint, or was changed"),
+        ("_manifest.json", '"approvals":[]', "is damaged: not a manifest"),
+        ("_manifest.json", '"written":10', "is damaged: not a manifest"),
+    ],
+)
+def test_a_document_without_a_canonical_form_is_damaged_in_both_verifiers(
+    name: str, old: str, said: str, value: str, lake: Path, package: Path
+) -> None:
+    text = (package / name).read_text()
+    if old.endswith(':"'):
+        old += json.loads(text)["run_id"] + '"'
+    replaced(package, name, old, f"{old.partition(':')[0]}:{value}")
+    others = len(folders(lake, "b")) + 3
+    assert [t for t in told(lake) if t.startswith(f"{name}: {said}")]
+    report = verify(str(lake))
+    assert [p for p in report.problems if p.object.endswith(name) and "is damaged" in p.problem]
+    assert report.deliveries >= others
+
+
 def test_a_name_cannot_forge_what_is_said(package: Path) -> None:
     (package / "x\nall holds, signed by a trusted key\x1b[2J").write_text("")
     code, said = run_verifier(Path(verifier.__file__), package)

@@ -207,6 +207,17 @@ def test_an_archive_that_was_tampered_with_is_caught_and_named(
         assert all(bundle.name in problem or "_SUCCESS" in problem for problem in found), found
 
 
+@pytest.mark.parametrize("value", [b"[" * 900 + b"]" * 900, b'"\\ud800"', b"9" * 4_000, b"1e999"])
+def test_a_bundle_whose_manifest_has_no_canonical_form_is_damaged(place: Path, value: bytes) -> None:
+    members = members_of(bundle_in(place).read_bytes())
+    manifest = json.loads(dict(members)["manifest.json"])
+    body = json.dumps({**manifest, "approvals": "<here>"}).encode().replace(b'"<here>"', value)
+    replace(place, made([(n, body if n == "manifest.json" else b) for n, b in members]))
+    told = f"{bundle_in(place).name}/manifest.json: is damaged: not a manifest"
+    assert problems(place) == [told]
+    assert [f"{p.object}: {p.problem}" for p in verify(str(bundle_in(place))).problems] == [told]
+
+
 def test_a_wrong_crc_is_told_apart_from_a_wrong_file(place: Path, original: bytes) -> None:
     members = members_of(original)
     told = [Member(n, len(b), zlib.crc32(b) ^ (n == "README.txt")) for n, b in members]

@@ -214,6 +214,34 @@ def test_a_manifest_in_other_spacing_is_caught_even_if_the_marker_agrees(objects
             }
 
 
+NO_DOCUMENT = {
+    "nested": b"[" * 900 + b"]" * 900,
+    "half a pair": b'"\\ud800"',
+    "a half as a key": b'{"\\ud800":1}',
+    "a great number": b"9" * 4_000,
+    "no number": b"1e999",
+}
+
+
+@pytest.mark.parametrize("field", ["approvals", "project", "reason", "more"])
+@pytest.mark.parametrize("value", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+def test_a_manifest_without_a_canonical_form_is_damaged_and_the_others_are_proven(
+    objects: Objects, field: str, value: bytes
+) -> None:
+    name, *others = manifests(objects)
+    document = json.dumps({**json.loads(objects[name]), field: "<here>"}).encode()
+    report = edited(objects, **{name: document.replace(b'"<here>"', value)})
+    assert (name, "is damaged: not a manifest") in {(p.object, p.problem) for p in report.problems}
+    assert report.deliveries == len(others)
+
+
+@pytest.mark.parametrize("marker", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+def test_a_second_marker_of_any_kind_is_named(objects: Objects, marker: bytes) -> None:
+    folder = posixpath.dirname(manifests(objects)[0])
+    for base in ("_SUCCESS", "SUCCESS"):
+        assert named(edited(objects, **{f"{folder}/{base}": marker}), f"{folder}/{base}")
+
+
 @pytest.mark.parametrize(
     "damage", [b"[]", b"null", b"{}", b'{"rows":NaN}', b"\xff", b"[" * 100_000, b'{"files":[],"rows":{}}']
 )

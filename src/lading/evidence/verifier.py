@@ -19,6 +19,7 @@ import base64
 import fnmatch
 import hashlib
 import json
+import math
 import os
 import re
 import struct
@@ -39,6 +40,8 @@ ZEROS = "0" * 64
 
 _BLOCK = 1 << 20
 _MOST = 20  # problems of one kind that are told of one file
+_DEEPEST = 100  # levels of a document; Lading's own have a dozen
+_GREATEST = 2**53 - 1  # the greatest whole number that a document holds
 _LINK = "is a link: what it shows may change"
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,18}),"previous":"([0-9a-f]{64})","record":\{.*\}\}', re.DOTALL)
 _FIELDS = {
@@ -394,7 +397,32 @@ def document(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
     if not isinstance(made, dict):
         raise ValueError("no object")
+    require_plain(made)
     return made
+
+
+def require_plain(made: Any) -> None:
+    """Raises ValueError for what has no canonical form (RFC 8785): half of a surrogate pair, an integer beyond
+    2^53 - 1, NaN. So too for what is nested deeper than any document of Lading, which would end whoever walks it."""
+    level = [made]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif isinstance(value, str):
+                value.encode()
+            elif isinstance(value, float) and not math.isfinite(value):
+                raise ValueError("a number is none")
+            elif isinstance(value, int) and abs(value) > _GREATEST:
+                raise ValueError("a number is too great")
+        level = below
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def checkpoint_of(data: bytes) -> Any:

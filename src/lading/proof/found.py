@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import ObjectNotFound
+from lading.evidence.verifier import require_plain
 from lading.export.interval import parse_instant
 from lading.export.tables import FOLDER
 from lading.ports import Store
@@ -129,7 +130,7 @@ def _delivery(store: Store, folder: str, control: Sequence[str]) -> Delivery:
     for base in markers if len(control) > 2 else ():
         try:
             named = json.loads(store.get(posixpath.join(folder, base)))["manifest"]
-        except (ValueError, KeyError, TypeError, ObjectNotFound):
+        except (ValueError, KeyError, TypeError, RecursionError, ObjectNotFound):
             continue
         if named in manifests:
             return Delivery(folder, named, base)
@@ -249,11 +250,12 @@ class BundlePointer(_Pointer):
 
 
 def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:
-    """Raises ValueError for what has another shape, or names a time that is none."""
+    """Raises ValueError for what has another shape, has no canonical form, or names a time that is none."""
     try:
         document: dict[str, Any] = json.loads(data)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    require_plain(document)
     shape.model_validate(document)
     _place(document)
     if "export_timestamp" in shape.model_fields:
