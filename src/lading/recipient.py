@@ -57,14 +57,22 @@ def verify(
     }
     folder, base = posixpath.split(url)
     if is_bundle(base) and not os.path.isdir(url.removeprefix("file://")):
-        return verify_bundle(_open(folder or "."), base, **asked)
+        return verify_bundle(_open(folder or "."), base, **asked, place=_names(folder))
     store = _open(url)
-    report = prove(store, **asked)
+    report = prove(store, **asked, place=_names(url))
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
         _check_hidden(store, Path(store.url.removeprefix("file://")), report)
     return report
+
+
+def _names(url: str) -> Sequence[str]:
+    """The names that lead to a place: of a folder all of them, however it was asked for."""
+    scheme, separator, path = url.rpartition("://")
+    if not separator or scheme == "file":
+        path = os.path.abspath(path)
+    return [name for name in path.split("/") if name]
 
 
 def _trusted(key: str) -> Sequence[AllowedSigner]:

@@ -174,6 +174,7 @@ class _Rows(_Part):
 
 class _Interval(_Part):
     start: str
+    end: str
 
 
 class _Destination(_Part):
