@@ -1,7 +1,7 @@
 """What a recipient does with a delivery, by its URL alone: prove it, and list what to open."""
 
 # Plain strings rather than Path objects: a walk through many small files.
-# ruff: noqa: PTH112, PTH114, PTH118, PTH120
+# ruff: noqa: PTH100, PTH112, PTH114, PTH118, PTH120
 
 from __future__ import annotations
 

@@ -204,7 +204,11 @@ def test_what_is_missing_repeated_and_added_is_told_by_number(numbers: list[int]
     there = set(numbers)
 
     def of(ending: str) -> set[int]:
-        said = [w.removeprefix("record ").removesuffix(ending) for w in chain.judge(count, "") if w.endswith(ending)]
+        said = [
+            w.removeprefix("record ").removesuffix(ending)
+            for w in chain.judge(count, "")
+            if w.endswith(ending)
+        ]
         runs = [run.split("-") for each in said for run in each.split(", ")]
         return {number for run in runs for number in range(int(run[0]), int(run[-1]) + 1)}
 
@@ -341,7 +345,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         "letter: was added: the manifest does not list it",
     ),
     "something hides among compiled files": (
-        lambda p: ((p / "_evidence/__pycache__").mkdir(), (p / "_evidence/__pycache__/letter").write_text("all is well")),
+        lambda p: ((p / "_evidence/__pycache__").mkdir(), (p / "_evidence/__pycache__/letter").write_text("well")),
         "letter: was added: the manifest does not list it",
     ),
     "something else is compiled": (

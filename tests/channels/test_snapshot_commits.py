@@ -137,6 +137,22 @@ def test_a_publisher_killed_at_the_commit_itself(tmp_path: Path, after: bool) ->
     assert len(list((tmp_path / "lake").rglob("_SUCCESS"))) == 1
 
 
+@pytest.mark.parametrize("mode", ["append", "incremental"])
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"PAR1" + b"x" * 400 + b"PAR1"])
+def test_a_sealed_file_that_cannot_be_read_is_told_and_nothing_is_published(
+    tmp_path: Path, left: bytes, mode: Any
+) -> None:
+    commit = prepared(tmp_path, runs(1)[0], mode, merge_key=("id",))
+    (file,) = (tmp_path / "lake").rglob("*.parquet")
+    file.write_bytes(left)
+    made = channel(tmp_path, None, mode, merge_key=("id",))
+    with pytest.raises(IntegrityError, match=f"{file.name} cannot be read"):
+        made.publish(commit, never)
+    assert not list((tmp_path / "lake").rglob("_SUCCESS"))
+    with pytest.raises(IntegrityError, match=f"{file.name} has {len(left)} bytes where"):
+        made.require_standing(commit)
+
+
 # --- answers that are lost or wrong
 
 

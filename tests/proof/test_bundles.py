@@ -377,9 +377,14 @@ def test_the_command_proves_one_bundle(root: Path) -> None:
     bundle = min((root / "lake").rglob("*.zip"))
     done = CliRunner().invoke(app, ["verify", str(bundle), "--deep", "--key", str(root / "ops/signers")])
     assert done.output.startswith("ok: 1 delivery, 3 files, 10 rows (signed)")
-    which = "it is: to_lake of shop in test, tenant a, 2024-01-01T00:00:00Z to 2024-02-01T00:00:00Z, revision 0"
+    which = (
+        "it is: to_lake of shop in test, tenant a, 2024-01-01T00:00:00Z to 2024-02-01T00:00:00Z, revision 0"
+    )
     assert which in done.output.splitlines()
     told = json.loads(CliRunner().invoke(app, ["verify", str(bundle), "--json"]).output)
     assert (told["delivery"]["tenant"], told["delivery"]["revision"]) == ("a", 0)
     assert told["delivery"]["interval"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"}
-    assert json.loads(CliRunner().invoke(app, ["verify", str(root / "lake"), "--json"]).output)["delivery"] is None
+    assert (
+        json.loads(CliRunner().invoke(app, ["verify", str(root / "lake"), "--json"]).output)["delivery"]
+        is None
+    )

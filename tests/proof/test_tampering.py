@@ -398,7 +398,9 @@ def test_one_full_refresh_alone_passes_and_its_pointer_is_mentioned(pointed: Obj
 
 
 @pytest.mark.parametrize("inside", ["_iceberg", "region=1/_iceberg", "_iceberg/deeper"])
-def test_the_name_of_tables_hides_nothing_in_a_delivery(objects: Objects, inside: str, tmp_path: Path) -> None:
+def test_the_name_of_tables_hides_nothing_in_a_delivery(
+    objects: Objects, inside: str, tmp_path: Path
+) -> None:
     for manifest in manifests(objects):
         folder = posixpath.dirname(manifest)
         report = edited(objects, **{f"{folder}/{inside}/part.parquet": b"x"})

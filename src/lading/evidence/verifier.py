@@ -42,7 +42,8 @@ LONGEST = 1 << 26  # bytes of a record's line, and of any other file: what is lo
 _BLOCK = 1 << 20
 _PLACES = 1 << 16  # at which records are out of order, of one file, before it is only said to be so
 _MOST = 20  # problems of one kind that are told of one file
-_COMPILED = re.compile(r"__pycache__/verify\.[A-Za-z0-9.-]+\.pyc")  # Python's own, where somebody imported verify.py
+# Python's own, where somebody imported verify.py.
+_COMPILED = re.compile(r"__pycache__/verify\.[A-Za-z0-9.-]+\.pyc")
 _DEEPEST = 100  # levels of a document; Lading's own have a dozen
 _GREATEST = 2**53 - 1  # the greatest whole number that a document holds
 _LINK = "is a link: what it shows may change"
@@ -371,7 +372,7 @@ class Chain:
         return told
 
     def _disorder(self, count: int) -> list[str]:
-        there = list(zip(self._lows, self._highs))
+        there = [(low, self._highs[at]) for at, low in enumerate(self._lows)]
         once, more = _layers([(1, self._from), *there] if self._from else there)
         backwards, before = [], self._from
         for low, high in there:
@@ -398,7 +399,8 @@ def _layers(runs: _Runs) -> tuple[_Runs, _Runs]:
     once: _Runs = []
     more: _Runs = []
     depth = 0
-    for (at, step), (until, _) in zip(ends, ends[1:]):
+    for number, (at, step) in enumerate(ends[:-1]):
+        until = ends[number + 1][0]
         depth += step
         for least, layer in ((1, once), (2, more)):
             if depth >= least and until > at:

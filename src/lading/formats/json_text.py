@@ -162,9 +162,7 @@ def _embedded(array: Any, name: str) -> Any:
 def _doubtful(array: Any) -> Any:
     """The values that have to be looked at one by one: few, in most columns none."""
     levels = pc.add(pc.count_substring(array, "["), pc.count_substring(array, "{"))
-    doubtful = pc.or_(
-        pc.match_substring_regex(array, r"\\u[dD][89a-fA-F]"), pc.greater(levels, _LEVELS)
-    )
+    doubtful = pc.or_(pc.match_substring_regex(array, r"\\u[dD][89a-fA-F]"), pc.greater(levels, _LEVELS))
     long = pc.fill_null(pc.greater(pc.binary_length(array), _DIGITS), False)
     if pc.any(long).as_py():
         # RE2 counts to 1,000 and no further.

@@ -53,7 +53,8 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     """``notes``: what was seen and is no failure, such as a folder without a manifest. ``all_signed``: trusted keys
-    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint."""
+    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint.
+    ``delivery``: which one it is, where a single one was named and its manifest could be read."""
 
     deliveries: int = 0
     files: int = 0
@@ -185,7 +186,9 @@ def _check_place(delivery: Delivery, place: Sequence[str], name: str, report: Re
 
 def _identity(delivery: Delivery) -> dict[str, Any]:
     manifest = delivery.manifest
-    told = {key: manifest[key] for key in ("project", "environment", "export", "tenant", "run_id", "revision")}
+    told = {
+        key: manifest[key] for key in ("project", "environment", "export", "tenant", "run_id", "revision")
+    }
     return {**told, "kind": manifest["kind"], "interval": dict(manifest["interval"])}
 
 

@@ -7,7 +7,7 @@ it out.
 """
 
 # Plain strings rather than Path objects, since this is the way of thousands of small objects.
-# ruff: noqa: PTH100, PTH106, PTH108, PTH112, PTH120, PTH123
+# ruff: noqa: PTH100, PTH106, PTH108, PTH112, PTH120
 
 from __future__ import annotations
 
