@@ -752,6 +752,14 @@ class Releaser(Protocol):
 
 
 @runtime_checkable
+class Standing(Protocol):
+    def require_standing(self, commit: Mapping[str, object]) -> None:
+        """Raises IntegrityError where data files of a commit are gone, or have another size than was sealed, as far as
+        a listing of its folders shows. What its destinations do not list is taken to stand."""
+        ...
+
+
+@runtime_checkable
 class Reuser(Protocol):
     def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
         """Copies finished data files from an earlier attempt's folder into a new one's, at every destination.

@@ -1,7 +1,7 @@
 """What a recipient does with a delivery, by its URL alone: prove it, and list what to open."""
 
 # Plain strings rather than Path objects: a walk through many small files.
-# ruff: noqa: PTH112, PTH114, PTH118, PTH120
+# ruff: noqa: PTH100, PTH112, PTH114, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -57,14 +57,22 @@ def verify(
     }
     folder, base = posixpath.split(url)
     if is_bundle(base) and not os.path.isdir(url.removeprefix("file://")):
-        return verify_bundle(_open(folder or "."), base, **asked)
+        return verify_bundle(_open(folder or "."), base, **asked, place=_names(folder))
     store = _open(url)
-    report = prove(store, **asked)
+    report = prove(store, **asked, place=_names(url))
     # The place as a whole goes by the name that it was asked for.
     report.problems = [replace(p, object=url) if p.object == "." else p for p in report.problems]
     if isinstance(store, LocalStore):
         _check_hidden(store, Path(store.url.removeprefix("file://")), report)
     return report
+
+
+def _names(url: str) -> Sequence[str]:
+    """The names that lead to a place: of a folder all of them, however it was asked for."""
+    scheme, separator, path = url.rpartition("://")
+    if not separator or scheme == "file":
+        path = os.path.abspath(path)
+    return [name for name in path.split("/") if name]
 
 
 def _trusted(key: str) -> Sequence[AllowedSigner]:
@@ -97,17 +105,22 @@ def _opener(tenant_keys: Sequence[str]) -> Opener:
 
 
 def _check_hidden(store: LocalStore, root: Path, report: Report) -> None:
-    """What stands in a delivery's folder though the store does not list it: links to folders, pipes, names kept for
-    files that are being written. Other readers of the folder would see them."""
+    """What stands there though the store does not show it as it is. Links anywhere, since what they lead to may change
+    unseen, and a link to a folder would hide the deliveries in it. In a delivery's folder also pipes and names kept for
+    files that are being written: other readers of the folder would see them."""
     inside: set[str] = set()
     found: list[str] = []
+    links: list[str] = []
     for folder, folders, names in os.walk(root):
         if os.path.dirname(folder) in inside or any(is_manifest(n) or is_marker(n) for n in names):
             inside.add(folder)
-            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            found += (os.path.relpath(os.path.join(folder, name), root) for name in (*names, *links))
+            found += (os.path.relpath(os.path.join(folder, name), root) for name in names)
+        paths = (os.path.join(folder, name) for name in (*names, *folders))
+        links += (os.path.relpath(path, root) for path in paths if os.path.islink(path))
+    for name in sorted(links):
+        report.add(name, "is a link: what it shows may change")
     listed = {info.name for info in store.list()}
-    for name in sorted(found):
+    for name in sorted(set(found).difference(links)):
         if name in listed or not os.path.lexists(root / name):
             continue
         if _UNFINISHED.fullmatch(posixpath.basename(name)):

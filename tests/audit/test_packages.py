@@ -226,6 +226,17 @@ def test_the_verifier_checks_who_approved(approved: Path, tmp_path: Path) -> Non
     assert f"{signature.name}: is missing" in found
 
 
+def test_one_key_under_two_names_is_one_person(approved: Path, tmp_path: Path) -> None:
+    package = folders(copied(approved / "lake", tmp_path / "lake"), "a")[0]
+    (ada,) = package.glob("_evidence/approvals/*.ada.sig")
+    (bob,) = package.glob("_evidence/approvals/*.bob.sig")
+    ada.write_bytes(bob.read_bytes())
+    approvers = package / "_evidence/approvers"
+    (line,) = [line for line in approvers.read_text().splitlines() if line.startswith("bob ")]
+    approvers.write_text(f"{line}\n{line.replace('bob', 'ada', 1)}\n")
+    assert [t for t in told(package) if "is not signed by who asked for it and by another person" in t]
+
+
 def test_evidence_that_changes_while_a_run_is_at_work_stops_it(approved: Path, tmp_path: Path) -> None:
     root = copied(approved, tmp_path / "shop")
     project = Project.load(root)

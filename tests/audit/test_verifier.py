@@ -7,7 +7,9 @@ import ast
 import gzip
 import hashlib
 import json
+import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,7 +179,95 @@ def test_a_forger_with_a_key_of_their_own_is_caught_only_by_who_knows_whose_keys
     assert (code, "none of the trusted keys" in said) == (1, True)
 
 
+def test_how_many_records_there_are_to_be_costs_no_memory(package: Path) -> None:
+    """Anybody can write a number: only a signature makes it one that was sealed."""
+    most = 2**53 - 1
+    replaced(package, "_checkpoint.json", '"count":10', f'"count":{most}')
+    put_lines(package, lines_in(package)[1:])
+    assert f"{RECORDS}: record 1, 11-{most} is missing" in told(package)
+    assert "_checkpoint.json.sig: does not hold: it or _checkpoint.json was changed" in told(package)
+
+
+def test_how_many_packages_are_missing_costs_no_memory(lake: Path) -> None:
+    replaced(folders(lake, "a")[3], "_checkpoint.json", '"number":4', f'"number":{2**53 - 1}')
+    assert f"a: package 4-{2**53 - 2} is missing" in told(lake)
+
+
+@settings(max_examples=200, deadline=None)
+@given(numbers=st.lists(st.integers(1, 14), max_size=20), count=st.integers(0, 12))
+def test_what_is_missing_repeated_and_added_is_told_by_number(numbers: list[int], count: int) -> None:
+    chain = verifier.Chain("0" * 64)
+    for number in numbers:
+        chain.line(b'{"n":%d,"previous":"%s","record":{}}' % (number, chain.head.encode()))
+    if numbers == list(range(1, len(numbers) + 1)):
+        return
+    there = set(numbers)
+
+    def of(ending: str) -> set[int]:
+        said = [
+            w.removeprefix("record ").removesuffix(ending)
+            for w in chain.judge(count, "")
+            if w.endswith(ending)
+        ]
+        runs = [run.split("-") for each in said for run in each.split(", ")]
+        return {number for run in runs for number in range(int(run[0]), int(run[-1]) + 1)}
+
+    assert of(" is missing") == set(range(1, count + 1)) - there
+    assert of(" was not sealed: it was added") == {n for n in there if n > count}
+    assert of(" stands there more than once") == {n for n in there if numbers.count(n) > 1}
+
+
+def test_records_in_no_order_at_all_cost_no_memory() -> None:
+    chain = verifier.Chain("0" * 64)
+    for number in range(2 * 70_000, 0, -2):
+        chain.line(b'{"n":%d,"previous":"%s","record":{}}' % (number, b"0" * 64))
+    assert "its records are out of order in more than 65536 places" in chain.judge(10, "")
+
+
 # --- gzip
+
+
+def test_a_line_without_an_end_is_named_before_it_fills_the_memory(package: Path) -> None:
+    bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = bytes(1 << 20)
+    data = b"".join([*(bomb.compress(block) for _ in range(1 << 10)), bomb.flush()])
+    (package / RECORDS).write_bytes(data)
+    code, said = run_verifier(Path(verifier.__file__), package, memory=400 << 20)
+    assert (code, "Error" in said) == (1, False)
+    assert f"{RECORDS}: has a line of more than {verifier.LONGEST} bytes, which no record has" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("_manifest.json", "_manifest.json: is missing"),
+        ("_checkpoint.json", "_checkpoint.json: is missing"),
+        ("_checkpoint.json.sig", "_checkpoint.json.sig: is missing"),
+        ("_manifest.json.sig", "_manifest.json.sig: is missing"),
+        ("_SUCCESS", "_SUCCESS: is missing"),
+        ("_SHA256SUMS", "_SHA256SUMS: is missing"),
+        (RECORDS, f"{RECORDS}: is missing"),
+    ],
+)
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(name: str, said: str, package: Path) -> None:
+    (package / name).unlink()
+    os.mkfifo(package / name)
+    code, out = run_verifier(Path(verifier.__file__), package)
+    assert (code, said in out) == (1, True)
+    assert not verify(str(package)).ok
+
+
+def test_a_file_that_is_too_long_for_any_package_is_not_read(package: Path) -> None:
+    with (package / "_SHA256SUMS").open("wb") as file:
+        file.truncate(1 << 40)
+    code, said = run_verifier(Path(verifier.__file__), package, memory=400 << 20)
+    assert (code, "Error" in said, "_SHA256SUMS: is missing" in said) == (1, False, True)
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"checkpoint_version":2}', "[" * 100_000])
+def test_a_checkpoint_whose_signature_fails_is_told_whatever_else_fails(body: str, package: Path) -> None:
+    (package / "_checkpoint.json").write_text(body)
+    assert "_checkpoint.json.sig: does not hold: it or _checkpoint.json was changed" in told(package)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +344,14 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: (p / "_evidence/letter").write_text("all is well"),
         "letter: was added: the manifest does not list it",
     ),
+    "something hides among compiled files": (
+        lambda p: ((p / "_evidence/__pycache__").mkdir(), (p / "_evidence/__pycache__/letter").write_text("well")),
+        "letter: was added: the manifest does not list it",
+    ),
+    "something else is compiled": (
+        lambda p: ((p / "__pycache__").mkdir(), (p / "__pycache__/json.cpython-312.pyc").write_bytes(b"x")),
+        "json.cpython-312.pyc: was added: the manifest does not list it",
+    ),
     "the sums are edited": (
         lambda p: replaced(p, "_SHA256SUMS", RECORDS, "others"),
         "_SHA256SUMS: was changed: its size or SHA-256 is not the manifest's",
@@ -276,8 +374,7 @@ def test_what_is_done_to_other_files_is_named_and_found_by_lading_too(
     change, named = FILES[what]
     change(package)
     assert named in told(package)
-    if what != "a file is a link":  # a store shows what a link leads to
-        assert not verify(str(lake)).ok
+    assert not verify(str(lake)).ok
 
 
 @pytest.mark.parametrize(
@@ -305,6 +402,61 @@ def test_a_manifest_of_any_shape_is_named_and_breaks_nothing(
     named = "is not the one that the checkpoint was made over: one of the two was changed"
     assert f"_manifest.json: {named}" in told(package)
     assert not verify(str(package)).ok
+
+
+@pytest.mark.parametrize("at", ["the package", "a folder above", "the records", "something else"])
+def test_every_link_below_what_is_looked_at_is_named(at: str, lake: Path, tmp_path: Path) -> None:
+    first = folders(lake, "a")[0]
+    link = {
+        "the package": first,
+        "a folder above": first.parent,
+        "the records": first / RECORDS,
+        "something else": lake / "letter",
+    }[at]
+    if link.exists():
+        link.rename(tmp_path / "kept")
+    link.symlink_to(tmp_path / "kept")
+    assert f"{link.name}: is a link: what it shows may change" in told(lake)
+    found = [(p.object, p.problem) for p in verify(str(lake)).problems]
+    assert (str(link.relative_to(lake)), "is a link: what it shows may change") in found
+
+
+def test_the_place_that_is_named_may_be_a_link_itself(lake: Path, package: Path, tmp_path: Path) -> None:
+    for number, place in enumerate((lake, package)):
+        (tmp_path / f"here{number}").symlink_to(place)
+        assert told(tmp_path / f"here{number}") == []
+
+
+NO_DOCUMENT = {
+    "nested": "[" * 900 + "]" * 900,
+    "half a pair": r'"\ud800"',
+    "a great number": "9" * 4_000,
+    "no number": "1e999",
+}
+
+
+@pytest.mark.parametrize("value", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+@pytest.mark.parametrize(
+    ("name", "old", "said"),
+    [
+        ("_checkpoint.json", '"run_id":"', "is no checkpoint, or was changed"),
+        ("_checkpoint.json", '"number":1', "is no checkpoint, or was changed"),
+        ("_manifest.json", '"approvals":[]', "is damaged: not a manifest"),
+        ("_manifest.json", '"written":10', "is damaged: not a manifest"),
+    ],
+)
+def test_a_document_without_a_canonical_form_is_damaged_in_both_verifiers(
+    name: str, old: str, said: str, value: str, lake: Path, package: Path
+) -> None:
+    text = (package / name).read_text()
+    if old.endswith(':"'):
+        old += json.loads(text)["run_id"] + '"'
+    replaced(package, name, old, f"{old.partition(':')[0]}:{value}")
+    others = len(folders(lake, "b")) + 3
+    assert [t for t in told(lake) if t.startswith(f"{name}: {said}")]
+    report = verify(str(lake))
+    assert [p for p in report.problems if p.object.endswith(name) and "is damaged" in p.problem]
+    assert report.deliveries >= others
 
 
 def test_a_name_cannot_forge_what_is_said(package: Path) -> None:
@@ -458,6 +610,13 @@ def test_the_copy_in_a_package_verifies_it_on_a_bare_python(package: Path, lake:
     (package / RECORDS).write_bytes(b"")
     code, said = run_verifier(package / "verify.py")
     assert code == 1, said
+
+
+def test_what_python_compiles_of_the_verifier_is_nothing_that_was_added(package: Path) -> None:
+    (package / "__pycache__").mkdir()
+    for name in ("verify.cpython-312.pyc", "verify.cpython-38.opt-1.pyc", "verify.pypy39.pyc"):
+        (package / "__pycache__" / name).write_bytes(b"x")
+    assert told(package) == []
 
 
 def test_a_place_without_a_package_does_not_pass(tmp_path: Path) -> None:

@@ -188,6 +188,22 @@ def test_publishers_of_a_run_and_of_its_revision_at_once_leave_the_revision_alon
     assert len(states(tmp_path)) == 5
 
 
+@pytest.mark.parametrize("mode", ["append", "incremental"])
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"PAR1" + b"x" * 400 + b"PAR1"])
+def test_a_sealed_file_that_cannot_be_read_is_told_and_nothing_is_published(
+    tmp_path: Path, left: bytes, mode: Any
+) -> None:
+    commit = prepared(tmp_path, runs(1)[0], mode, merge_key=("id",))
+    (file,) = (tmp_path / "lake").rglob("*.parquet")
+    file.write_bytes(left)
+    made = channel(tmp_path, None, mode, merge_key=("id",))
+    with pytest.raises(IntegrityError, match=f"{file.name} cannot be read"):
+        made.publish(commit, never)
+    assert not list((tmp_path / "lake").rglob("_SUCCESS"))
+    with pytest.raises(IntegrityError, match=f"{file.name} has {len(left)} bytes where"):
+        made.require_standing(commit)
+
+
 # --- answers that are lost or wrong
 
 

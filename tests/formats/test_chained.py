@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from lading.errors import IntegrityError
-from lading.evidence.verifier import seed
+from lading.errors import DataRefused, IntegrityError
+from lading.evidence.verifier import LONGEST, seed
 from lading.formats.chained import ChainedFormat
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.testing.format import FormatSuite, batch_of, rows, scan, write
@@ -74,3 +74,9 @@ def test_lines_that_do_not_follow_each_other_are_refused() -> None:
 def test_only_gzip_is_chained() -> None:
     with pytest.raises(ValueError, match="compressed by gzip"):
         ChainedFormat(JsonlOptions())
+
+
+def test_a_record_that_no_verifier_would_read_is_refused() -> None:
+    batch = pa.record_batch({"id": [1], "text": ["x" * LONGEST]})
+    with pytest.raises(DataRefused, match="a record makes a line of"):
+        write(ChainedFormat(GZIP, RUN), [batch])

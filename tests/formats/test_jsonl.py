@@ -263,3 +263,48 @@ def test_a_number_in_a_text_column_is_an_integrity_error() -> None:
 # Law 8: the sign of a zero is lost where a reader takes it for an integer
 def test_a_negative_zero_is_no_integer() -> None:
     assert lines(table(f=[-0.0, 0.0, None, 1.0])) == ['{"f":-0.0}', '{"f":0}', '{"f":null}', '{"f":1}']
+
+
+REFUSED = {
+    "half of a pair": r'{"a":["\ud800"]}',
+    "the other half": r'"x\uDFFF"',
+    "half of a pair as a key": r'{"\ud83d":1}',
+    "too many digits": '{"n":%s}' % ("7" * 5_000),
+    "too many digits below zero": "-" + "7" * 5_000,
+    "too many levels": "[" * 900 + "]" * 900,
+    "levels that no parser takes": '{"a":' * 5_000 + "1" + "}" * 5_000,
+}
+
+
+@pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("inside", [False, True])
+def test_json_that_no_reader_could_read_back_is_refused_and_its_column_named(
+    value: str, inside: bool
+) -> None:
+    docs = pa.array(["1", None, value], pa.json_())
+    column = pa.StructArray.from_arrays([docs], ["part"]) if inside else docs
+    named = "doc.part" if inside else "doc"
+    batch = pa.record_batch({"doc": column})
+    with pytest.raises(DataRefused, match=f"column '{named}' holds at least 1 JSON value that") as refused:
+        write(JsonlFormat(), [batch])
+    assert value[:9] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        r'"\ud83d\ude00"',
+        r'"\\ud800"',
+        '"%s"' % ("7" * 5_000),
+        "7" * 4_300,
+        "0.%s" % ("7" * 5_000),
+        "[" * 200 + "]" * 200,
+        '"%s"' % ("[" * 900),
+        "[[]" + ",[]" * 900 + "]",
+    ],
+)
+def test_json_that_only_looks_like_it_is_delivered_and_read_back(value: str) -> None:
+    batch = pa.record_batch({"doc": pa.array([value], pa.json_())})
+    data, _ = write(JsonlFormat(), [batch])
+    assert data == b'{"doc":%s}\n' % value.encode()
+    scan(JsonlFormat(), data, batch.schema)

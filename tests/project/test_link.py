@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import pwd
+import socket
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -95,6 +98,21 @@ def test_a_link_gives_the_bundle_to_whoever_has_it_and_is_noted(project: Project
     told = json.dumps(project.audit_log())
     for secret in (SECRET, "Signature", "X-Amz"):
         assert secret not in told
+
+
+def test_who_made_a_link_is_the_account_and_not_what_the_environment_says(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = delivered(project)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "mallory")
+    project.link(run_id)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)  # a container's user, who has no name
+    project.link(run_id)
+    monkeypatch.undo()
+    noted = [record["by"] for record in project.audit_log() if record["event"] == "linked"]
+    account = pwd.getpwuid(os.getuid()).pw_name
+    assert noted == [f"{account}@{socket.gethostname()}", f"4000000001@{socket.gethostname()}"]
 
 
 def test_the_command_prints_the_link_alone(project: Project) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,17 @@ def test_an_archive_that_was_tampered_with_is_caught_and_named(
         assert all(bundle.name in problem or "_SUCCESS" in problem for problem in found), found
 
 
+@pytest.mark.parametrize("value", [b"[" * 900 + b"]" * 900, b'"\\ud800"', b"9" * 4_000, b"1e999"])
+def test_a_bundle_whose_manifest_has_no_canonical_form_is_damaged(place: Path, value: bytes) -> None:
+    members = members_of(bundle_in(place).read_bytes())
+    manifest = json.loads(dict(members)["manifest.json"])
+    body = json.dumps({**manifest, "approvals": "<here>"}).encode().replace(b'"<here>"', value)
+    replace(place, made([(n, body if n == "manifest.json" else b) for n, b in members]))
+    told = f"{bundle_in(place).name}/manifest.json: is damaged: not a manifest"
+    assert problems(place) == [told]
+    assert [f"{p.object}: {p.problem}" for p in verify(str(bundle_in(place))).problems] == [told]
+
+
 def test_a_wrong_crc_is_told_apart_from_a_wrong_file(place: Path, original: bytes) -> None:
     members = members_of(original)
     told = [Member(n, len(b), zlib.crc32(b) ^ (n == "README.txt")) for n, b in members]
@@ -254,6 +266,47 @@ def test_a_bundle_in_the_place_of_another_tenant_is_named(root: Path, tmp_path: 
                 target.write_bytes(source.read_bytes())
     assert any("stands in another place" in problem for problem in problems(tmp_path))
     assert any("is the same run as" in problem for problem in problems(tmp_path))
+
+
+def test_a_bundle_under_the_name_of_another_is_named(root: Path, tmp_path: Path) -> None:
+    """Another tenant's, or another month's, whole and signed, in the place of the one that was asked for."""
+    key = str(root / "ops/signers")
+    first, *others = sorted((root / "lake").rglob("*.zip"))
+    for other in others:
+        forged = tmp_path / first.name
+        forged.write_bytes(other.read_bytes())
+        report = verify(str(forged), key=key, deep=True)
+        assert [(p.object, p.problem) for p in report.problems] == [
+            (first.name, f"has the name of another bundle: what is in it was delivered as {other.name}")
+        ]
+        assert not report.signed
+
+
+@pytest.mark.parametrize("preset", ["lake", "dated", "svc002"])
+def test_an_older_revision_in_the_place_of_the_newer_is_named(preset: str, tmp_path: Path) -> None:
+    root = bundled(tmp_path / "shop", layout={"preset": preset})
+    month = {"start": datetime(2024, 1, 1, tzinfo=UTC), "end": datetime(2024, 2, 1, tzinfo=UTC)}
+    for asked in ({}, {"revise": True, "reason": "again"}):
+        results = Project.load(root).run("to_lake", tenants=["a"], **month, **asked)
+        assert {result.status for result in results} == {"succeeded"}
+    told = {path: verify(str(path)).delivery for path in (root / "lake").rglob("*.zip")}
+    (newer,) = [path for path, delivery in told.items() if delivery and delivery["revision"] == 1]
+    newer.write_bytes(next(path for path in told if path != newer).read_bytes())
+    report = verify(str(newer))
+    assert not report.ok
+    # By what it is told to be, wherever it stands: `svc002` gives both revisions one name.
+    copy = tmp_path / newer.name
+    copy.write_bytes(newer.read_bytes())
+    report = verify(str(copy))
+    assert report.ok == (preset == "svc002")
+    assert report.delivery is not None
+    assert report.delivery["revision"] == 0
+
+
+def test_a_bundle_may_be_called_what_no_layout_calls_one(original: bytes, tmp_path: Path) -> None:
+    for name in ("orders.zip", "2024-01 (1).zip"):
+        (tmp_path / name).write_bytes(original)
+        assert verify(str(tmp_path / name)).ok
 
 
 def test_whom_a_bundle_is_for_can_be_asked(root: Path) -> None:
@@ -324,3 +377,14 @@ def test_the_command_proves_one_bundle(root: Path) -> None:
     bundle = min((root / "lake").rglob("*.zip"))
     done = CliRunner().invoke(app, ["verify", str(bundle), "--deep", "--key", str(root / "ops/signers")])
     assert done.output.startswith("ok: 1 delivery, 3 files, 10 rows (signed)")
+    which = (
+        "it is: to_lake of shop in test, tenant a, 2024-01-01T00:00:00Z to 2024-02-01T00:00:00Z, revision 0"
+    )
+    assert which in done.output.splitlines()
+    told = json.loads(CliRunner().invoke(app, ["verify", str(bundle), "--json"]).output)
+    assert (told["delivery"]["tenant"], told["delivery"]["revision"]) == ("a", 0)
+    assert told["delivery"]["interval"] == {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"}
+    assert (
+        json.loads(CliRunner().invoke(app, ["verify", str(root / "lake"), "--json"]).output)["delivery"]
+        is None
+    )

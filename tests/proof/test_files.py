@@ -172,7 +172,9 @@ def test_every_row_of_every_layout_is_opened_once(project: Path) -> None:
     assert found == Counter((layout, n) for layout in ("lake", "svc002") for n in range(40))
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"manifest_sha256":"0"}', b'{"status":"SUCCESS"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"manifest_sha256":"0"}', b'{"status":"SUCCESS"}', b"[" * 100_000]
+)
 def test_a_marker_that_is_not_the_manifests_refuses_rather_than_lose_rows(
     objects: Objects, tmp_path: Path, body: bytes
 ) -> None:

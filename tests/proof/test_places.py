@@ -6,9 +6,9 @@ import json
 import posixpath
 from pathlib import Path
 
-from delivered import Objects, make_project, objects_in, store_of
+from delivered import Objects, lay_out, make_project, objects_in, store_of
 
-from lading import Project
+from lading import Project, verify
 from lading.proof import Report
 from lading.proof import verify as prove
 
@@ -30,6 +30,11 @@ def renamed(objects: Objects, before: str, after: str) -> Objects:
     }
 
 
+def uri_of(objects: Objects, folder: str) -> str:
+    name = next(n for n in objects if n.startswith(folder) and "manifest" in n and n.endswith(".json"))
+    return str(json.loads(objects[name])["destination"]["uri"])
+
+
 def misplaced(report: Report) -> list[str]:
     return [p.object for p in report.problems if p.problem.startswith(TOLD)]
 
@@ -49,6 +54,30 @@ def test_a_tenants_delivery_is_caught_among_anothers_without_anything_beside_it(
             other = folder.replace("/tenant=a/", "/tenant=b/")
             alone = {n: data for n, data in objects.items() if n.startswith(f"{folder}/")}
             assert misplaced(prove(store_of(renamed(alone, folder, other)))) == [other]
+
+
+def test_a_delivery_that_is_looked_at_alone_in_the_folder_of_another_is_caught(
+    objects: Objects, tmp_path: Path
+) -> None:
+    """Whole and untouched, in the place of the one that was asked for: no name below it tells them apart."""
+    here, *others = folders(objects)
+    for number, other in enumerate(others):
+        place = lay_out(
+            {n.removeprefix(f"{other}/"): data for n, data in objects.items() if n.startswith(f"{other}/")},
+            tmp_path / str(number) / here,
+        )
+        report = verify(str(place))
+        assert misplaced(report) == [str(place)], other
+        assert report.delivery is not None
+        assert report.delivery["run_id"] in uri_of(objects, other) or report.delivery["run_id"][:8] in other
+
+
+def test_a_delivery_that_is_looked_at_alone_may_be_a_copy(objects: Objects, tmp_path: Path) -> None:
+    for number, folder in enumerate(folders(objects)):
+        mine = {n.removeprefix(f"{folder}/"): d for n, d in objects.items() if n.startswith(f"{folder}/")}
+        names = folder.split("/")
+        for at, place in enumerate(("mine", "orders/may", *("/".join(names[n:]) for n in range(len(names))))):
+            assert misplaced(verify(str(lay_out(mine, tmp_path / f"{number}/{at}" / place)))) == []
 
 
 def test_a_copy_of_any_subtree_under_any_root_passes(objects: Objects) -> None:

@@ -18,6 +18,8 @@ from lading.proof import Report
 from lading.proof import verify as prove
 from lading.stores.memory import MemoryStore
 
+LINK = "is a link: what it shows may change"
+
 # The fixture's objects are copied before they are changed.
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 
@@ -212,6 +214,34 @@ def test_a_manifest_in_other_spacing_is_caught_even_if_the_marker_agrees(objects
             }
 
 
+NO_DOCUMENT = {
+    "nested": b"[" * 900 + b"]" * 900,
+    "half a pair": b'"\\ud800"',
+    "a half as a key": b'{"\\ud800":1}',
+    "a great number": b"9" * 4_000,
+    "no number": b"1e999",
+}
+
+
+@pytest.mark.parametrize("field", ["approvals", "project", "reason", "more"])
+@pytest.mark.parametrize("value", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+def test_a_manifest_without_a_canonical_form_is_damaged_and_the_others_are_proven(
+    objects: Objects, field: str, value: bytes
+) -> None:
+    name, *others = manifests(objects)
+    document = json.dumps({**json.loads(objects[name]), field: "<here>"}).encode()
+    report = edited(objects, **{name: document.replace(b'"<here>"', value)})
+    assert (name, "is damaged: not a manifest") in {(p.object, p.problem) for p in report.problems}
+    assert report.deliveries == len(others)
+
+
+@pytest.mark.parametrize("marker", NO_DOCUMENT.values(), ids=NO_DOCUMENT)
+def test_a_second_marker_of_any_kind_is_named(objects: Objects, marker: bytes) -> None:
+    folder = posixpath.dirname(manifests(objects)[0])
+    for base in ("_SUCCESS", "SUCCESS"):
+        assert named(edited(objects, **{f"{folder}/{base}": marker}), f"{folder}/{base}")
+
+
 @pytest.mark.parametrize(
     "damage", [b"[]", b"null", b"{}", b'{"rows":NaN}', b"\xff", b"[" * 100_000, b'{"files":[],"rows":{}}']
 )
@@ -367,6 +397,34 @@ def test_one_full_refresh_alone_passes_and_its_pointer_is_mentioned(pointed: Obj
             assert report.notes == [".: a full refresh, and its pointer is not here"]
 
 
+@pytest.mark.parametrize("inside", ["_iceberg", "region=1/_iceberg", "_iceberg/deeper"])
+def test_the_name_of_tables_hides_nothing_in_a_delivery(
+    objects: Objects, inside: str, tmp_path: Path
+) -> None:
+    for manifest in manifests(objects):
+        folder = posixpath.dirname(manifest)
+        report = edited(objects, **{f"{folder}/{inside}/part.parquet": b"x"})
+        assert [(p.object, p.problem) for p in report.problems] == [
+            (f"{folder}/{inside}/part.parquet", "is not listed in the manifest")
+        ]
+    alone = {n.removeprefix(f"{folder}/"): data for n, data in objects.items() if n.startswith(f"{folder}/")}
+    told = edited(alone, **{f"{inside}/part.parquet": b"x"})
+    assert [p.object for p in told.problems] == [f"{inside}/part.parquet"]
+
+
+def test_a_delivery_below_a_folder_that_is_called_like_that_of_tables_is_proven(appended: Objects) -> None:
+    moved = {f"archive/_iceberg/{name}": data for name, data in appended.items()}
+    assert prove(store_of(moved)).deliveries == len(manifests(appended))
+    name = next(n for n in moved if n.endswith((".parquet", ".jsonl", ".jsonl.gz")))
+    assert named(edited(moved, **{name: b""}), name)
+
+
+def test_the_tables_at_the_root_of_a_store_are_left_to_their_catalogue(objects: Objects) -> None:
+    report = edited(objects, **{"_iceberg/shop/orders/metadata/v1.metadata.json": b"{}"})
+    assert report.ok
+    assert report.notes == []
+
+
 # --- from outside
 
 
@@ -397,7 +455,31 @@ def test_what_a_local_store_hides_in_a_delivery_is_named(objects: Objects, tmp_p
     (here / ".lading-tmp-folder" / "part.jsonl").write_bytes(b"1")
     (here / "link").symlink_to(tmp_path)
     (here / "dangling").symlink_to("nowhere")
-    assert [p.object for p in verify(str(tmp_path / "lake")).problems] == [
-        f"{folder}/{name}"
-        for name in (".lading-tmp-folder/part.jsonl", ".lading-tmp-more.jsonl", "dangling", "link")
+    assert [(p.object, p.problem) for p in verify(str(tmp_path / "lake")).problems] == [
+        (f"{folder}/dangling", LINK),
+        (f"{folder}/link", LINK),
+        (f"{folder}/.lading-tmp-folder/part.jsonl", "is not listed in the manifest"),
+        (f"{folder}/.lading-tmp-more.jsonl", "is not listed in the manifest"),
     ]
+
+
+def test_every_link_below_what_is_looked_at_is_named(objects: Objects, tmp_path: Path) -> None:
+    """A folder's would hide its deliveries, and a file's shows something else tomorrow."""
+    lake = tmp_path / "lake"
+    lay_out(objects, lake)
+    folder = posixpath.dirname(manifests(objects)[0])
+    (lake / folder).rename(tmp_path / "kept")
+    (lake / folder).symlink_to(tmp_path / "kept")
+    data = next(n for n in objects if n.endswith((".parquet", ".jsonl", ".jsonl.gz")) and folder not in n)
+    (lake / data).rename(tmp_path / "data")
+    (lake / data).symlink_to(tmp_path / "data")
+    (lake / "above").symlink_to("nowhere")
+    (lake / ".lading-tmp-17-0123456789abcdef").symlink_to(tmp_path / "kept")
+    told = {p.object for p in verify(str(lake), deep=True).problems if p.problem == LINK}
+    assert told == {folder, data, "above", ".lading-tmp-17-0123456789abcdef"}
+
+
+def test_the_place_that_is_named_may_be_a_link_itself(objects: Objects, tmp_path: Path) -> None:
+    lay_out(objects, tmp_path / "lake")
+    (tmp_path / "here").symlink_to(tmp_path / "lake")
+    assert verify(str(tmp_path / "here")).ok

@@ -245,3 +245,12 @@ def test_a_listing_outlives_what_vanishes_meanwhile(store: LocalStore) -> None:
 )
 def test_a_relative_url_lies_in_the_project(url: str, folder: str) -> None:
     assert LocalOptions(url=url).folder(Path("/base")) == Path(folder)
+
+
+def test_a_pipe_is_no_object_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    store = LocalStore(tmp_path)
+    assert list(store.list()) == []
+    for read in (store.get, store.read):
+        with pytest.raises(ObjectNotFound):
+            read("pipe")

@@ -54,11 +54,12 @@ def told(*places: Path, key: Path | None = None, last: tuple[int, str] | None = 
     return [f"{Path(where).name}: {what}" for where, what in found.problems]
 
 
-def run_verifier(file: Path, *arguments: object) -> tuple[int, str]:
-    """As an auditor does, on a bare Python: its exit code, and what it says."""
+def run_verifier(file: Path, *arguments: object, memory: int | None = None) -> tuple[int, str]:
+    """As an auditor does, on a bare Python: its exit code, and what it says. ``memory``: bytes that it may take."""
+    limit = [] if memory is None else ["prlimit", f"--as={memory}"]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(file), *map(str, arguments)],
-        capture_output=True, text=True, check=False, env={},
+        [*limit, sys.executable, "-I", "-S", str(file), *map(str, arguments)],
+        capture_output=True, text=True, check=False, env={}, timeout=60,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

@@ -77,6 +77,9 @@ class BundleChannel(DropChannel):
         self._forget({resolved["name"]: resolved["folder"] for resolved in destinations})
         return url
 
+    def _sealed_files(self, resolved: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+        return [(resolved["bundle"]["name"], resolved["bundle"]["bytes"])]
+
     def discard(self, folders: Mapping[str, str]) -> Emptied:
         self._forget(folders)
         return super().discard(folders)

@@ -348,6 +348,34 @@ class DropChannel:
             return self._manifest_url(commit)
         return self._withdraw(commit)
 
+    def require_standing(self, commit: Mapping[str, object]) -> None:
+        destinations: Any = commit["destinations"]
+        for resolved in destinations:
+            destination = self._known.get(resolved["name"])
+            if destination is None or destination.url(resolved["folder"]) != resolved["url"]:
+                continue  # which `publish` refuses
+            try:
+                there = {info.name: info.size for info in destination.store.list(resolved["folder"])}
+            except StoreDenied:
+                continue  # who may only write cannot look
+            for name, size in self._sealed_files(resolved):
+                found = there.get(resolved["folder"] + name)
+                if found == size:
+                    continue
+                raise IntegrityError(
+                    f"{resolved['url']}{name} "
+                    + ("is gone" if found is None else f"has {found:,} bytes where {size:,} were sealed")
+                    + f": run {commit['run_id']} is not published.",
+                    hint="Put it back as it was, from a copy, a version of the object or a backup, and run again: the "
+                    "tenant's newer runs, revisions too, wait until then. Nothing but Lading may write into folders of "
+                    "deliveries.",
+                )
+
+    def _sealed_files(self, resolved: Mapping[str, Any]) -> Sequence[tuple[str, int]]:
+        """Names and sizes of what was written before the seal."""
+        objects = dict(resolved["objects"])
+        return [(file["name"], file["bytes"]) for file in json.loads(objects[resolved["manifest"]])["files"]]
+
     def _before_marker(self, commit: Mapping[str, object]) -> None:
         """What must have happened when a reader trusts the delivery: nothing, here."""
 

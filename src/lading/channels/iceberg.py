@@ -40,7 +40,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 
-from lading.channels.iceberg_io import Files, Noted, remove
+from lading.channels.iceberg_io import Files, Noted, parquet, remove
 from lading.channels.iceberg_merge import Keys
 from lading.channels.iceberg_schema import (
     changes,
@@ -507,7 +507,7 @@ class Tables:
 
     def _footer(self, location: str) -> tuple[pq.FileMetaData, pa.Schema, int]:
         with self._files.open(location) as file:
-            opened = pq.ParquetFile(file, arrow_extensions_enabled=True)
+            opened = parquet(file, location, arrow_extensions_enabled=True)
             return opened.metadata, opened.schema_arrow, file.size()
 
     def _data_file(

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
 
 from lading.errors import IntegrityError, ObjectExists, ObjectNotFound, StoreDenied
@@ -90,6 +91,18 @@ class Files:
     def open(self, location: str) -> Any:
         """An object as an Arrow file, read by ranges."""
         return pa.PythonFile(_Opened(self.store.read(self.name(location))), mode="r")
+
+
+def parquet(file: Any, location: str, **options: Any) -> pq.ParquetFile:
+    """Raises IntegrityError for what is no Parquet file."""
+    try:
+        return pq.ParquetFile(file, **options)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(
+            f"{location} cannot be read: it is not the file that was written there.",
+            hint="Put it back as it was, from a version of the object or a backup, and run again. Nothing but Lading "
+            "may write into folders of deliveries.",
+        ) from error
 
 
 class StoreIO(FileIO):

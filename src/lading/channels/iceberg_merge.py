@@ -21,7 +21,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.types import PrimitiveType
 
-from lading.channels.iceberg_io import Files
+from lading.channels.iceberg_io import Files, parquet
 from lading.errors import LadingError, StoreFull
 from lading.ports import Upload
 
@@ -67,7 +67,7 @@ class Keys:
     def _load(self, locations: Sequence[str]) -> None:
         for index, location in enumerate(locations):
             with self._files.open(location) as file:
-                opened = pq.ParquetFile(file)
+                opened = parquet(file, location)
                 self._kinds = self._kinds or [opened.schema_arrow.field(name).type for name in self._columns]
                 self._ask(
                     ("insert into keys" if index else "create table keys as")
@@ -146,7 +146,7 @@ class Keys:
     def rows_in(self, location: str) -> Any:
         """Which of the file's rows have one of the keys: a mask, or None where no row has."""
         with self._files.open(location) as file:
-            opened = pq.ParquetFile(file)
+            opened = parquet(file, location)
             mask = np.zeros(opened.metadata.num_rows, np.bool_)
             same = " and ".join(
                 f"incoming.k{index} is not distinct from keys.k{index}" for index in range(len(self._columns))
@@ -167,7 +167,7 @@ class Keys:
         upload = self._files.store.write(self._files.name(target))
         try:
             with self._files.open(source) as file:
-                _copy(pq.ParquetFile(file, arrow_extensions_enabled=True), upload, ~without, self._memory)
+                _copy(parquet(file, source, arrow_extensions_enabled=True), upload, ~without, self._memory)
             upload.finish()
         except BaseException:
             upload.abort()

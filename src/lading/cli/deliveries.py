@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -183,8 +184,20 @@ def verify(
             counted(report.rows, "row"),
         )
         out(f"{verdict}: {', '.join(found)} ({signed})")
+        if report.delivery is not None:
+            out(_which(report.delivery))
         say(*(f"note: {note}" for note in report.notes))
     return 0 if report.ok else INTEGRITY
+
+
+def _which(delivery: Mapping[str, Any]) -> str:
+    """A copy may be called anything, so that its reader has to see whether it is the one that was meant."""
+    start, end = delivery["interval"]["start"], delivery["interval"]["end"]
+    kind = "" if delivery["kind"] == "full" else f", {delivery['kind']}"
+    return (
+        f"it is: {delivery['export']} of {delivery['project']} in {delivery['environment']}, "
+        f"tenant {delivery['tenant']}, {start} to {end}, revision {delivery['revision']}{kind}"
+    )
 
 
 def _signed(report: Report, *, trusted: bool) -> str:

@@ -26,7 +26,7 @@ import sys
 import zlib
 from array import array
 from datetime import datetime, timezone
-from typing import Any, Callable, Generator, Iterator
+from typing import Any, Callable, Generator, Iterator, List, Tuple
 
 VERSION = 1
 RECORDS = "records.jsonl.gz"
@@ -37,8 +37,16 @@ EVIDENCE = "_evidence/"
 CHECKPOINTS, MANIFESTS, APPROVALS = "lading-checkpoint", "lading-manifest", "lading-approval"
 ZEROS = "0" * 64
 
+LONGEST = 1 << 26  # bytes of a record's line, and of any other file: what is longer is no part of a package
+
 _BLOCK = 1 << 20
+_PLACES = 1 << 16  # at which records are out of order, of one file, before it is only said to be so
 _MOST = 20  # problems of one kind that are told of one file
+# Python's own, where somebody imported verify.py.
+_COMPILED = re.compile(r"__pycache__/verify\.[A-Za-z0-9.-]+\.pyc")
+_DEEPEST = 100  # levels of a document; Lading's own have a dozen
+_GREATEST = 2**53 - 1  # the greatest whole number that a document holds
+_LINK = "is a link: what it shows may change"
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,18}),"previous":"([0-9a-f]{64})","record":\{.*\}\}', re.DOTALL)
 _FIELDS = {
     "checkpoint_version", "project", "environment", "export", "tenant", "number", "previous", "run_id", "revision",
@@ -280,15 +288,20 @@ def _inflated(read: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def lines_of(read: Callable[[int], bytes]) -> Generator[bytes, None, None]:
-    """The lines of a gzip file, whose ``read`` this is, without their ends. Raises ValueError where it is damaged."""
+    """The lines of a gzip file, whose ``read`` this is, without their ends. Raises ValueError where it is damaged, or
+    has a line of more than LONGEST bytes: a few of gzip's may stand for more than any memory holds."""
     held: list[bytes] = []
+    size = 0
     for plain in _inflated(read):
         first, *rest = plain.split(b"\n")
         held.append(first)
+        size += len(first)
+        if size > LONGEST:
+            raise ValueError(f"has a line of more than {LONGEST} bytes, which no record has")
         if rest:
             yield b"".join(held)
             yield from rest[:-1]
-            held = [rest[-1]]
+            held, size = [rest[-1]], len(rest[-1])
     if b"".join(held):
         raise ValueError("is cut off: its last line has no end")
 
@@ -299,12 +312,13 @@ class Chain:
     def __init__(self, seed: str) -> None:
         self.count, self.last, self.head = 0, 0, seed
         self.wrong: list[str] = []
-        self._order = array("Q")  # numbers from the first on that was not the next one
-        self._from = 0
+        # From the first number on that was not the next one: runs of numbers that follow each other, as they come.
+        self._lows, self._highs = array("Q"), array("Q")
+        self._from, self._torn = 0, False
 
     def line(self, line: bytes) -> None:
         self.count += 1
-        if not self._order and self.last + 1 == self.count:
+        if not self._lows and self.last + 1 == self.count:
             # What nearly every line is: the next one, which follows the one before.
             begin = b'{"n":%d,"previous":"%s","record":{' % (self.count, self.head.encode())
             if line.startswith(begin) and line.endswith(b"}}"):
@@ -322,12 +336,21 @@ class Chain:
                         f"record {number - 1} is not the one that record {number} follows: it was changed"
                     )
                     self._tell(before if number > 1 else "record 1 is not the first record of this run")
-            elif not self._order:
+            elif not self._lows:
                 self._from = self.last
-            if self._order or number != self.last + 1:
-                self._order.append(number)
+            if self._lows or number != self.last + 1:
+                self._place(number)
             self.last = number
         self.head = hashlib.sha256(line).hexdigest()
+
+    def _place(self, number: int) -> None:
+        if self._highs and number == self._highs[-1] + 1:
+            self._highs[-1] = number
+        elif len(self._lows) < _PLACES:
+            self._lows.append(number)
+            self._highs.append(number)
+        else:
+            self._torn = True
 
     def _tell(self, what: str) -> None:
         if len(self.wrong) < _MOST:
@@ -336,7 +359,9 @@ class Chain:
     def judge(self, count: int, head: str) -> list[str]:
         """What does not hold, where ``count`` records were sealed, and ``head`` was the last one's hash."""
         told = list(self.wrong)
-        if self._order:
+        if self._torn:
+            told.append(f"its records are out of order in more than {_PLACES} places")
+        elif self._lows:
             told += self._disorder(count)
         elif self.count < count:
             told.append(f"ends after record {self.count}: records {self.count + 1} to {count} were cut off")
@@ -347,33 +372,59 @@ class Chain:
         return told
 
     def _disorder(self, count: int) -> list[str]:
-        seen: set[int] = set()
-        repeated, backwards, before = [], [], self._from
-        for number in self._order:
-            if number in seen or number <= self._from:
-                repeated.append(number)
-            elif number < before:
-                backwards.append(f"record {number} stands behind record {before}: records were re-ordered")
-            seen.add(number)
-            before = number
-        missing = [n for n in range(self._from + 1, count + 1) if n not in seen]
-        more = sorted(n for n in seen if n > count)
-        told = [f"record {_runs(missing)} is missing"] if missing else []
-        told += [f"record {_runs(sorted(set(repeated)))} stands there more than once"] if repeated else []
-        told += [f"record {_runs(more)} was not sealed: it was added"] if more else []
-        return told + backwards[:_MOST]
+        there = [(low, self._highs[at]) for at, low in enumerate(self._lows)]
+        once, more = _layers([(1, self._from), *there] if self._from else there)
+        backwards, before = [], self._from
+        for low, high in there:
+            if low < before and not any(a <= low <= b for a, b in more[:_MOST]):
+                backwards.append(f"record {low} stands behind record {before}: records were re-ordered")
+            if len(backwards) == _MOST:
+                break
+            before = high
+        missing = _gaps(once, count)
+        added = [(max(a, count + 1), b) for a, b in once if b > count]
+        told = [f"record {_told(missing)} is missing"] if missing else []
+        told += [f"record {_told(more)} stands there more than once"] if more else []
+        told += [f"record {_told(added)} was not sealed: it was added"] if added else []
+        return told + backwards
 
 
-def _runs(numbers: list[int]) -> str:
+# Which numbers are there is counted in runs: how many there are to be, anybody can write.
+_Runs = List[Tuple[int, int]]
+
+
+def _layers(runs: _Runs) -> tuple[_Runs, _Runs]:
+    """What lies in any of these runs, and what lies in more than one of them."""
+    ends = sorted([(low, 1) for low, _ in runs] + [(high + 1, -1) for _, high in runs])
+    once: _Runs = []
+    more: _Runs = []
+    depth = 0
+    for number, (at, step) in enumerate(ends[:-1]):
+        until = ends[number + 1][0]
+        depth += step
+        for least, layer in ((1, once), (2, more)):
+            if depth >= least and until > at:
+                if layer and layer[-1][1] == at - 1:
+                    layer[-1] = (layer[-1][0], until - 1)
+                else:
+                    layer.append((at, until - 1))
+    return once, more
+
+
+def _gaps(there: _Runs, last: int) -> _Runs:
+    """What is missing from 1 to ``last``."""
+    gaps, at = [], 1
+    for low, high in there:
+        if at < low and at <= last:
+            gaps.append((at, min(low - 1, last)))
+        at = high + 1
+    return [*gaps, (at, last)] if at <= last else gaps
+
+
+def _told(runs: _Runs) -> str:
     """1, 3-5."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    told = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    return ", ".join(told[:_MOST]) + (", ..." if len(told) > _MOST else "")
+    told = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:_MOST]]
+    return ", ".join(told) + (", ..." if len(runs) > _MOST else "")
 
 
 # --- one package ---------------------------------------------------------------------------------------------------
@@ -393,7 +444,32 @@ def document(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
     if not isinstance(made, dict):
         raise ValueError("no object")
+    require_plain(made)
     return made
+
+
+def require_plain(made: Any) -> None:
+    """Raises ValueError for what has no canonical form (RFC 8785): half of a surrogate pair, an integer beyond
+    2^53 - 1, NaN. So too for what is nested deeper than any document of Lading, which would end whoever walks it."""
+    level = [made]
+    for _ in range(_DEEPEST):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below.extend(value)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif isinstance(value, str):
+                value.encode()
+            elif isinstance(value, float) and not abs(value) < float("inf"):
+                raise ValueError("a number is none")
+            elif isinstance(value, int) and abs(value) > _GREATEST:
+                raise ValueError("a number is too great")
+        level = below
+        if not level:
+            return
+    raise ValueError("nested too deeply")
 
 
 def checkpoint_of(data: bytes) -> Any:
@@ -437,10 +513,13 @@ class Package:
         return os.path.join(self.folder, *name.split("/"))
 
     def _get(self, name: str) -> bytes | None:
+        """None for what is no file of a package's. Whoever opens a pipe waits for it, so it is looked at before."""
         try:
+            if not os.path.isfile(self._path(name)) or os.path.getsize(self._path(name)) > LONGEST:
+                return None
             with open(self._path(name), "rb") as file:
-                return file.read()
-        except OSError:
+                return file.read(LONGEST)
+        except (OSError, ValueError):  # a name with a NUL in it
             return None
 
     def _wrong(self, name: str, what: str) -> None:
@@ -456,6 +535,7 @@ class Package:
             self.checkpoint = checkpoint_of(data)
         except (ValueError, TypeError, AttributeError) as error:
             self._wrong(CHECKPOINT, f"is no checkpoint, or was changed: {error}")
+            self._sealed(CHECKPOINT, data, CHECKPOINTS)
             return
         told = self.checkpoint
         self.signed = self._signature(CHECKPOINT, data, CHECKPOINTS, told["key"], told["chained_at"])
@@ -468,12 +548,12 @@ class Package:
             except (ValueError, KeyError, TypeError, AttributeError):
                 self._wrong(MANIFEST, "is damaged: not a manifest")
 
-    def _signature(self, name: str, data: bytes, namespace: str, key: object, at: str) -> bool:
-        """Whether the signature beside ``name`` is by ``key`` and, where keys are trusted, by one of them."""
+    def _sealed(self, name: str, data: bytes, namespace: str) -> Signature | None:
+        """The signature beside ``name``, if it holds, whosever it is."""
         file = self._get(name + ".sig")
         if file is None:
             self._wrong(name + ".sig", "is missing")
-            return False
+            return None
         try:
             signature = Signature(file, namespace)
             if not signature.checkable:
@@ -482,6 +562,13 @@ class Package:
                 raise ValueError(f"does not hold: it or {name} was changed")
         except ValueError as error:
             self._wrong(name + ".sig", str(error) or "is not an SSH signature")
+            return None
+        return signature
+
+    def _signature(self, name: str, data: bytes, namespace: str, key: object, at: str) -> bool:
+        """Whether the signature beside ``name`` is by ``key`` and, where keys are trusted, by one of them."""
+        signature = self._sealed(name, data, namespace)
+        if signature is None:
             return False
         if fingerprint(signature.key) != key:
             self._wrong(name + ".sig", f"is by {fingerprint(signature.key)}, which {name} does not name")
@@ -538,6 +625,8 @@ class Package:
             self._wrong(CHECKPOINT, "its numbers of records do not agree")
         chain, sha, size = Chain(told["seed"]), hashlib.sha256(), [0]
         try:
+            if not os.path.isfile(self._path(RECORDS)):
+                raise OSError("is no file")
             with open(self._path(RECORDS), "rb") as file:
 
                 def read(amount: int) -> bytes:
@@ -584,20 +673,18 @@ class Package:
                 self._wrong(name, "was changed: its size or SHA-256 is not the manifest's")
         known = {*listed, MANIFEST, MANIFEST + ".sig", CHECKPOINT, CHECKPOINT + ".sig", MARKER}
         for name in self._standing():
-            if name not in known:
+            if name not in known and not _COMPILED.fullmatch(name):
                 self._wrong(name, "was added: the manifest does not list it")
 
     def _standing(self) -> list[str]:
         found = []
         for folder, folders, names in os.walk(self.folder):
             links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-            if "__pycache__" in folders:
-                folders.remove("__pycache__")  # Python's own, where somebody imported verify.py
             for name in (*names, *links):
                 path = os.path.relpath(os.path.join(folder, name), self.folder).replace(os.sep, "/")
                 found.append(path)
                 if os.path.islink(os.path.join(folder, name)):
-                    self._wrong(path, "is a link: what it shows may change")
+                    self._wrong(path, _LINK)
         return sorted(found)
 
     # --- evidence
@@ -628,7 +715,8 @@ class Package:
         except (ValueError, KeyError) as error:
             self._wrong(EVIDENCE + "approvers", f"cannot be read: {error}")
             return
-        valid, unknown = set(), 0
+        valid: dict[bytes, set[str]] = {}
+        unknown = 0
         folder = self._path(EVIDENCE + "approvals")
         for each in sorted(os.listdir(folder)):
             if not each.startswith(sha[:16] + ".") or not each.endswith(".sig"):
@@ -646,8 +734,11 @@ class Package:
             elif not signature.holds(data):
                 self._wrong(f"{EVIDENCE}approvals/{each}", "does not hold")
             else:
-                valid |= {person.principals for person in people if person.key == signature.key}
-        if (asked not in valid or len(valid) < 2) and not unknown:
+                valid[signature.key] = {p.principals for p in people if p.key == signature.key}
+        # One key under two names is one person.
+        theirs = [names for names in valid.values() if asked in names]
+        others = [names for names in valid.values() if names and asked not in names]
+        if not any(one.isdisjoint(other) for one in theirs for other in others) and not unknown:
             self._wrong(name, "is not signed by who asked for it and by another person")
 
 
@@ -684,7 +775,7 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
             if number == 1 and previous != ZEROS:
                 findings.problem(name, "package 1 follows another, which no first package does")
         elif number != before[0].checkpoint["number"] + 1:
-            gone = _runs(list(range(before[0].checkpoint["number"] + 1, number)))
+            gone = _told([(before[0].checkpoint["number"] + 1, number - 1)])
             findings.problem(name, f"package {gone} is missing")
         elif previous not in [each.sha256 for each in before]:
             findings.problem(
@@ -727,14 +818,17 @@ def _tell_gaps(name: str, packages: list[Package], findings: Findings) -> None:
 
 
 def folders_of(paths: list[str], findings: Findings) -> list[str]:
-    """Those that hold a checkpoint, or a manifest of a package without one."""
+    """Those that hold a checkpoint, or a manifest of a package without one. Links below ``paths`` are told and not
+    followed; a path itself may be one."""
     found: list[str] = []
     for path in paths:
-        inside = [
-            folder
-            for folder, _, names in os.walk(path)
-            if CHECKPOINT in names or RECORDS in names or MANIFEST in names
-        ]
+        inside = []
+        for folder, folders, names in os.walk(path):
+            for name in sorted((*folders, *names)):
+                if os.path.islink(os.path.join(folder, name)):
+                    findings.problem(os.path.join(folder, name), _LINK)
+            if CHECKPOINT in names or RECORDS in names or MANIFEST in names:
+                inside.append(folder)
         if not inside:
             findings.problem(path, "holds no audit package")
         found += [folder for folder in inside if folder not in found]

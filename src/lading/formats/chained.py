@@ -18,8 +18,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
-from lading.errors import IntegrityError
-from lading.evidence.verifier import Chain, lines_of, seed
+from lading.errors import DataRefused, IntegrityError
+from lading.evidence.verifier import LONGEST, Chain, lines_of, seed
 from lading.formats.compression import Counted, Stream, compressed
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.ports import Download, FileStats, Sink, Types, Writer
@@ -98,6 +98,11 @@ class _Links:
         for line in lines:
             number += 1
             link = b'{"n":%d,"previous":"%s",%s%s}' % (number, head.encode(), _RECORD, line)
+            if len(link) > LONGEST:
+                raise DataRefused(
+                    f"a record makes a line of {len(link):,} bytes, and none of an audit package may pass {LONGEST:,}",
+                    hint="Leave the column that is so long out, or deliver it over another channel.",
+                )
             head = sha256(link).hexdigest()
             made.append(link)
         self._count, self.head = number, head

@@ -30,6 +30,8 @@ from lading.formats import text
 from lading.formats.written import elements, is_binary, is_list, is_uuid, logical, plain, plain_type
 from lading.ports import Types
 
+_DIGITS = 4_300  # of a whole number, sign and all: what Python reads at most
+_LEVELS = 200  # of arrays and objects in each other; readers' own bounds begin at a few hundred
 _SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
 _CONTROLS = {chr(code): _SHORT.get(code, f"\\u{code:04x}") for code in range(32)}
 
@@ -55,7 +57,8 @@ class Encoded:
 def encode(array: Any, field: Any, rules: Rules, name: str) -> Encoded:
     """One column as JSON. ``name`` is its path, for errors.
 
-    Raises DataRefused for NaN and infinities, unless ``rules.nan`` says otherwise.
+    Raises DataRefused for NaN and infinities, unless ``rules.nan`` says otherwise, and for JSON that is null, or that
+    readers could not read.
     """
     meaning = logical(field)
     array = plain(array)
@@ -146,7 +149,55 @@ def _embedded(array: Any, name: str) -> Any:
             f"column {name!r} holds the JSON value null ({nulls:,} in all), which JSON lines cannot tell from NULL",
             hint="Deliver the column as Parquet or CSV, or read a query that makes it NULL.",
         )
+    refused = sum(not _readable(value) for value in _doubtful(array).to_pylist())
+    if refused:
+        raise DataRefused(
+            f"column {name!r} holds at least {counted(refused, 'JSON value')} that common readers cannot read: half of "
+            f"a surrogate pair, a whole number of more than {_DIGITS:,} digits, or more than {_LEVELS} levels",
+            hint="Mend it in the source, or deliver the column as Parquet or CSV, where it is text.",
+        )
     return _on_one_line(array)
+
+
+def _doubtful(array: Any) -> Any:
+    """The values that have to be looked at one by one: few, in most columns none."""
+    levels = pc.add(pc.count_substring(array, "["), pc.count_substring(array, "{"))
+    doubtful = pc.or_(pc.match_substring_regex(array, r"\\u[dD][89a-fA-F]"), pc.greater(levels, _LEVELS))
+    long = pc.fill_null(pc.greater(pc.binary_length(array), _DIGITS), False)
+    if pc.any(long).as_py():
+        # RE2 counts to 1,000 and no further.
+        digits = pc.match_substring_regex(array, "[0-9]{1000}")
+        doubtful = pc.or_(doubtful, pc.and_(long, digits))
+    return array.filter(pc.fill_null(doubtful, False))
+
+
+def _readable(value: str) -> bool:
+    """Whether a JSON text stays what it is where parsers hold text as UTF-8 and have bounds, as Python's has."""
+    try:
+        made = _DECODER.decode(value)
+        json.dumps(made, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return False
+    level = [made]
+    for _ in range(_LEVELS + 1):
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return True
+    return False
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError("too many digits")
+    return 0  # which one it is, does not matter here
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def _on_one_line(array: Any) -> Any:

@@ -19,7 +19,7 @@ from lading.ports import Download, Store
 from lading.proof.archives import Archive
 from lading.proof.checkpoint import check_checkpoint
 from lading.proof.found import POINTER, Delivery, Manifest, get, is_failure, parsed, survey
-from lading.proof.places import mixed, moved, pointer_of
+from lading.proof.places import astray, misnamed, mixed, moved, pointer_of
 from lading.proof.pointer import check_pointer
 from lading.proof.signatures import signature_of
 
@@ -53,7 +53,8 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     """``notes``: what was seen and is no failure, such as a folder without a manifest. ``all_signed``: trusted keys
-    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint."""
+    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint.
+    ``delivery``: which one it is, where a single one was named and its manifest could be read."""
 
     deliveries: int = 0
     files: int = 0
@@ -63,6 +64,7 @@ class Report:
     signatures: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    delivery: dict[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
@@ -86,6 +88,7 @@ class Report:
             "rows": self.rows,
             "problems": [{"object": p.object, "problem": p.problem} for p in self.problems],
             "notes": list(self.notes),
+            "delivery": None if self.delivery is None else dict(self.delivery),
         }
 
 
@@ -97,11 +100,13 @@ def verify(
     signers: Sequence[AllowedSigner] | None = None,
     tenants: Collection[str] = (),
     opener: Opener | None = None,
+    place: Sequence[str] = (),
 ) -> Report:
     """Checks every delivery under ``prefix``. Raises StoreDenied or StoreUnavailable if the store cannot be read.
 
     With ``signers``, a delivery that none of them signed is a problem; with ``tenants``, one for anybody else.
-    ``opener`` decrypts bundles.
+    ``opener`` decrypts bundles. ``place``: the names by which the store's root is reached, the last one last, for a
+    delivery that stands in the root itself.
     """
     report = Report()
     terms = _Terms(deep, signers, opener, bool(tenants))
@@ -133,6 +138,9 @@ def verify(
     for delivery in moved([d for d in deliveries if d.manifest]):
         uri = delivery.manifest["destination"]["uri"]
         report.add(delivery.folder, f"stands in another place than it was delivered to: {uri}")
+    for delivery in (d for d in deliveries if d.manifest and not d.folder):
+        _check_place(delivery, place, ".", report)
+        report.delivery = _identity(delivery) if len(deliveries) == 1 else None
     report.all_signed = signers is not None and report.deliveries > 0 and not unsigned
     for delivery, other in mixed([d for d in deliveries if d.manifest]):
         report.add(delivery.folder or ".", f"is for {_whom(delivery)}, in a place of {_whom(other)}")
@@ -154,15 +162,34 @@ def verify_bundle(
     signers: Sequence[AllowedSigner] | None = None,
     tenants: Collection[str] = (),
     opener: Opener | None = None,
+    place: Sequence[str] = (),
 ) -> Report:
-    """Checks one bundle alone, as `verify` does, wherever it stands: it needs neither its sum nor its marker then."""
+    """Checks one bundle alone, as `verify` does, wherever it stands: it needs neither its sum nor its marker then.
+    ``place``: the names that lead to its folder."""
     report = Report()
     folder, base = posixpath.split(name)
     delivery = Delivery(folder, bundle=base)
     signed = _check_archive(store, delivery, _Terms(deep, signers, opener, bool(tenants)), report)[0]
     report.all_signed = signers is not None and signed
     _check_whom(delivery, tenants, name, report)
+    if delivery.manifest:
+        report.delivery = _identity(delivery)
+        _check_place(delivery, place, name, report)
     return report
+
+
+def _check_place(delivery: Delivery, place: Sequence[str], name: str, report: Report) -> None:
+    if astray(delivery, place):
+        uri = delivery.manifest["destination"]["uri"]
+        report.add(name, f"stands in another place than it was delivered to: {uri}")
+
+
+def _identity(delivery: Delivery) -> dict[str, Any]:
+    manifest = delivery.manifest
+    told = {
+        key: manifest[key] for key in ("project", "environment", "export", "tenant", "run_id", "revision")
+    }
+    return {**told, "kind": manifest["kind"], "interval": dict(manifest["interval"])}
 
 
 def _check_whom(delivery: Delivery, tenants: Collection[str], place: str, report: Report) -> None:
@@ -319,6 +346,8 @@ def _check_members(
         return False, None
     delivery.manifest, delivery.manifest_name = inside.manifest, BUNDLED
     report.deliveries += 1
+    if (given := misnamed(delivery.bundle, inside.manifest)) is not None:
+        report.add(archive.url, f"has the name of another bundle: what is in it was delivered as {given}")
     signed = _check_signature(archive, inside, data, terms.signers, report)
     jobs = [(inside, entry) for entry in _entries(inside.manifest)]
     _check_files(archive, jobs, terms.deep, report)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import ObjectNotFound
+from lading.evidence.verifier import require_plain
 from lading.export.interval import parse_instant
 from lading.export.tables import FOLDER
 from lading.ports import Store
@@ -91,15 +92,24 @@ def is_bundle(base: str) -> bool:
     return _BUNDLE.fullmatch(base) is not None
 
 
+def _is_control(base: str) -> bool:
+    """Whether a name makes a delivery of its folder. A bundle that has no sum yet is being made, or is to be
+    published."""
+    return is_manifest(base) or is_marker(base) or _BUNDLE_SUM.fullmatch(base) is not None
+
+
 def survey(store: Store, prefix: str = "") -> tuple[list[Delivery], list[str]]:
-    """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables: catalogues
-    answer for these."""
-    names = {info.name: info.size for info in store.list(prefix) if FOLDER not in info.name.split("/")}
+    """The deliveries under a prefix, and the names of objects that belong to none, but for those of tables, which lie
+    at a store's root: catalogues answer for these."""
+    names = {info.name: info.size for info in store.list(prefix)}
+    # In a delivery's own folder there are no tables, whatever is called like theirs.
+    if not any(_is_control(name.removeprefix(prefix).lstrip("/")) for name in names):
+        tables = posixpath.join(prefix, FOLDER, "")
+        names = {name: size for name, size in names.items() if not name.startswith(tables)}
     control: dict[str, list[str]] = {}
     for name in names:
         folder, base = posixpath.split(name)
-        # A bundle that has no sum yet is being made, or is to be published.
-        if is_manifest(base) or is_marker(base) or _BUNDLE_SUM.fullmatch(base):
+        if _is_control(base):
             control.setdefault(folder, []).append(base)
     deliveries = {folder: _delivery(store, folder, control[folder]) for folder in sorted(control)}
     strangers = []
@@ -130,7 +140,7 @@ def _delivery(store: Store, folder: str, control: Sequence[str]) -> Delivery:
     for base in markers if len(control) > 2 else ():
         try:
             named = json.loads(store.get(posixpath.join(folder, base)))["manifest"]
-        except (ValueError, KeyError, TypeError, ObjectNotFound):
+        except (ValueError, KeyError, TypeError, RecursionError, ObjectNotFound):
             continue
         if named in manifests:
             return Delivery(folder, named, base)
@@ -174,6 +184,7 @@ class _Rows(_Part):
 
 class _Interval(_Part):
     start: str
+    end: str
 
 
 class _Destination(_Part):
@@ -256,11 +267,12 @@ class BundlePointer(_Pointer):
 
 
 def parsed(data: bytes, shape: type[BaseModel]) -> dict[str, Any]:
-    """Raises ValueError for what has another shape, or names a time that is none."""
+    """Raises ValueError for what has another shape, has no canonical form, or names a time that is none."""
     try:
         document: dict[str, Any] = json.loads(data)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    require_plain(document)
     shape.model_validate(document)
     _place(document)
     if "export_timestamp" in shape.model_fields:

@@ -7,11 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lading.export.layout import segment
+from lading.export.interval import parse_instant
+from lading.export.layout import Layout, Names, segment
 from lading.manifest import BUNDLED
 from lading.proof.found import POINTER, Delivery
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:/*")
+_RUN = re.compile(r"(?:[0-9]{6}_[0-9a-f]{8}|[0-9a-f]{32})-a[0-9]+")  # an attempt's folder, by a preset
+_BUNDLES = {  # how the layouts name bundles
+    Layout("lake"): re.compile(r".+_[0-9]{8}_[0-9]{6}_[0-9a-f]{8}\.zip"),
+    Layout("svc002"): re.compile(r"export\..+\.[0-9]{8}\.zip"),
+}
 _Roots = tuple[tuple[str, ...], tuple[str, ...]]
 
 
@@ -35,6 +41,36 @@ def moved(deliveries: Sequence[Delivery]) -> Iterator[Delivery]:
             start is not None and start < len(there) and _misplaced(here, there, start, known)
         ):
             yield delivery
+
+
+def astray(delivery: Delivery, place: Sequence[str]) -> bool:
+    """Whether a delivery that is looked at alone stands in the folder of another one. ``place``: its folder's name, and
+    those above it as far as they are known, the last one last. What a copy's folder is called says nothing here too,
+    unless it is what a layout calls an attempt's."""
+    origin = _origin(delivery)
+    here, there = _without_common_end(tuple(place), origin)
+    if not here or not there:
+        return False
+    if there == origin and _RUN.fullmatch(here[-1]):
+        return True
+    start = _layout_start(origin, delivery.manifest)
+    return start is not None and start < len(there) and _misplaced(here, there, start, set())
+
+
+def misnamed(bundle: str, manifest: Any) -> str | None:
+    """The name that a layout gave a bundle, where it has that of another one; None where it has its own, or one that
+    no layout gives: who keeps it may call it anything."""
+    plain = bundle.removesuffix(".age")
+    try:
+        start, entity = parse_instant(manifest["interval"]["start"]), str(manifest["contract"]["name"])
+        names = Names("-", "-", entity, manifest["tenant"], 0, start, manifest["run_id"], 1)
+    except (KeyError, ValueError):
+        return None  # of a shape that no export writes: no layout has named it
+    for layout, shape in _BUNDLES.items():
+        given = layout.bundle(names)
+        if shape.fullmatch(plain) and plain != given:
+            return given + bundle[len(plain) :]
+    return None
 
 
 def mixed(deliveries: Sequence[Delivery]) -> Iterator[tuple[Delivery, Delivery]]:
@@ -83,7 +119,10 @@ def _here(delivery: Delivery) -> tuple[str, ...]:
 
 def _roots(delivery: Delivery) -> _Roots:
     """What is left of the folder and of its origin without the names that both end in."""
-    here, there = _here(delivery), _origin(delivery)
+    return _without_common_end(_here(delivery), _origin(delivery))
+
+
+def _without_common_end(here: tuple[str, ...], there: tuple[str, ...]) -> _Roots:
     while here and there and here[-1] == there[-1]:
         here, there = here[:-1], there[:-1]
     return here, there

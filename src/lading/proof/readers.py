@@ -108,7 +108,7 @@ def _complete(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner]
     try:
         delivery.manifest = parsed(data, Manifest)
         whole = json.loads(success)["manifest_sha256"] == hashlib.sha256(data).hexdigest()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if whole:
         if signers is not None:

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import timedelta
@@ -106,8 +107,15 @@ def _stands(store: Store, name: str, size: int) -> bool:
 
 
 def _user() -> str:
-    """Whom the system takes the caller for."""
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"{os.getuid()}@{socket.gethostname()}"
+    """The account that the process runs as, at this machine. Not what the environment calls the caller (``LOGNAME``,
+    ``USER``): anybody may set that."""
+    if sys.platform == "win32":
+        account = getpass.getuser()  # there is no other source in the standard library
+    else:
+        import pwd
+
+        try:
+            account = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a container's user may have no name
+            account = str(os.getuid())
+    return f"{account}@{socket.gethostname()}"

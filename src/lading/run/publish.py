@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lading.errors import LadingError
+from lading.errors import IntegrityError, LadingError
 from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
 from lading.plan import History
+from lading.ports import Standing
 from lading.run.expire import begun_name
 from lading.run.job import Job
 from lading.run.lanes import apart
@@ -68,7 +69,7 @@ def finish(job: Job, attempt: Attempt, blocked: Blocked, wait: bool) -> None:
     job.journal.settle(attempt, wait=wait, upto="done.json", waiting=told)
     now = job.journal.again(attempt)
     if not now.done:
-        publish(job, attempt, job.journal.end(attempt), blocked, now.names)
+        publish(job, attempt, job.journal.end(attempt), blocked, now.names, later=True)
 
 
 def _fence_if_gone(job: Job, at: Seen) -> None:
@@ -103,12 +104,19 @@ def clean_before(job: Job, attempt: Attempt) -> None:
 
 
 def publish(
-    job: Job, attempt: Attempt, record: Mapping[str, Any], blocked: Blocked, already: Container[str] = ()
+    job: Job,
+    attempt: Attempt,
+    record: Mapping[str, Any],
+    blocked: Blocked,
+    already: Container[str] = (),
+    *,
+    later: bool = False,
 ) -> dict[str, str]:
     """Publishes the runs of one seal; returns where their manifests stand, by run.
 
-    ``already``: the attempt's records, among them those of runs that are published. A run whose destination is out of
-    reach stays committed; its error goes to ``blocked``.
+    ``already``: the attempt's records, among them those of runs that are published. ``later``: another call has sealed
+    it, so that its data files may have been removed or cut meanwhile: such a run is not published. A run that is not,
+    or whose destination is out of reach, stays committed; its error goes to ``blocked``.
     """
     manifests: dict[str, str] = {}
     unclean: LadingError | None = None
@@ -126,7 +134,10 @@ def publish(
             return error
         try:
             commit = json.loads(job.journal.prepared(attempt, run))
-            manifest = job.channel.publish(commit, _withdrawn(job, run["run_id"]))
+            withdrawn = _withdrawn(job, run["run_id"])
+            if later:
+                _require_standing(job, commit, withdrawn)
+            manifest = job.channel.publish(commit, withdrawn)
             job.journal.publish(attempt, run)
         except LadingError as failure:
             return failure
@@ -143,6 +154,18 @@ def publish(
     if len(manifests) == len(committed):
         job.journal.done(attempt)
     return manifests
+
+
+def _require_standing(job: Job, commit: Mapping[str, Any], withdrawn: Callable[[], bool]) -> None:
+    """Raises IntegrityError where a data file is not there as it was sealed, unless the run is being removed: its files
+    go then."""
+    if not isinstance(job.channel, Standing):
+        return
+    try:
+        job.channel.require_standing(commit)
+    except IntegrityError:
+        if not withdrawn():
+            raise
 
 
 def _withdrawn(job: Job, run_id: str) -> Callable[[], bool]:

@@ -7,10 +7,11 @@ it out.
 """
 
 # Plain strings rather than Path objects, since this is the way of thousands of small objects.
-# ruff: noqa: PTH100, PTH106, PTH108, PTH112, PTH120, PTH123
+# ruff: noqa: PTH100, PTH106, PTH108, PTH112, PTH120
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -284,7 +285,7 @@ class _File(io.FileIO):
     """A file whose read errors are a store's."""
 
     def __init__(self, path: str, doing: str) -> None:
-        super().__init__(path, "rb")
+        super().__init__(path, "rb", opener=_opened)
         self._doing = doing
 
     def readinto(self, buffer: Any, /) -> int | None:
@@ -296,8 +297,17 @@ class _File(io.FileIO):
             return super().readall()
 
 
+def _opened(path: str, flags: int) -> int:
+    """Only files are objects, as in a listing. Who opens a pipe would wait for whoever writes into it."""
+    number = os.open(path, flags | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return number
+    os.close(number)
+    raise FileNotFoundError(errno.ENOENT, "is no file", path)
+
+
 def _read_all(path: str) -> bytes:
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=_opened) as file:
         return file.readall()
 
 
