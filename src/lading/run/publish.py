@@ -14,7 +14,7 @@ from lading.events import RunPublished, Waiting
 from lading.journal.log import Attempt, Seen, published_name
 from lading.journal.owner import Owner
 from lading.plan import History
-from lading.ports import Standing
+from lading.ports import Rechecker
 from lading.run.expire import begun_name
 from lading.run.job import Job
 from lading.run.lanes import apart
@@ -159,7 +159,7 @@ def publish(
 def _require_standing(job: Job, commit: Mapping[str, Any], withdrawn: Callable[[], bool]) -> None:
     """Raises IntegrityError where a data file is not there as it was sealed, unless the run is being removed: its files
     go then."""
-    if not isinstance(job.channel, Standing):
+    if not isinstance(job.channel, Rechecker):
         return
     try:
         job.channel.require_standing(commit)
