@@ -22,7 +22,7 @@ def test_verify_proves_what_was_delivered(lading: Any, project: Path) -> None:
     assert told.code == 0
     assert told.json | {"notes": []} == {
         "ok": True, "signed": False, "signatures": {}, "deliveries": 6, "files": 6, "rows": 7, "problems": [],
-        "notes": [],
+        "notes": [], "delivery": None,
     }  # fmt: skip
     people = lading("verify", "deliveries", "--deep")
     assert people.out == "ok: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)\n"
