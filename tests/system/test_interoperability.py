@@ -190,7 +190,7 @@ def test_the_dated_layout_has_the_documents_names(shop: Any):  # D5 D6 D8 D10
     deliver(shop, layout={"preset": "dated"}, tenants=None)
     assert shop.verify(deep=True).record() | {"notes": []} == {
         "ok": True, "signed": False, "signatures": {}, "deliveries": 2, "files": 2, "rows": 3000, "problems": [],
-        "notes": [],
+        "notes": [], "delivery": None,
     }  # fmt: skip
     (folder,) = (shop.lake / "test/shop/orders/2024/01/01").iterdir()
     run = json.loads((folder / "manifest_20240101_000000.json").read_text())["run_id"][:8]
