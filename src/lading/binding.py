@@ -337,7 +337,7 @@ class Binder:
 
     def _notices(self, described: pa.Schema) -> tuple[str, ...]:
         told: list[str] = []
-        columns = {f.column for f in self.contract.fields}
+        columns = {f.column for f in self.contract.fields} | self.named
         unknown = sorted(set(described.names) - columns)
         if unknown:
             told.append(f"not in the contract and not delivered: {', '.join(unknown)}")

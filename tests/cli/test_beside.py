@@ -72,6 +72,17 @@ def test_recipients_of_each_major_find_it_in_a_place_of_its_own(lading: Any, sec
     assert shown["document"]["beside"]["contract"] == {"name": "orders", "version": "1.0.0"}
     assert shown["document"]["beside"]["equal_columns"] == ["order_id", "shop", "ordered_at"]
     assert {result["status"] for result in lading("run", "orders_drop", "--json").json} == {"skipped"}
+    assert lading("run", "orders_drop").out.splitlines()[-1] == "4 skipped, 8 more delivered before"
+
+
+def test_a_check_that_fails_for_both_is_told_once(lading: Any, second: Path, replace: Replace) -> None:
+    replace("exports/orders_drop.yaml", "[0, 10000]", "[0, 1]")
+    assert (
+        lading("run", "orders_drop", "--start", "2024-01-01", "--end", "2024-02-01").err.count(
+            "range(amount)"
+        )
+        == 1
+    )
 
 
 def test_readers_of_a_place_that_holds_both_say_which_they_mean(
@@ -103,6 +114,9 @@ def test_readers_of_a_place_that_holds_both_say_which_they_mean(
 def test_plan_and_preview_speak_of_the_exports_own_major(lading: Any, second: Path) -> None:
     told = lading("plan", "orders_drop", "--json").json
     assert [column["name"] for column in told["schema"]] == ["order_id", "shop", "total", "ordered_at"]
+    (notice,) = (each for each in told["notices"] if "beside" in each)
+    assert "orders@1 is delivered beside it" in notice
+    assert "order_id, shop, email (hmac_sha256), amount, ordered_at" in notice
     assert {tuple(each["tenants"]) for each in told["due"]} == {()}
     assert "total" in lading("preview", "orders_drop").out
     assert lading("run", "orders_drop").code == 0

@@ -119,6 +119,10 @@ def promote(
     else:
         until = f" until {life.sunset:%Y-%m-%d}" if life.sunset else ""
         out(f"{life.name} {'is' if taken else 'was already'} {life.state}{until}")
+    if reason and not taken:
+        say(
+            f"nothing was recorded: its document says {life.state}; write there the status that it shall have"
+        )
     return 0
 
 

@@ -209,13 +209,15 @@ def _may_begin(life: Life, around: Around, unapproved: str | None) -> None:
         )
     if around.earlier is not None and rule.dual is not None and len(around.together) < rule.dual.days:
         so_far = "they never were"
+        hint = f"Let an export of {life.name} deliver the other, too: beside: {{contract: {around.earlier}}}."
         if around.together:
+            hint = "A day counts when an export delivers rows of both at once: a new interval, or a revision."
             first, last = min(around.together), max(around.together)
             so_far = f"they were on {counted(len(around.together), 'day')}, from {first} to {last}"
         raise Refused(
             f"{life.name} follows {around.earlier}, and becomes active when both were delivered from one snapshot on "
             f"{rule.dual.days} days: {so_far}.",
-            hint=f"Let an export of {life.name} deliver the other, too: beside: {{contract: {around.earlier}}}.",
+            hint=hint,
         )
 
 

@@ -78,11 +78,12 @@ def _refuse_two_majors(deliveries: Sequence[Delivery]) -> None:
         for other in beside:
             if other.major == delivery.major or not _overlap(other.arrivals, delivery.arrivals):
                 continue
-            low, high = sorted((delivery.major, other.major))
+            low, high = sorted((delivery, other), key=lambda each: each.major)
             raise InvalidProject(
-                f"{delivery.folder} and {other.folder} hold the same rows, under the majors {low} and {high} of their "
-                "contract.",
-                hint=f"Say which is meant, --major {high}, or name a place that holds one of them.",
+                f"{low.folder} and {high.folder} hold the same rows, under the majors {low.major} and {high.major} of "
+                "their contract.",
+                hint=f"Say which is meant, --major {high.major} (in Python: major={high.major}), or name a place that "
+                "holds one of them.",
             )
         beside.append(delivery)
 

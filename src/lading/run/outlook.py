@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,9 +134,25 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         tuple(sorted(unknown_tenants(standing, history, asked))),
         binding.recipient,
         binding.policy,
-        binding.notices,
+        (*binding.notices, *_beside(job, binding)),
         approvals,
     )
+
+
+def _beside(job: Job, binding: Binding) -> Iterator[str]:
+    """What goes out under the other major: to whoever reviews a plan, its columns count as much."""
+    if binding.beside is None or job.beside is None:
+        return
+    done: dict[str, list[str]] = {}
+    for action in binding.beside.policy:
+        done.setdefault(str(action["column"]), []).append(str(action["action"]))
+    columns = (
+        f"{column['name']} ({', '.join(done[column['name']])})" if column["name"] in done else column["name"]
+        for column in binding.beside.recipient
+    )
+    name = f"{job.beside.contract['name']}@{job.beside.major}"
+    yield f"{name} is delivered beside it, from the same rows, with the columns {', '.join(columns)}"
+    yield from (f"{name}: {notice}" for notice in binding.beside.notices)
 
 
 def _check(

@@ -385,9 +385,9 @@ class Story:
         return self.job.mode != "append" or self.asked.start is not None or self.asked.end is not None
 
     def _tell_of_others(self) -> None:
-        told = {(r.tenant, r.interval.start) for r in self.results}
+        told = {(r.tenant, r.interval.start, r.major if self.job.beside else None) for r in self.results}
         stand = {
-            (run.tenant, run.interval.start)
+            (run.tenant, run.interval.start, run.major if self.job.beside else None)
             for run in self.history.runs
             if not run.unchanged and self.asked.covers(run.tenant, run.interval)
         }

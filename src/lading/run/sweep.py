@@ -417,8 +417,11 @@ class Attempt:
                 )
         broken = [r for r in results if not r.ok and r.on_violation == "fail"]
         if broken:
-            told = "; ".join(f"{r.name}: {r.detail or counted(r.violations, 'violation')}" for r in broken)
-            raise DataRefused(f"Checks failed, nothing was delivered: {told}.")
+            # Two majors may promise the same.
+            told = dict.fromkeys(
+                f"{r.name}: {r.detail or counted(r.violations, 'violation')}" for r in broken
+            )
+            raise DataRefused(f"Checks failed, nothing was delivered: {'; '.join(told)}.")
         if self._unmet:
             raise unknown_anywhere(min(self._unmet))
 
