@@ -186,7 +186,8 @@ def pooler(server: Postgres, mode: str, settings: str = "") -> Iterator[Postgres
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
             try:
-                while not (folder / ".s.PGSQL.6432").exists():
+                # It writes its number when it listens, which is after its socket is there.
+                while not ((folder / "pid").exists() and (folder / "pid").read_text()):
                     assert process.poll() is None, "PgBouncer does not start"
                     time.sleep(0.05)
                 yield Postgres(url, version=server.version)
