@@ -135,7 +135,9 @@ class Tenant(BaseModel):
     destination: str | None = Field(default=None, description="Another destination than the export's.")
     active: bool = Field(default=True, description="False: nothing is delivered to it.")
     contract_major: int | None = Field(
-        default=None, ge=0, description="Not available in this version: the contract major that this tenant takes."
+        default=None,
+        ge=0,
+        description="Not available in this version: the contract major that this tenant takes.",
     )
     age: str | None = Field(
         default=None,
