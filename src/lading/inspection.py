@@ -185,23 +185,11 @@ class Inspection:
 
     def _one_place(self, name: str) -> Iterator[Problem]:
         """Two majors that whoever reads a folder, or a pointer, would take for one."""
-        export, document, settings = (
-            self.project.exports[name],
-            self.project.documents[name],
-            self.project.files.settings,
-        )
+        export, document = self.project.exports[name], self.project.documents[name]
         if export.beside is None:
             return
-        folders, pointers = [], set()
-        for each in export.versions():
-            who: dict[str, Any] = {
-                "env": settings.environment,
-                "dataset": settings.name,
-                "entity": each.contract_name,
-                "major": each.contract_major,
-            }
-            folders.append(each.paths().template(**who))
-            pointers.add(each.paths().pointer_template(name, **who))
+        folders = [each.paths().template(**self._who(each)) for each in export.versions()]
+        pointers = {each.paths().pointer_template(name, **self._who(each)) for each in export.versions()}
         one, other = (each.contract for each in export.versions())
         if may_meet(*folders):
             reason = (
@@ -297,13 +285,18 @@ class Inspection:
         export, files = self.project.exports[name], self.project.files
         own = (t.destination for t in files.tenants.values() if export.tenants and t.destination)
         for each, store in itertools.product(export.versions(), dict.fromkeys((*self._stores(export), *own))):
-            folder = each.paths().template(
-                env=files.settings.environment,
-                dataset=files.settings.name,
-                entity=each.contract_name,
-                major=each.contract_major,
-            )
+            folder = each.paths().template(**self._who(each))
             yield str(files.settings.stores[store]["url"]).rstrip("/"), store, folder
+
+    def _who(self, export: Export) -> dict[str, Any]:
+        """What all runs of an export share in templates of names."""
+        settings = self.project.files.settings
+        return {
+            "env": settings.environment,
+            "dataset": settings.name,
+            "entity": export.contract_name,
+            "major": export.contract_major,
+        }
 
 
 def _fixed(folder: str) -> str:

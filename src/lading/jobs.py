@@ -151,7 +151,7 @@ class Jobs:
                 window.late.column if window and isinstance(window.late, LateColumn) else None,
             ),
             major=export.contract_major,
-            beside=export.versions()[1].contract_major if export.beside else None,
+            beside=next((each.contract_major for each in export.versions()[1:]), None),
             clock=window.clock if window else "transaction",
             grid=intervals,
             start=start,
