@@ -41,6 +41,7 @@ class Delivered:
     manifest: str | None = None
     key_id: str | None = None  # of the tenant's key, where a mask used it
     supersedes: tuple[str, ...] = ()
+    published: bool = True  # False: it waits to be, or a revision took its place before it was
 
 
 Mode = Literal["append", "incremental", "full_refresh", "continuous"]
@@ -299,11 +300,15 @@ def _replaced(standing: Standing, runs: Sequence[Delivered], major: int) -> tupl
     """What a new full delivery under a major takes the place of, of one tenant and interval.
 
     Beside another major, nothing but its own. Alone, what was delivered under the one before, too, unless that went
-    out beside it.
+    out beside it. What was not published tells no reader what it had taken the place of, so that is named again.
     """
     own = [run for run in runs if run.major == major]
     apart = standing.beside is not None or any(run.kind == "full" for run in own)
-    return tuple(run.run_id for run in standing_runs(own if apart else runs) if not run.unchanged)
+    found = [run for run in standing_runs(own if apart else runs) if not run.unchanged]
+    for run in found:  # which grows
+        if not run.published:
+            found += [old for old in runs if old.run_id in run.supersedes and old not in found]
+    return tuple(run.run_id for run in found)
 
 
 def _runs(
@@ -498,13 +503,16 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
     tenants, discover = _wanted(standing, history, asked)
     last: dict[str, Delivered] = {}
     for run in history.runs:
-        if run.tenant not in last or run.interval.end > last[run.tenant].interval.end:
+        if run.tenant not in last or _age(run) > _age(last[run.tenant]):
             last[run.tenant] = run
     # Nobody unknown had rows before the newest discovering sweep ended: newcomers start there.
     frontier = max((s.interval.end for s in history.sweeps if s.discover), default=standing.start)
     left = {tenant for sweep in history.sweeps for tenant in sweep.inactive}
     groups: dict[datetime, list[RunPlan]] = {}
     for tenant in tenants:
+        # Merged into a table, the next interval would leave its newest one no way to be revised.
+        if standing.merged and tenant in last and not last[tenant].published:
+            continue
         fresh = standing.start if tenant in standing.listed or tenant in left else frontier
         at = last[tenant].interval.end if tenant in last else fresh
         groups.setdefault(at, []).extend(_runs(standing, tenant))
@@ -533,6 +541,10 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
         else:
             skipped.extend(last[run.tenant] for run in runs if run.tenant in last and not run.beside)
     return Plan(tuple(sweeps), tuple(skipped))
+
+
+def _age(run: Delivered) -> tuple[datetime, int]:
+    return run.interval.end, run.revision
 
 
 def _again(standing: Standing, history: History, asked: Asked) -> Plan:

@@ -24,9 +24,11 @@ from collections.abc import Iterator
 from chain import Chain
 from checker import Found, Model, check, steps_of
 from late import Late
+from lost import Lost
 from refresh import Expiry, Refresh
 from sweep import A, B, Sweep
 from table import Tables
+from turns import Turns
 
 
 def sweeps(mutant: str = "") -> list[Sweep]:
@@ -51,6 +53,7 @@ def large() -> list[Model]:
         Late(workers=3, calls=1),
         Tables(publishers=2, revisers=1),
         Tables(publishers=1, revisers=2),
+        Lost(callers=2, revisions=1),
         Chain(runs=(0, 0, 1)),
         Chain(runs=(0, 0, 1, 1)),
         Chain(runs=(0, 1, 2)),
@@ -67,6 +70,9 @@ def small() -> list[Model]:
         Late(workers=2, calls=2),
         Tables(publishers=2, revisers=0),
         Tables(publishers=1, revisers=1),
+        Turns(others=2),
+        Lost(callers=1, revisions=1),
+        Lost(callers=0, revisions=2),
         Chain(runs=(0, 0)),
         Chain(runs=(0, 1)),
     ]
@@ -84,6 +90,10 @@ def mutants() -> Iterator[tuple[str, str, list[Model]]]:
         yield name, what, [Late(name, workers=2, calls=1)]
     for name, what in Tables.mutants.items():
         yield name, what, [Tables(name, publishers=2, revisers=0), Tables(name, publishers=1, revisers=1)]
+    for name, what in Turns.mutants.items():
+        yield name, what, [Turns(name, others=0)]
+    for name, what in Lost.mutants.items():
+        yield name, what, [Lost(name, callers=1, revisions=1), Lost(name, callers=0, revisions=2)]
     for name, what in Chain.mutants.items():
         yield name, what, [Chain(name, runs=(0, 0)), Chain(name, runs=(0, 1)), Chain(name, runs=(0, 0, 1))]
 

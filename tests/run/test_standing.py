@@ -4,27 +4,35 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from worlds import World, some_orders
+from worlds import JANUARY, World, ids, snapshot, some_orders
 
 from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
+from lading.errors import IntegrityError, StoreUnavailable
+from lading.export.identity import instant
 from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
+from lading.journal.log import Attempt
+from lading.plan import Asked, Clock
 from lading.proof import verify
-from lading.run import Job, run
+from lading.run import Job, record, run
+from lading.run.publish import Held, replaced
 from lading.testing.faults import Crash, Faults
 
 ENDS = {"drop": ".jsonl", "bundle": ".zip"}
 
 
-def job(channel: str, world: World, faults: Faults | None = None) -> Job:
+def job(channel: str, world: World, faults: Faults | None = None, **kind: Any) -> Job:
     lake, journal, lease = world.lake, world.journal, 0.05
     if faults is not None:
         lake, journal, lease = faults.wrap(lake, "lake"), faults.wrap(journal, "journal"), 3600
     if channel == "drop":
-        return world.job(journal=journal, lake=lake, lease=lease)
+        return world.job(journal=journal, lake=lake, lease=lease, **kind)
     made = BundleChannel(
         [Destination("lake", lake)],
         Layout(tenanted=True),
@@ -36,16 +44,21 @@ def job(channel: str, world: World, faults: Faults | None = None) -> Job:
     return world.job(journal=journal, channel=made, lease=lease)
 
 
-def sealed(channel: str) -> World:
+def sealed(channel: str, **kind: Any) -> World:
     """A process that died between the seal and the first object that it would have published."""
-    world, faults = World(some_orders(months=1)), Faults()
-    made = World(some_orders(months=1))
-    run(job(channel, made, faults))
-    seal = next(p.number for p in faults.points if p.name.endswith("end.json") and p.operation == "create")
-    with contextlib.suppress(Crash):
-        run(job(channel, world, Faults(crash=(seal, "after"))))
+    world = World(some_orders(months=1))
+    die_sealed(world, channel, **kind)
     assert not [info.name for info in world.lake.list() if info.name.endswith("_SUCCESS")]
     return world
+
+
+def die_sealed(world: World, channel: str, asked: Asked | None = None, **kind: Any) -> None:
+    """A call that dies when it has sealed its first sweep."""
+    faults = Faults()
+    run(job(channel, world.copy(), faults, **kind), asked)
+    seal = next(p.number for p in faults.points if p.name.endswith("end.json") and p.operation == "create")
+    with contextlib.suppress(Crash):
+        run(job(channel, world, Faults(crash=(seal, "after")), **kind), asked)
 
 
 def data_of(world: World, channel: str) -> str:
@@ -101,3 +114,133 @@ def test_what_is_published_by_the_call_that_sealed_it_costs_no_listing() -> None
     run(job("drop", world, faults))
     listed = {p.name for p in faults.points if (p.store, p.operation) == ("lake", "list")}
     assert not [name for name in listed if name.endswith("-a1/")]
+
+
+# --- lost for good
+
+FEBRUARY, MARCH = JANUARY.replace(month=2), JANUARY.replace(month=3)
+AGAIN = Asked(start=JANUARY, end=FEBRUARY, revise=True, reason="its file was lost")
+
+
+def lost(channel: str = "drop", **kind: Any) -> tuple[World, str]:
+    """A world in which a file of a sealed run is gone, and that run's tenant."""
+    world = sealed(channel, **kind)
+    world.lake.delete(data_of(world, channel))
+    results = run(job(channel, world, **kind))
+    assert {r.exit_code for r in results if r.status == "failed"} == {6}
+    (tenant,) = {r.tenant for r in results if r.status == "failed"}
+    return world, tenant
+
+
+def every_row_once(world: World) -> bool:
+    return ids(world.lake) == dict.fromkeys(world.table["id"].to_pylist(), 1)
+
+
+def statuses(world: World, tenant: str, month: datetime = JANUARY) -> list[str]:
+    """Of the tenant's runs of a month, in the order of their seals."""
+    known = [r.summary for r in record.runs(world.job().journal) if r.run["tenant"] == tenant]
+    return [each["status"] for each in known if each["interval"]["start"] == instant(month)]
+
+
+@pytest.mark.parametrize("channel", ENDS)
+def test_a_revision_takes_the_place_of_what_was_lost_and_lets_newer_runs_through(channel: str) -> None:
+    world, tenant = lost(channel)
+    assert statuses(world, tenant) == ["committed"]
+    assert statuses(world, tenant, FEBRUARY) == ["committed"]
+    results = run(job(channel, world), AGAIN)
+    assert {r.status for r in results} == {"succeeded"}
+    assert statuses(world, tenant) == ["replaced", "published"]
+    assert statuses(world, tenant, FEBRUARY) == ["published"]
+    assert verify(world.lake).record()["problems"] == []
+    assert channel != "drop" or every_row_once(world)
+    assert {r.status for r in run(job(channel, world))} == {"skipped"}
+    made = world.job()
+    standing = made.standing(Clock(world.now, world.now, world.now), None)
+    assert record.status(made.journal, made.export, world.now, None, standing)["unpublished"] == 0
+
+
+def test_a_revision_that_is_lost_too_is_revised_in_its_turn() -> None:
+    world, tenant = lost()
+    die_sealed(world, "drop", AGAIN)
+    second = next(n for n in names(world, tenant) if "-a2/" in n)
+    world.lake.delete(second)
+    assert {r.exit_code for r in run(world.job()) if r.status == "failed"} == {6}
+    run(world.job(), replace(AGAIN, reason="lost again"))
+    assert statuses(world, tenant) == ["replaced", "replaced", "published"]
+    assert every_row_once(world)
+    (newest,) = [r.run for r in record.runs(world.job().journal) if r.run["reason"] == "lost again"
+                 and r.run["tenant"] == tenant]  # fmt: skip
+    assert len(newest["supersedes"]) == 2, (
+        "readers may yet meet the first, and never the second, which names it"
+    )
+
+
+def names(world: World, tenant: str) -> list[str]:
+    return [i.name for i in world.lake.list() if f"tenant={tenant}/" in i.name and i.name.endswith(".jsonl")]
+
+
+@pytest.mark.slow
+def test_a_revision_of_what_was_lost_may_be_killed_anywhere() -> None:
+    world, tenant = lost()
+    faults = Faults()
+    run(job("drop", world.copy(), faults), AGAIN)
+    for number in range(1, faults.count + 1):
+        again, told = world.copy(), f"killed before point {number}"
+        with contextlib.suppress(Crash):
+            run(job("drop", again, Faults(crash=(number, "before"))), AGAIN)
+        assert max(ids(again.lake).values(), default=1) == 1, told
+        assert {r.status for r in run(again.job(), AGAIN)} <= {"succeeded", "skipped"}, told
+        run(again.job())
+        assert "committed" not in statuses(again, tenant) + statuses(again, tenant, FEBRUARY), told
+        assert every_row_once(again), told
+        assert verify(again.lake).record()["problems"] == [], told
+
+
+def test_a_revision_of_another_interval_does_not_pass_what_was_lost() -> None:
+    world, tenant = lost()
+    results = run(world.job(), replace(AGAIN, start=FEBRUARY, end=MARCH))
+    assert {(r.tenant, r.exit_code) for r in results if r.status == "failed"} == {(tenant, 6)}
+    assert statuses(world, tenant, FEBRUARY) == ["committed", "committed"]
+    run(world.job(), AGAIN)
+    assert statuses(world, tenant, FEBRUARY) == ["published", "published"]
+    assert every_row_once(world)
+
+
+def test_what_only_waits_for_its_destination_is_published_and_not_replaced() -> None:
+    attempt = Attempt("orders_drop", JANUARY, 1)
+    run_ = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
+    revision = {**run_, "run_id": "2", "supersedes": ["1"], "reason": "again"}
+    away, gone = StoreUnavailable("It is out of reach."), IntegrityError("A file is gone.")
+    for error, passes in ((away, False), (gone, True)):
+        before = [Held(attempt, {}, run_, error)]
+        assert replaced(before, revision, "append") is passes
+        assert replaced(before, revision, "full_refresh") is passes
+        assert not replaced(before, {**revision, "supersedes": []}, "append")
+
+
+def test_a_lost_full_refresh_is_replaced_by_a_revision_of_whatever_tick_is_the_latest() -> None:
+    kind = {"mode": "full_refresh", "tenants": False, "keep": 1}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    assert {r.exit_code for r in run(world.job(**kind))} == {6}
+    results = run(world.job(**kind), Asked(revise=True, reason="lost"))
+    assert {r.status for r in results} == {"succeeded"}
+    assert every_row_once(world)
+    known = record.runs(world.job().journal)
+    assert [r.summary["status"] for r in known] == ["replaced", "replaced", "published"]
+    for _ in range(2):  # `keep` removes what is left of them
+        run(world.job(lease=0.0, **kind))
+    assert len({name.rpartition("/")[0] for name in snapshot(world.lake) if name.endswith(".jsonl")}) == 1
+
+
+def test_what_is_merged_begins_no_interval_while_its_newest_is_lost() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    (failed,) = run(world.job(**kind))
+    assert failed.exit_code == 6
+    start, end = failed.interval.start, failed.interval.end
+    results = run(world.job(**kind), Asked(start=start, end=end, revise=True, reason="lost"))
+    assert [r.status for r in results] == ["succeeded"]
+    assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
+    assert every_row_once(world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -159,8 +159,11 @@ class Journal:
     def claim_of(self, attempt: Attempt) -> Record:
         return self.get(attempt.path + "claim.json")
 
-    def history(self, export: str, seen: Mapping[datetime, list[Seen]]) -> History:
-        """What the seals say. Deterministic: equal journals give equal histories."""
+    def history(
+        self, export: str, seen: Mapping[datetime, list[Seen]], unpublished: Collection[str] = ()
+    ) -> History:
+        """What the seals say, of which the runs ``unpublished`` have not come to their recipients. Deterministic: equal
+        journals give equal histories."""
         self.read_ends(s for attempts in seen.values() for s in attempts)
         runs: list[Delivered] = []
         sweeps: list[Swept] = []
@@ -173,7 +176,8 @@ class Journal:
                         ends[start] = interval_of(self.claim_of(s.attempt)).end
                     continue
                 ends[start] = interval_of(record).end
-                sealed_runs, sweep = sealed(record)
+                over = {run["run_id"] for run in record["runs"] if replaced_name(run) in s.names}
+                sealed_runs, sweep = sealed(record, over.union(unpublished))
                 runs.extend(sealed_runs)
                 sweeps.append(sweep)
         prefix = f"late/{segment(export)}/"
@@ -258,6 +262,10 @@ class Journal:
     def publish(self, attempt: Attempt, run: Record) -> None:
         self.create(attempt.path + published_name(run), {"run_id": run["run_id"]})
 
+    def replace(self, attempt: Attempt, run: Record, by: str) -> None:
+        """Notes that a run will not be published: the published revision ``by`` has taken its place."""
+        self.create(attempt.path + replaced_name(run), {"run_id": run["run_id"], "by": by})
+
     def done(self, attempt: Attempt) -> None:
         self.create(attempt.path + "done.json", {"attempt": attempt.number})
 
@@ -335,6 +343,22 @@ def published_name(run: Record) -> str:
     return f"published/{_own_name(run)}.json"
 
 
+def replaced_name(run: Record) -> str:
+    """Relative to the attempt's path."""
+    return f"replaced/{_own_name(run)}.json"
+
+
+def open_runs(record: Record, names: Container[str]) -> list[Record]:
+    """The committed runs of a seal that are neither published nor replaced, going by the names of its records."""
+    return [
+        run
+        for run in record["runs"]
+        if run["status"] == "committed"
+        and published_name(run) not in names
+        and replaced_name(run) not in names
+    ]
+
+
 def _own_name(run: Record) -> str:
     """What tells a run from the others of its attempt: its tenant and, of one beside the export's own major, that."""
     tenant = segment(run["tenant"])
@@ -345,8 +369,8 @@ def interval_of(record: Record) -> Interval:
     return Interval(parse_instant(record["interval"]["start"]), parse_instant(record["interval"]["end"]))
 
 
-def sealed(record: Record) -> tuple[list[Delivered], Swept]:
-    """What a seal adds to the history."""
+def sealed(record: Record, unpublished: Container[str]) -> tuple[list[Delivered], Swept]:
+    """What a seal adds to the history; the runs ``unpublished`` have not come to their recipients."""
     interval = interval_of(record)
     bound = parse_instant(record["bound"]) if record["bound"] else None
     runs = [
@@ -366,6 +390,7 @@ def sealed(record: Record) -> tuple[list[Delivered], Swept]:
             manifest=run["manifest"],
             key_id=run["key_id"],
             supersedes=tuple(run["supersedes"]),
+            published=run["run_id"] not in unpublished,
         )
         for run in record["runs"]
         if run["status"] != "failed"

@@ -10,14 +10,17 @@ from typing import Any
 
 from lading.errors import StoreDenied, StoreUnavailable
 from lading.export.layout import segment
-from lading.journal.log import Attempt, interval_of, published_name
+from lading.journal.log import Attempt, interval_of, published_name, replaced_name
 from lading.ports import Releaser
 from lading.run.job import Job
 
 
 @dataclass(frozen=True, slots=True)
-class _Published:
+class _Over:
+    """A run that was published, or that a revision took the place of before it was."""
+
     place: tuple[datetime, int]  # interval start, revision
+    published: bool
     attempt: Attempt
     run: Mapping[str, Any]
     at: datetime | None  # by the journal store's clock
@@ -36,7 +39,7 @@ def expire(job: Job, keep: int) -> None:
     """
     journal, prefix = job.journal, f"expired/{segment(job.export)}/"
     known = {info.name for info in journal.store.list(prefix)}
-    newest, tenants = _published(job)
+    newest, tenants = _over(job)
     if newest is None:
         return
     lease = timedelta(seconds=journal.lease)
@@ -45,7 +48,7 @@ def expire(job: Job, keep: int) -> None:
         for old in deliveries:
             # A major that is delivered still is replaced by itself alone.
             alike = {old.run["major"]} if old.run["major"] in majors else majors | {old.run["major"]}
-            later = [d for d in deliveries if d.place > old.place and d.run["major"] in alike]
+            later = [d for d in deliveries if d.published and d.place > old.place and d.run["major"] in alike]
             settled = any(d.at is not None and newest - d.at >= lease for d in later)
             if len(later) < keep or not settled or f"{prefix}{old.run['run_id']}/gone" in known:
                 continue
@@ -55,7 +58,7 @@ def expire(job: Job, keep: int) -> None:
                 return
 
 
-def _remove(job: Job, old: _Published, known: set[str]) -> None:
+def _remove(job: Job, old: _Over, known: set[str]) -> None:
     begun = begun_name(job.export, old.run["run_id"])
     commit = json.loads(job.journal.prepared(old.attempt, old.run))
     if begun not in known:
@@ -71,19 +74,24 @@ def _remove(job: Job, old: _Published, known: set[str]) -> None:
         job.journal.create(begun.removesuffix("begun") + "gone", record)
 
 
-def _published(job: Job) -> tuple[datetime | None, dict[str, list[_Published]]]:
-    """The newest time that the journal's store tells, and each tenant's published runs, oldest first."""
+def _over(job: Job) -> tuple[datetime | None, dict[str, list[_Over]]]:
+    """The newest time that the journal's store tells, and each tenant's runs that nobody publishes any more, oldest
+    first."""
     journal = job.journal
     infos = {info.name: info for info in journal.store.list(f"sweeps/{segment(job.export)}/")}
     newest = max((info.modified for info in infos.values() if info.modified), default=None)
-    tenants: dict[str, list[_Published]] = {}
+    tenants: dict[str, list[_Over]] = {}
     for attempt, record in _seals(job):
         start = interval_of(record).start
         for run in record["runs"]:
-            info = infos.get(attempt.path + published_name(run))
-            if info is not None and run["status"] == "committed":
+            if run["status"] != "committed":
+                continue
+            published = infos.get(attempt.path + published_name(run))
+            info = published or infos.get(attempt.path + replaced_name(run))
+            if info is not None:
                 place = start, int(run["revision"])
-                tenants.setdefault(run["tenant"], []).append(_Published(place, attempt, run, info.modified))
+                over = _Over(place, published is not None, attempt, run, info.modified)
+                tenants.setdefault(run["tenant"], []).append(over)
     for deliveries in tenants.values():
         deliveries.sort(key=lambda d: d.place)
     return newest, tenants

@@ -8,7 +8,7 @@ from typing import Any
 
 from lading.export.identity import instant
 from lading.export.interval import Interval
-from lading.journal.log import published_name
+from lading.journal.log import open_runs
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
 from lading.ports import Cumulative, SchemaChecker
 from lading.run.job import Binding, Job
@@ -104,8 +104,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
     ]  # fmt: skip
     unpublished = {
-        run["run_id"] for s in sealed for run in job.journal.end(s.attempt)["runs"]
-        if published_name(run) not in s.names
+        run["run_id"] for s in sealed for run in open_runs(job.journal.end(s.attempt), s.names)
     }  # fmt: skip
     _check(job, binding, due.sweeps, published(history, unpublished))
     for index, sweep in enumerate(due.sweeps):

@@ -159,7 +159,9 @@ def _delivered(journal: Journal, contract: Contract, exports: Mapping[str, str])
         majors |= {each.run["major"] for each in committed}
         for pair, day in _pairs(journal, committed, contract):
             together.setdefault(pair, set()).add(day)
-        if any(not seen.ended for seen in attempts) or any(not each.summary["published"] for each in ours):
+        if any(not seen.ended for seen in attempts) or any(
+            each.summary["status"] == "committed" for each in ours
+        ):
             unfinished.add(export)
     return _Delivered(frozenset(consumers), frozenset(majors), frozenset(unfinished), together)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from typing import Any
 
 from lading.errors import IntegrityError, LadingError
 from lading.events import RunPublished, Waiting
-from lading.journal.log import Attempt, Seen, published_name
+from lading.journal.log import Attempt, Seen, open_runs
 from lading.journal.owner import Owner
 from lading.plan import History
 from lading.ports import Rechecker
@@ -23,30 +23,78 @@ PUBLISHERS = 8
 """Threads that publish side by side: most of their time goes to waiting for the store."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A committed run that could not be published. ``record``: its seal."""
+
+    attempt: Attempt
+    record: Mapping[str, Any]
+    run: Mapping[str, Any]
+    error: LadingError
+
+
 @dataclass(slots=True)
 class Blocked:
-    """Tenants with a committed run that could not be published: nothing newer of theirs may be, either, under the same
-    major."""
+    """Committed runs that could not be published: nothing newer of their tenants may be, either, under the same major,
+    but a revision that takes their place."""
 
-    errors: dict[tuple[str, int], LadingError] = field(default_factory=dict)
-    runs: list[tuple[Mapping[str, Any], Mapping[str, Any], LadingError]] = field(default_factory=list)
+    runs: list[Held] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+    """Ids of those whose place was taken."""
 
-    def add(self, record: Mapping[str, Any], run: Mapping[str, Any], error: LadingError) -> None:
-        """``run`` of the seal ``record`` stays unpublished because of ``error``."""
-        self.errors.setdefault((run["tenant"], run["major"]), error)
-        self.runs.append((record, run, error))
+    def add(self, held: Held) -> None:
+        if held.run["run_id"] not in self.ids:
+            self.runs.append(held)
 
     @property
     def ids(self) -> set[str]:
-        return {run["run_id"] for _, run, _ in self.runs}
+        return {held.run["run_id"] for held in self.runs}
+
+    def error_of(self, run: Mapping[str, Any]) -> LadingError | None:
+        """Why this call could not publish a run that it has come to before."""
+        return next((held.error for held in self.runs if held.run["run_id"] == run["run_id"]), None)
+
+    def before(self, attempt: Attempt, run: Mapping[str, Any]) -> list[Held]:
+        """Those that come before a run, oldest first: its tenant's of the same interval or an older one, under the same
+        major, or under another if the run takes their place."""
+        found = (
+            held
+            for held in self.runs
+            if held.run["tenant"] == run["tenant"]
+            and held.attempt.start <= attempt.start
+            and (held.run["major"] == run["major"] or held.run["run_id"] in run["supersedes"])
+            and held.run["run_id"] != run["run_id"]
+        )
+        return sorted(found, key=lambda held: (held.attempt.start, held.attempt.number))
+
+    def release(self, run: Mapping[str, Any], before: Sequence[Held]) -> None:
+        """``run`` has taken the place of those ``before`` it: what waits behind them is to be tried again."""
+        self.replaced |= {held.run["run_id"] for held in before}
+        self.runs = [
+            held
+            for held in self.runs
+            if held not in before and (held.run["tenant"], held.run["major"]) != (run["tenant"], run["major"])
+        ]
 
 
-def published(history: History, unpublished: Container[str]) -> dict[tuple[str, int], list[str]]:
-    """By tenant and major, the runs of a history that were delivered, in its order: what is sealed is published before
-    anything is planned on top of it, or noted as ``unpublished``."""
+def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
+    """Whether a run takes the place of all ``before`` it: their files were lost, and it supersedes them.
+
+    A revision of a full refresh holds all rows, so that what older ticks would have delivered does not matter any more.
+    """
+    if not all(isinstance(held.error, IntegrityError) for held in before):
+        return False
+    if mode == "full_refresh" and run["reason"]:
+        return True
+    return all(held.run["run_id"] in run["supersedes"] for held in before)
+
+
+def published(history: History, unpublished: Container[str] = ()) -> dict[tuple[str, int], list[str]]:
+    """By tenant and major, the runs of a history that were delivered, in its order; not those that are known to be
+    ``unpublished`` besides."""
     found: dict[tuple[str, int], list[str]] = {}
     for run in history.runs:
-        if not run.unchanged and run.run_id not in unpublished:
+        if run.published and not run.unchanged and run.run_id not in unpublished:
             found.setdefault((run.tenant, run.major), []).append(run.run_id)
     return found
 
@@ -116,7 +164,8 @@ def publish(
 
     ``already``: the attempt's records, among them those of runs that are published. ``later``: another call has sealed
     it, so that its data files may have been removed or cut meanwhile: such a run is not published. A run that is not,
-    or whose destination is out of reach, stays committed; its error goes to ``blocked``.
+    or whose destination is out of reach, stays committed; its error goes to ``blocked``. One that takes the place of
+    what is blocked is published, and what it replaces never will be.
     """
     manifests: dict[str, str] = {}
     unclean: LadingError | None = None
@@ -124,20 +173,26 @@ def publish(
         clean_before(job, attempt)
     except LadingError as caught:
         unclean = caught
-    committed = [
-        run for run in record["runs"] if run["status"] == "committed" and published_name(run) not in already
-    ]
+    committed = open_runs(record, already)
+    ahead = {run["run_id"]: blocked.before(attempt, run) for run in committed}
 
     def one(run: Mapping[str, Any]) -> str | LadingError:
-        error = unclean or blocked.errors.get((run["tenant"], run["major"]))
-        if error is not None:
-            return error
+        if unclean is not None:
+            return unclean
+        if (known := blocked.error_of(run)) is not None:
+            return known
+        before = ahead[run["run_id"]]
+        if before and not replaced(before, run, job.mode):
+            return before[0].error
         try:
             commit = json.loads(job.journal.prepared(attempt, run))
             withdrawn = _withdrawn(job, run["run_id"])
             if later:
                 _require_standing(job, commit, withdrawn)
             manifest = job.channel.publish(commit, withdrawn)
+            # Before it counts as published: whoever finds it so does not come here again.
+            for held in before:
+                job.journal.replace(held.attempt, held.run, run["run_id"])
             job.journal.publish(attempt, run)
         except LadingError as failure:
             return failure
@@ -147,13 +202,23 @@ def publish(
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         for run, outcome in zip(committed, pool.map(one, committed), strict=True):
             if isinstance(outcome, LadingError):
-                blocked.add(record, run, outcome)
+                blocked.add(Held(attempt, record, run, outcome))
                 continue
             manifests[run["run_id"]] = outcome
             job.on_event(RunPublished(job.export, run["tenant"], run["run_id"], outcome))
+            if before := ahead[run["run_id"]]:
+                blocked.release(run, before)
+                _close(job, {held.attempt for held in before})
     if len(manifests) == len(committed):
         job.journal.done(attempt)
     return manifests
+
+
+def _close(job: Job, attempts: Iterable[Attempt]) -> None:
+    """Notes those as done of which every run is published or replaced."""
+    for attempt in attempts:
+        if not open_runs(job.journal.end(attempt), job.journal.again(attempt).names):
+            job.journal.done(attempt)
 
 
 def _require_standing(job: Job, commit: Mapping[str, Any], withdrawn: Callable[[], bool]) -> None:

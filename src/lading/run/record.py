@@ -12,7 +12,7 @@ from lading.documents import nearest
 from lading.errors import InvalidProject
 from lading.export.identity import instant
 from lading.export.interval import parse_instant
-from lading.journal.log import Attempt, Journal, Seen, published_name
+from lading.journal.log import Attempt, Journal, Seen, published_name, replaced_name
 from lading.journal.owner import Owner
 from lading.manifest import BUNDLED
 from lading.plan import Standing
@@ -57,7 +57,7 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
     sealed = end["status"] == "sealed"
     record = end if sealed else journal.claim_of(seen.attempt)
     for run in record["runs"]:
-        published = published_name(run) in seen.names
+        published, replaced = published_name(run) in seen.names, replaced_name(run) in seen.names
         summary = {
             "run_id": run["run_id"],
             "export": seen.attempt.export,
@@ -67,7 +67,7 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
             "revision": run["revision"],
             "kind": run["kind"],
             "attempt": seen.attempt.number,
-            "status": _status(run, published) if sealed else end["status"],
+            "status": _status(run, published, replaced) if sealed else end["status"],
             "rows": run["rows"] if sealed else 0,
             "bytes": run["bytes"] if sealed else 0,
             "files": run["files"] if sealed else 0,
@@ -80,10 +80,10 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
         yield Recorded(seen.attempt, run, summary)
 
 
-def _status(run: Mapping[str, Any], published: bool) -> str:
+def _status(run: Mapping[str, Any], published: bool, replaced: bool) -> str:
     if run["status"] == "unchanged":
         return "unchanged"
-    return "published" if published else "committed"
+    return "published" if published else "replaced" if replaced else "committed"
 
 
 def _reason(end: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
@@ -218,5 +218,5 @@ def status(
             for i in standing.grid
             if i.start not in delivered
         ],
-        "unpublished": sum(not r.summary["published"] and r.run["status"] == "committed" for r in recorded),
+        "unpublished": sum(r.summary["status"] == "committed" for r in recorded),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,7 +129,7 @@ class Story:
         seen = journal.seen(export)
         roll_forward(self.job, seen, self.blocked, wait=self.wait)
         ended = all(at.ended for attempts in seen.values() for at in attempts)
-        self.history = journal.history(export, seen)
+        self.history = journal.history(export, seen, self.blocked.ids | self.blocked.replaced)
         return ended
 
     def _next(self, due: Plan) -> SweepPlan | None:
@@ -203,7 +203,7 @@ class Story:
                 clock = clock_of(job, binding)
                 # Whoever needs none of them need not wait for all of history to be gone through.
                 joins = isinstance(job.channel, Cumulative)
-                before = published(self.history, self.blocked.ids) if joins else {}
+                before = published(self.history) if joins else {}
                 attempt = Attempt(
                     job, claim, sweep, clock, binding, self._key_ids(), self.fresh, clearance, before
                 )
@@ -212,9 +212,12 @@ class Story:
                 self._failed(sweep, error, began)
                 return None
             job.on_event(SweepDone(job.export, start, sweep.interval.end, len(record["runs"]), _rows(record)))
+            blocked = len(self.blocked.runs)
             manifests = publish(job, reference, record, self.blocked)
         self._report(sweep, record, manifests, began)
-        self.history = _extended(self.history, record)
+        self.history = _extended(self.history, record, self.blocked.ids)
+        if len(self.blocked.runs) < blocked:
+            self._catch_up()  # what waited behind a run whose place this one took
         return record
 
     def _key_ids(self) -> dict[str, str]:
@@ -338,10 +341,11 @@ class Story:
 
     def _report_unpublished(self) -> None:
         """Commits that stand and could not be published, of this call or of an earlier one: failures, never skipped."""
-        for record, run, error in self.blocked.runs:
+        for held in self.blocked.runs:
+            run, error = held.run, held.error
             self._add(
                 run,
-                interval_of(record),
+                interval_of(held.record),
                 status="failed",
                 rows=run["rows"],
                 bytes=run["bytes"],
@@ -404,7 +408,7 @@ def _rows(record: Mapping[str, Any]) -> int:
     return sum(run["rows"] for run in record["runs"])
 
 
-def _extended(history: History, record: Mapping[str, Any]) -> History:
-    runs, swept = sealed(record)
+def _extended(history: History, record: Mapping[str, Any], unpublished: Container[str]) -> History:
+    runs, swept = sealed(record, unpublished)
     ends = {**history.ends, swept.interval.start: swept.interval.end}
     return replace(history, runs=(*history.runs, *runs), sweeps=(*history.sweeps, swept), ends=ends)
