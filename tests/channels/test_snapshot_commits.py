@@ -400,6 +400,22 @@ def test_a_revision_that_comes_before_what_it_supersedes_needs_no_files_of_it(tm
     assert ids(tmp_path) == [2, 3, 7]
 
 
+@pytest.mark.parametrize("came", [True, False])
+def test_a_revision_of_lost_revisions_takes_the_place_of_all_before_it(tmp_path: Path, came: bool) -> None:
+    first = runs(1)[0]
+    lost = prepared(tmp_path, first)
+    if came:  # and its publisher died right after that
+        channel(tmp_path).publish(lost, never)
+    for file in (tmp_path / "lake").rglob("*.parquet"):
+        file.unlink()
+    second = replace(first, run="e" * 32, revision=1, ids=(7,))
+    never_came = revised(tmp_path, second, lost, published=False)
+    third = replace(first, run="f" * 32, revision=2, ids=(8,))
+    channel(tmp_path).publish(revised(tmp_path, third, never_came, lost, published=False), never)
+    channel(tmp_path).publish(never_came, never)
+    assert ids(tmp_path) == [8]
+
+
 def test_a_revision_of_what_the_table_forgot_must_find_its_files(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(iceberg, "REMEMBERED", 2)
     commits = [prepared(tmp_path, run) for run in runs(5)]
