@@ -37,7 +37,8 @@ MANY = 1_000
 _LIKELY = "|".join(
     (
         r"(?:A3T|ABIA|ACCA|AKIA|ASIA)[0-9A-Z]{16}", "(?i:aws).{0,20}(?i:key|pw|pass|token)", "AccountKey=",
-        r"://\S+:\S+@", r"[0-9A-Za-z_\-]{24}\.", "gh[pousr]_", "gl[a-z]{2,5}-", "GR1348941", "eyJ", "-us[0-9]",
+        r"://\S+:\S+@", r"[0-9A-Za-z_\-]{24}\.[0-9A-Za-z_\-]{6}\.", "gh[pousr]_",
+        r"gl[a-z]{2,5}-[0-9A-Za-z_\-]{20}", "GR1348941", "eyJ", "-us[0-9]",
         "_authToken", "T3BlbkFJ", "PRIVATE KEY", "PuTTY-User-Key-File-2", "pypi-Ag", r"SG\.", "(?i:xox[abopsr]-)",
         r"(?i:hooks\.slack\.com)", "sq0csp-", "k_live_", r"[0-9]{8,10}:[0-9A-Za-z_\-]{35}", "(?:AC|SK)[0-9a-z]{32}",
     )
@@ -101,11 +102,11 @@ def likely(texts: pa.Array) -> Iterator[str]:
     """Values that a detector may find something in: all that one would, and a few more; many of one perhaps once."""
     if not len(texts) or texts.null_count == len(texts):
         return
-    if repeats(texts):
-        texts = texts.unique()
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest < SHORTEST or not pc.match_substring_regex(_whole(texts), _LIKELY)[0].as_py():
         return
+    if repeats(texts):
+        texts = texts.unique()
     for value in texts.filter(pc.match_substring_regex(texts, _LIKELY)):
         text: str = value.as_py()
         if len(text) >= SHORTEST:
