@@ -1,4 +1,4 @@
-"""Gets engines that read Iceberg tables, for `make interop`: Spark with Iceberg's runtime, ClickHouse (chdb), and Trino.
+"""Gets engines that read Iceberg tables, for `make interop`: Spark with Iceberg's runtime, ClickHouse (chdb), Trino.
 
 Spark and ClickHouse come as wheels into an environment of their own, as does the Java that Trino wants. Iceberg's
 runtime, Trino's server and its Iceberg connector come as Maven artifacts, by Maven itself, and are checked against the

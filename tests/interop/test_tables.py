@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import trino_server
+from moto.server import ThreadedMotoServer
 from tables import SCHEMA, Shop, by_duckdb, row
 
 FOLDER = Path(os.environ.get("LADING_INTEROP", Path(__file__).parents[2] / ".interop"))
@@ -71,24 +73,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[trino_server.Tr
 @pytest.fixture
 def trino(server: trino_server.Trino) -> Engine:
     def read(metadata: str) -> list[tuple[str | None, ...]]:
-        """By the catalogue in SQLite, whose name in Iceberg's JDBC catalogue is `lading`."""
         table = Path(metadata.removeprefix("file://")).parents[1]
         root = table.parents[3]
-        settings = {
-            "iceberg.catalog.type": "jdbc",
-            "iceberg.jdbc-catalog.catalog-name": "lading",
-            "iceberg.jdbc-catalog.driver-class": "org.sqlite.JDBC",
-            "iceberg.jdbc-catalog.connection-url": f"jdbc:sqlite:{root}/catalogue.db",
-            "iceberg.jdbc-catalog.default-warehouse-dir": f"file://{root}/lake",
-            "fs.native-local.enabled": "true",
-            "local.location": "/",
-        }
+        # A location is looked for below the one that is set.
+        files = {"fs.native-local.enabled": "true", "local.location": "/"}
         columns = ", ".join(f"cast({name} as varchar)" for name in COLUMNS)
-        with server.catalogue(settings) as lake:
+        with server.catalogue(_sql_catalogue(root, f"file://{root}/lake") | files) as lake:
             found = server.rows(f"select {columns} from {lake}.{table.parent.name}.{table.name} order by id")
         return [tuple(each) for each in found]
 
     return read
+
+
+def _sql_catalogue(root: Path, warehouse: str) -> dict[str, str]:
+    """The project's catalogue in SQLite as Iceberg's JDBC catalogue."""
+    jdbc = {
+        "catalog-name": "lading",
+        "driver-class": "org.sqlite.JDBC",
+        "connection-url": f"jdbc:sqlite:{root}/catalogue.db",
+        "default-warehouse-dir": warehouse,
+    }
+    return {"iceberg.catalog.type": "jdbc", **{f"iceberg.jdbc-catalog.{k}": v for k, v in jdbc.items()}}
 
 
 def _asked(script: str, place: str, jar: str, cwd: Path) -> list[tuple[str | None, ...]]:
@@ -149,3 +154,28 @@ def test_engines_read_the_rows_that_duckdb_reads(  # S1
     expected = by_duckdb(shop.table(), f"select {', '.join(COLUMNS)} from rows order by id")
     assert found == [(str(n), customer, region, float(amount)) for n, customer, region, amount in expected]
     assert len(found) > 6
+
+
+@pytest.fixture
+def aws() -> Iterator[str]:
+    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.mark.slow
+def test_trino_reads_a_table_in_a_bucket(tmp_path: Path, server: trino_server.Trino, aws: str) -> None:  # S1
+    access = {"region": "us-east-1", "endpoint": aws}
+    client = boto3.client("s3", endpoint_url=aws, region_name="us-east-1",
+                          aws_access_key_id="k", aws_secret_access_key="s")  # fmt: skip
+    client.create_bucket(Bucket="lake")
+    keys = {"access_key_id": "k", "secret_access_key": "s", "allow_http": True}
+    shop = Shop(tmp_path, lake={"url": "s3://lake/a%20b/deep", **access, **keys})
+    appended(shop)
+    files = {**access, "path-style-access": "true", "aws-access-key": "k", "aws-secret-key": "s"}
+    s3 = {"fs.native-s3.enabled": "true", **{f"s3.{key}": value for key, value in files.items()}}
+    with server.catalogue(_sql_catalogue(tmp_path, "s3://lake") | s3) as lake:
+        found = server.rows(f"select id, region from {lake}.shop_test.orders_v1__a order by id")
+    assert found == [[n, ("north", "a/b", None)[n % 3]] for n in range(30) if n != 4]
