@@ -94,9 +94,21 @@ class History:
         known = [at for at in found if at is not None]
         return min(known) if len(known) == len(found) else None
 
-    def inactive_at(self, start: datetime) -> frozenset[str]:
-        """Tenants that had rows in this interval when it was swept, and were inactive then."""
-        return frozenset(t for sweep in self.sweeps if sweep.interval.start == start for t in sweep.inactive)
+    @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Whoever had a run, or had rows while inactive."""
+        inactive = (tenant for sweep in self.sweeps for tenant in sweep.inactive)
+        return frozenset(run.tenant for run in self.runs).union(inactive)
+
+    @cached_property
+    def inactive_at(self) -> Mapping[datetime, frozenset[str]]:
+        """By interval start, tenants that had rows in it when it was swept, and were inactive then."""
+        found: dict[datetime, frozenset[str]] = {}
+        for sweep in self.sweeps:
+            if sweep.inactive:
+                start = sweep.interval.start
+                found[start] = found.get(start, frozenset()) | sweep.inactive
+        return found
 
     @cached_property
     def met(self) -> frozenset[datetime]:
@@ -204,8 +216,7 @@ def known_tenants(standing: Standing, history: History) -> tuple[str, ...]:
     """Those in tenants/ and, where tenants are discovered, those with earlier runs."""
     known = set(standing.listed)
     if standing.discover:
-        known |= {run.tenant for run in history.runs} - standing.inactive
-        known |= {tenant for sweep in history.sweeps for tenant in sweep.inactive} - standing.inactive
+        known |= history.tenants - standing.inactive
     return tuple(sorted(known))
 
 
@@ -361,7 +372,7 @@ def _interval_sweep(
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
     lagging = set(standing.listed) if swept and asked.tenants is None else set(tenants)
     if swept and standing.discover and asked.tenants is None:
-        lagging |= history.inactive_at(interval.start) - standing.inactive
+        lagging |= history.inactive_at.get(interval.start, frozenset()) - standing.inactive
     make = [run for tenant in lagging - set(here) for run in _runs(standing, tenant, every.get(tenant, ()))]
     have = [run for t, runs in here.items() if not asked.tenants or t in tenants for run in _newest(runs)]
     if not make and not discover:

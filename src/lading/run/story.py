@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from lading.plan import (
     RunPlan,
     SweepPlan,
     additions,
+    known_tenants,
     late_window,
     plan,
 )
@@ -100,14 +101,18 @@ class Story:
         if due.sweeps:
             job.clear()  # what refuses one sweep refuses all, so it is raised
         job.on_event(SweepsDue(job.export, len(due.sweeps)))
-        skipped = due.skipped
-        while sweep := self._next(due):
+        skipped, known = due.skipped, set(known_tenants(standing, self.history))
+        pending = iter(due.sweeps)
+        while sweep := self._next(pending):
             done = self._sweep(sweep)
             if done is None:
                 self._catch_up()
+            elif standing.terms.mode == "append" and known.issuperset(run["tenant"] for run in done["runs"]):
+                continue  # intervals do not depend on each other but for tenants who were met first in one
             due = plan(standing, self.history, clock, self.asked)
             if done is None:
                 skipped = due.skipped
+            pending, known = iter(due.sweeps), set(known_tenants(standing, self.history))
         if not any(result.status == "failed" for result in self.results):
             self._late()
         if job.keep is not None:
@@ -132,11 +137,9 @@ class Story:
         self.history = journal.history(export, seen, self.blocked.ids | self.blocked.replaced)
         return ended
 
-    def _next(self, due: Plan) -> SweepPlan | None:
+    def _next(self, due: Iterator[SweepPlan]) -> SweepPlan | None:
         """The oldest sweep that this call has not tried."""
-        return next(
-            (s for s in due.sweeps if (s.interval.start, s.since is not None) not in self.tried), None
-        )
+        return next((s for s in due if (s.interval.start, s.since is not None) not in self.tried), None)
 
     def _late(self) -> None:
         """Late rows of delivered intervals, as additions; then notes up to when they were looked for.
@@ -224,8 +227,13 @@ class Story:
         """By tenant, the key that masked its newest delivery."""
         if not self.job.keyed:
             return {}
-        runs = sorted(self.history.runs, key=lambda run: (run.interval.start, run.revision))
-        return {run.tenant: run.key_id for run in runs if run.key_id is not None}
+        newest: dict[str, Delivered] = {}
+        for run in self.history.runs:
+            if run.key_id is not None and (
+                run.tenant not in newest or _place(run) >= _place(newest[run.tenant])
+            ):
+                newest[run.tenant] = run
+        return {tenant: run.key_id for tenant, run in newest.items() if run.key_id is not None}
 
     def _write(self, sweep: SweepPlan, attempt: Attempt, claim: Claim) -> Mapping[str, Any]:
         """Writes and seals. What fails before the seal is closed and removed."""
@@ -402,6 +410,10 @@ class Story:
 def _named(sweep: SweepPlan) -> tuple[RunPlan, ...]:
     """Its runs; where tenants will be known by reading only, one that stands for them all."""
     return sweep.runs or (RunPlan("*"),)
+
+
+def _place(run: Delivered) -> tuple[datetime, int]:
+    return run.interval.start, run.revision
 
 
 def _rows(record: Mapping[str, Any]) -> int:
