@@ -163,9 +163,17 @@ class Project:
         asked = self._asked(export, tenants, start, end, as_of=as_of)
         return outlook(self.job(export, as_of=as_of), asked)
 
-    def preview(self, export: str, limit: int = 10, tenants: Sequence[str] | None = None) -> pa.Table:
-        """The first rows as the recipient would see them, masks applied."""
-        return preview(self.job(export), limit, self._asked(export, tenants).tenants)
+    def preview(
+        self,
+        export: str,
+        limit: int = 10,
+        tenants: Sequence[str] | None = None,
+        *,
+        major: int | None = None,
+    ) -> pa.Table:
+        """The first rows as the recipient would see them, masks applied. ``major``: of the contract; where two are
+        delivered at once, the export's own unless the other one is named."""
+        return preview(self.job(export), limit, self._asked(export, tenants).tenants, major)
 
     def validate(self) -> list[str]:
         """Opens every adapter's settings; returns what is allowed and still worth a warning.

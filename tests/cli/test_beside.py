@@ -123,6 +123,35 @@ def test_plan_and_preview_speak_of_the_exports_own_major(lading: Any, second: Pa
     assert lading("plan", "orders_drop", "--json").json["due"] == []
 
 
+def test_a_preview_shows_the_major_that_is_asked_for(lading: Any, second: Path) -> None:
+    own, named, other = (
+        lading("preview", "orders_drop", "--json", *major).json
+        for major in ((), ("--major", "2"), ("--major", "1"))
+    )
+    assert own == named
+    for shown, columns in (
+        (own, ["order_id", "shop", "total", "ordered_at"]),
+        (other, ["order_id", "shop", "email", "amount", "ordered_at"]),
+    ):
+        assert [column["name"] for column in shown["schema"]] == columns
+    assert [row["amount"] for row in other["rows"]] == [row["total"] for row in own["rows"]]
+    assert all(row["email"] is None or len(row["email"]) == 64 for row in other["rows"])
+    berlin = Project.load().preview("orders_drop", 3, ["berlin"], major=1)
+    assert set(berlin["shop"].to_pylist()) == {"berlin"}
+
+
+def test_a_preview_of_a_major_that_is_not_delivered_is_refused(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    said = lading("preview", "orders_drop", "--major", "3")
+    assert said.code == 2
+    assert "orders_drop delivers nothing under the major 3 of its contract." in said.err
+    assert "hint: It delivers 1 and 2." in said.err
+    replace("exports/orders_drop.yaml", "orders@2\nbeside: {contract: orders@1}", "orders@1")
+    assert "hint: It delivers 1." in lading("preview", "orders_drop", "--major", "2").err
+    assert lading("preview", "orders_drop", "--major", "1").code == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
