@@ -152,6 +152,28 @@ def test_a_preview_of_a_major_that_is_not_delivered_is_refused(
     assert lading("preview", "orders_drop", "--major", "1").code == 0
 
 
+def test_the_command_that_brings_the_other_major_is_told_until_nothing_lacks(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    replace("exports/orders_drop.yaml", "orders@2\nbeside: {contract: orders@1}", "orders@1")
+    assert lading("run", "orders_drop").err == ""
+    replace("exports/orders_drop.yaml", "orders@1", "orders@2\nbeside: {contract: orders@1}")
+    told = lading("plan", "orders_drop")
+    (line,) = (line for line in told.out.splitlines() if "lacks" in line)
+    assert line.startswith(
+        "notice: orders@2 lacks 3 delivered intervals: `lading backfill orders_drop --start "
+    )
+    assert line.removeprefix("notice: ") in lading("plan", "orders_drop", "--json").json["notices"]
+    for run in (lading("run", "orders_drop"), lading("run", "orders_drop", "--json")):
+        assert run.code == 0
+        assert run.err == f"notice: orders_drop: {line.removeprefix('notice: ')}\n"
+    command = line.split("`")[1].split()[1:]
+    assert lading(*command).err == ""
+    assert lading("run", "orders_drop").err == ""
+    assert "lacks" not in lading("plan", "orders_drop").out
+    assert lading("verify", "deliveries").code == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

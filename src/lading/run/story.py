@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
-from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, SweepsDue, Waiting
+from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError, counted
+from lading.events import (
+    DeliveredBefore,
+    Noticed,
+    RunCommitted,
+    SweepDone,
+    SweepFailed,
+    SweepsDue,
+    Waiting,
+)
 from lading.export.identity import instant
 from lading.export.interval import Interval, midnight
 from lading.journal.log import Attempt as AttemptRef
@@ -22,8 +30,10 @@ from lading.plan import (
     History,
     Plan,
     RunPlan,
+    Standing,
     SweepPlan,
     additions,
+    lacking,
     late_window,
     plan,
 )
@@ -64,6 +74,17 @@ def clock_of(job: Job, binding: Binding | None = None) -> Clock:
     if job.window.column in by_day:
         clock = replace(clock, bound=midnight(clock.bound), reached=clock.bound)
     return clock
+
+
+def told_lacking(job: Job, standing: Standing, history: History) -> Iterator[str]:
+    """For each of two majors, how much it lacks of what was delivered under the other alone, and what brings it."""
+    for major, intervals in lacking(standing, history).items():
+        start, end = instant(intervals[0].start), instant(max(interval.end for interval in intervals))
+        yield (
+            f"{job.entity}@{major} lacks {counted(len(intervals), 'delivered interval')}: "
+            f"`lading backfill {job.export} --start {start} --end {end}` delivers "
+            f"{'it' if len(intervals) == 1 else 'them'}"
+        )
 
 
 def run(job: Job, asked: Asked | None = None, *, wait: bool = True) -> list[Result]:
@@ -115,6 +136,8 @@ class Story:
         self._report_unpublished()
         self._report_skipped(skipped)
         self._tell_of_others()
+        for notice in told_lacking(job, standing, self.history):
+            job.on_event(Noticed(job.export, notice))
         return self.results
 
     # --- steps
