@@ -18,15 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import JANUARY, SCHEMA, World, ids, orders, some_orders
 
-from lading.errors import DataRefused, InvalidProject
+from lading.errors import DataRefused, InvalidProject, Refused
 from lading.events import Noticed
 from lading.export.interval import parse_instant
 from lading.plan import Asked
 from lading.ports import CheckResult
 from lading.proof import verify
 from lading.run import Job, run
+from lading.run.job import Clearance
 from lading.run.outlook import outlook
 from lading.run.parity import Parity
+from lading.run.record import runs
 from lading.transforms.select import Rename, Select
 
 FEBRUARY = JANUARY + timedelta(days=31)
@@ -78,6 +80,18 @@ def alone(world: World, major: int, **kind: Any) -> Job:
     )
 
 
+def refuses_after(times: int) -> Any:
+    """A clearance that is given so many times, and then no more."""
+    left = iter(range(times))
+
+    def clear() -> Clearance:
+        if next(left, None) is None:
+            raise Refused("The approval has ended.")
+        return Clearance()
+
+    return clear
+
+
 def test_both_get_every_row_of_one_reading_and_name_each_other():
     world = World(some_orders())
     results = run(world.job(beside=True))
@@ -120,6 +134,31 @@ def test_what_one_of_them_cannot_deliver_neither_delivers():
     assert both(world) == (Counter(), Counter())
     assert {result.status for result in run(job)} == {"succeeded"}
     assert both(world) == (every_id(world), every_id(world))
+
+
+@pytest.mark.parametrize("kind", [{"listed": ("a", "b")}, {"listed": ("a", "b"), "discover": False}, {}])
+def test_a_sweep_that_failed_has_failed_for_both(kind: dict[str, Any]):
+    world = World(some_orders(months=1), now=FEBRUARY)
+    job = replace(world.job(beside=True, **kind), clear=refuses_after(1))
+    tenants = kind.get("listed", ("*",))
+    results = run(job)
+    assert {(result.tenant, result.major, result.status) for result in results} == {
+        (tenant, major, "failed") for tenant in tenants for major in (1, 2)
+    }
+    assert len({result.run_id for result in results}) == len(results) == 2 * len(tenants)
+
+
+def test_an_attempt_that_met_nobody_is_recorded_for_both():
+    world = World(some_orders(months=1), now=FEBRUARY)
+    world.table = orders([(1, None, JANUARY, JANUARY)])  # of no tenant
+    results = run(world.job(beside=True))
+    recorded = [each.summary for each in runs(world.job(beside=True).journal)]
+    assert [(each["tenant"], each["major"], each["status"]) for each in recorded] == [
+        ("*", 1, "failed"), ("*", 2, "failed"),
+    ]  # fmt: skip
+    assert [each["run_id"] for each in recorded] == [result.run_id for result in results]
+    world.table = some_orders(months=1)
+    assert {result.status for result in run(world.job(beside=True))} == {"succeeded"}
 
 
 def test_rows_that_differ_under_one_name_are_delivered_to_nobody_unless_that_is_said():

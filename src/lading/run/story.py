@@ -331,7 +331,7 @@ class Story:
                     "kind": r.kind,
                     "run_id": self.job.key(r, sweep.interval).run_id,
                 }
-                for r in _named(sweep)
+                for r in self._named(sweep)
             ],
             "discover": sweep.discover,
             "revises": self.asked.revise,
@@ -339,6 +339,11 @@ class Story:
             "definition": self.job.definition,
             "at": instant(self.job.journal.now()),
         }
+
+    def _named(self, sweep: SweepPlan) -> tuple[RunPlan, ...]:
+        """Its runs; where tenants will be known by reading only, one of each major that stands for them all."""
+        versions = self.job.versions
+        return sweep.runs or tuple(RunPlan("*", beside=each is self.job.beside) for each in versions)
 
     # --- reports
 
@@ -380,7 +385,7 @@ class Story:
     def _failed(self, sweep: SweepPlan, error: LadingError, began: float) -> None:
         self.job.on_event(SweepFailed(self.job.export, sweep.interval.start, str(error)))
         spent = int((time.monotonic() - began) * 1000)
-        for run in _named(sweep):
+        for run in self._named(sweep):
             self._add(
                 run,
                 sweep.interval,
@@ -420,11 +425,6 @@ class Story:
         }
         if others := len(stand - told):
             self.job.on_event(DeliveredBefore(self.job.export, others))
-
-
-def _named(sweep: SweepPlan) -> tuple[RunPlan, ...]:
-    """Its runs; where tenants will be known by reading only, one that stands for them all."""
-    return sweep.runs or (RunPlan("*"),)
 
 
 def _rows(record: Mapping[str, Any]) -> int:
