@@ -182,6 +182,16 @@ def test_the_command_that_brings_the_other_major_is_told_until_nothing_lacks(
         ("{contract: orders@1}", "{contract: orders@3}", 'there is no contract "orders@3"'),
         ("{contract: orders@1}", "", "beside is empty"),
         ("{contract: orders@1}", "{contract: orders@1, differs: [order]}", "not a field of both contracts"),
+        (
+            "{contract: orders@1}",
+            "{contract: orders@1, differs: [order_id, shop, ordered_at]}",
+            "the two majors deliver no column of one name and type",
+        ),
+        (
+            "  - mask:",
+            "  - exclude: [order_id, shop, ordered_at]\n  - mask:",
+            "the two majors deliver no column of one name and type",
+        ),
         ("layout: {preset: svc002}", "layout: {preset: lake}", "would lie in one folder"),
         (
             "{contract: orders@1}",
