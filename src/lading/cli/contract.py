@@ -78,8 +78,8 @@ def _told(found: Comparison) -> list[str]:
     sides = (
         "" if found.verdict == "unchanged" else f" (consumer: {found.consumer}, producer: {found.producer})"
     )
-    head = f"{found.new.name} {found.old.version} to {found.new.version}: {found.verdict}{sides}"
-    lines = [head]
+    allowed = ", as a new major may" if found.verdict == "breaking" and not found.problems() else ""
+    lines = [f"{found.new.name} {found.old.version} to {found.new.version}: {found.verdict}{sides}{allowed}"]
     for change in found.changes:
         effects = {"consumer": change.consumer, "producer": change.producer}
         marks = [_MARKS[effect].format(side) for side, effect in effects.items() if effect != "none"]
