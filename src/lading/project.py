@@ -15,7 +15,7 @@ from lading.assemble import Workshop
 from lading.clearance import Gate, needed
 from lading.clearance import Standing as Approvable
 from lading.contract import Contract
-from lading.contract.lifecycle import RULES, Life
+from lading.contract.lifecycle import RULES, Dual, Life
 from lading.documents import Document, nearest, unknown
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
@@ -35,7 +35,7 @@ from lading.run import Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.link import DEFAULT, make_link
 from lading.run.outlook import Outlook, outlook
-from lading.run.promote import acknowledge, promote, promotion_needs
+from lading.run.promote import acknowledge, dual_delivery, promote, promotion_needs
 from lading.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -307,6 +307,12 @@ class Project:
         used |= {(e.contract, e.channel) for export in self.exports.values() for e in export.versions()}
         known = [(self.contracts[name], channel) for name, channel in sorted(used)]
         return [lives.read(contract.name, contract.major, channel) for contract, channel in known]
+
+    def dual_delivery(self, contract: str, *, channel: str = "drop") -> Dual | None:
+        """On how many days a draft, ``flights@2``, was delivered ``beside`` the major before it, as `promote` counts
+        them: ``beside``, ``days``, ``needed``. None for a version that needs no such days, or no more."""
+        known = self._contract(contract, channel)
+        return dual_delivery(self.journal(), self.contracts, self._named(), known, channel)
 
     def promote(
         self,

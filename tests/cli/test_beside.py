@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -351,12 +352,21 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
     def promoted() -> Any:
         return lading("contract", "promote", "orders@2", "--by", "ada")
 
+    def counted(days: int) -> None:
+        """What the list says of the draft, and that it says so of no other version."""
+        (first, told) = lading("contract", "list", "--json").json
+        assert first["dual_delivery"] is None
+        assert told["dual_delivery"] == {"beside": "orders@1", "days": days, "needed": 7}
+        (line,) = re.findall("^orders@2.*$", lading("contract", "list").out, re.M)
+        assert line.split(maxsplit=3) == ["orders@2", "drop", "draft", f"{days} of 7 days"]
+
     assert lading("contract", "promote", "orders@1", "--by", "ada").code == 0
     second.write_text(second.read_text().replace("status: draft", "status: active"))
     said = promoted()
     assert said.code == 3
     assert "when both were delivered from one snapshot on 7 days: they never were" in said.err
     assert "beside: {contract: orders@1}" in said.err
+    counted(0)
     grid = Path("exports/orders_drop.yaml")
     grid.write_text(grid.read_text().replace("every: 1 month", "every: 1 day"))
     for number in range(1, 8):
@@ -372,9 +382,13 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
             if number > 1:
                 assert lading("run", "orders_drop", "--start", days[0], "--end", days[1]).code == 0
                 assert promoted().err == said.err  # what is delivered already is no delivery of another day
+            counted(number)
             now += timedelta(days=1)
+    counted(7)
     assert promoted().code == 0
     assert "orders@2" in lading("contract", "list").out
+    assert "of 7 days" not in lading("contract", "list").out
+    assert [life["dual_delivery"] for life in lading("contract", "list", "--json").json] == [None, None]
     first = Path("contracts/orders.v1.odcs.yaml")
     first.write_text(first.read_text().replace("status: active", "status: deprecated"))
     ended = lading("contract", "promote", "orders@1", "--by", "ada", "--reason", "orders@2 is there")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from lading.cli.options import Json, instant
 
 if TYPE_CHECKING:
     from lading.contract.compatibility import Comparison
-    from lading.contract.lifecycle import Life
+    from lading.contract.lifecycle import Dual, Life
 
 REFUSED = 3
 _MARKS = {"breaking": "breaks the {}", "additive": "additive for the {}"}
@@ -148,8 +149,15 @@ def acknowledge(
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> int:
-    """List the contracts' versions, and the state of each."""
-    lives = [_record(life) for life in context.obj.project().lives()]
+    """List the contracts' versions, and the state of each.
+
+    Of a draft that becomes active after days of dual delivery, how many have been counted.
+    """
+    project = context.obj.project()
+    lives = [
+        {**_record(life), "dual_delivery": _so_far(project.dual_delivery(life.name, channel=life.channel))}
+        for life in project.lives()
+    ]
     if as_json:
         emit(lives)
     else:
@@ -158,13 +166,19 @@ def list_(context: typer.Context, as_json: Json = False) -> int:
                 life["contract"],
                 life["channel"],
                 life["state"],
+                "{days} of {needed} days".format(**dual) if (dual := life["dual_delivery"]) else None,
                 life["sunset"],
                 ", ".join(life["acknowledged"]),
             )
             for life in lives
         ]
-        out(*table(("CONTRACT", "CHANNEL", "STATE", "SUNSET", "ACKNOWLEDGED"), rows))
+        headers = ("CONTRACT", "CHANNEL", "STATE", "DUAL DELIVERY", "SUNSET", "ACKNOWLEDGED")
+        out(*table(headers, rows))
     return 0
+
+
+def _so_far(dual: Dual | None) -> dict[str, Any] | None:
+    return asdict(dual) if dual is not None else None
 
 
 def _record(life: Life) -> dict[str, Any]:
