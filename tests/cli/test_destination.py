@@ -45,6 +45,13 @@ def test_people_get_each_document_under_its_heading(lading: Any, bucket: Path, s
     assert lading("destination", "policy", "lake").out == told.out
 
 
+def test_who_names_the_exporter_has_nothing_left_to_fill_in(lading: Any, bucket: Path) -> None:
+    told = lading("destination", "policy", "lake", "--principal", "arn:aws:iam::111122223333:role/exporter")
+    assert told.code == 0
+    assert "--role-name exporter " in told.out
+    assert "fill in" not in told.err
+
+
 def test_programs_get_one_document(lading: Any, bucket: Path, secret: str) -> None:
     told = lading("destination", "policy", "lake", "--write-only", "--delete-after", "30", "--json")
     found = told.json

@@ -43,6 +43,7 @@ def papers(
 ) -> Papers:
     """Raises InvalidProject for a principal that is none, and as `lifecycle` does."""
     principal = wishes.principal or options.role_arn
+    role_name = _role(principal)
     if wishes.principal is not None and not _PRINCIPAL.fullmatch(wishes.principal):
         raise InvalidProject(
             f"--principal takes an ARN of AWS for {options.url}, not {wishes.principal!r}.",
@@ -57,7 +58,7 @@ def papers(
         Paper(
             "role-policy.json",
             "Policy of the exporter's role",
-            f"aws iam put-role-policy --role-name ROLE --policy-name lading-{store} "
+            f"aws iam put-role-policy --role-name {role_name or 'ROLE'} --policy-name lading-{store} "
             "--policy-document file://role-policy.json",
             _policy(role),
         )
@@ -76,7 +77,7 @@ def papers(
             f"The role's policy is longer than the {MOST_INLINE:,} characters that policies within a role may have: "
             "divide its statements between several roles, or its exports between several stores."
         )
-    fill_in = {"ROLE": "the exporter's role, in the command"}
+    fill_in = {} if role_name else {"ROLE": "the exporter's role, in the command"}
     if bucket.key is not None:
         if principal is None:
             fill_in |= {"ACCOUNT": "the account of the exporter's role, 12 digits"}
@@ -106,6 +107,13 @@ def papers(
             "bucket of its own where that tells too much."
         )
     return Papers("s3", tuple(made), fill_in, (*more, *notes))
+
+
+def _role(principal: str | None) -> str | None:
+    """The name of the role whose ARN it is, or of the one that somebody has assumed; None for other principals."""
+    kind, *names = (principal or "").rpartition(":")[2].split("/")
+    found = {"role": names[-1:], "assumed-role": names[:1]}.get(kind)
+    return found[0] if found else None
 
 
 def _policy(statements: Iterable[Statement]) -> Statement:
