@@ -423,8 +423,9 @@ class Project:
         archive: bool = False,
         delete_after: int | None = None,
     ) -> dict[str, Any]:
-        """The least that the exporter must be allowed at a bucket, by every export that delivers there, as its
-        provider's documents: ``{store, provider, documents, fill_in, notes}``. Asks nothing of the provider.
+        """The least that the exporter must be allowed at a bucket, by every export that delivers there, and at AWS Glue
+        for tables that it holds, as its provider's documents: ``{store, provider, documents, fill_in, notes}``. Asks
+        nothing of the provider.
 
         ``write_only``: without listing and deleting. ``archive``, ``delete_after`` (days): what lifecycle rules may do
         to deliveries beyond tiers that are read at once. Raises InvalidProject for a folder, a store of which nothing
@@ -435,7 +436,8 @@ class Project:
 
         wishes = Wishes(principal, write_only, archive, delete_after)
         left_out = (f"{name} is left out: its files are not valid." for name in sorted(self.broken))
-        made = papers(self._files, self._workshop.store_options, store, wishes)
+        workshop = self._workshop
+        made = papers(self._files, workshop.store_options, workshop.catalogue_options, store, wishes)
         told = [
             {"file": p.file, "title": p.title, "apply": p.apply, "document": p.document} for p in made.papers
         ]

@@ -61,6 +61,17 @@ def test_programs_get_one_document(lading: Any, bucket: Path, secret: str) -> No
     assert secret not in told.out
 
 
+def test_a_catalogue_names_the_store_that_holds_its_tables(lading: Any, bucket: Path) -> None:
+    settings = bucket / "lading.yaml"
+    catalogue = 'catalogues:\n  tables: {type: sql, url: "sqlite:///./catalogue.db", store: lake}\n'
+    settings.write_text(settings.read_text() + catalogue)
+    told = lading("destination", "policy", "tables")
+    assert told.code == 2
+    assert "tables is a catalogue: its tables lie in the store lake." in told.err
+    assert "`lading destination policy lake`" in told.err
+    assert lading("destination", "policy", "lake").code == 0
+
+
 def test_a_folder_has_no_policies(lading: Any, bucket: Path) -> None:
     told = lading("destination", "policy", "journal")
     assert told.code == 2
