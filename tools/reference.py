@@ -64,8 +64,8 @@ _ALSO = {
     + ", ".join(f"`{each.name}`" for each in fields(Due))
     + ". `pa.Table` is a `pyarrow.Table`. `runs`, `show`, `status` and `tables` give what the commands of these names "
     "print with `--json`.\n\n"
-    "A `status` of `runs` and `show` is `published`, `committed` (sealed, not published yet), `replaced` (its files were "
-    "lost before it was published, and a revision took its place), `failed`, `abandoned` or "
+    "A `status` of `runs` and `show` is `published`, `committed` (sealed, not published yet), `replaced` (its files "
+    "were lost before it was published, and a revision took its place), `failed`, `abandoned` or "
     "`unchanged`: an incremental interval in which the source had nothing new. The `Result` of that run, and of one "
     "that had been done before, says `skipped`: nothing was delivered by it.",
     "Result": "Names of tenants stand in messages: they are names of recipients. Unknown ones are only counted where "
