@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -39,6 +39,7 @@ from lading.settings import SIGNERS, ProjectSettings, Settings
 from lading.transforms.lineage import needed, without
 
 if TYPE_CHECKING:
+    from lading.channels.catalogues import CatalogueOptions
     from lading.channels.iceberg import Tables
     from lading.keys.age import Recipients
     from lading.keys.remote import RemoteWrapper
@@ -340,20 +341,30 @@ class Workshop:
         given = settings.catalogues[name].get("namespace")
         return str(given) if given is not None else namespace_of(settings.name, settings.environment)
 
-    def _catalogue(self, name: str) -> tuple[Adapter, BaseModel]:
-        """The adapter of a catalogue, and its options. Raises InvalidProject with their places."""
+    def catalogue_options(self, name: str) -> CatalogueOptions:
+        """What lading.yaml says of a catalogue, its secrets included. Raises InvalidProject with the places."""
+        return self._catalogue_section(name)[1]
+
+    def _catalogue_section(self, name: str) -> tuple[Adapter, CatalogueOptions]:
+        catalogues, at = self._files.settings.catalogues, ("catalogues", name)
+        if name not in catalogues:
+            raise InvalidProject(f"{unknown('catalogue', name, catalogues)}, in lading.yaml")
+        document = self._files.document
+        adapter: Adapter = choose(CATALOGUES, catalogues[name]["type"], document, at, "kind of catalogue")
+        return adapter, cast("CatalogueOptions", _options(adapter, document, at, ("type",)))
+
+    def _catalogue(self, name: str) -> tuple[Adapter, CatalogueOptions]:
+        """The adapter of a catalogue, and its options. Raises InvalidProject with their places, also where what it
+        needs is not installed."""
         from lading.channels.catalogues import SCHEMES
 
-        settings = self._files.settings
-        if name not in settings.catalogues:
-            raise InvalidProject(f"{unknown('catalogue', name, settings.catalogues)}, in lading.yaml")
-        document, at, section = self._files.document, ("catalogues", name), settings.catalogues[name]
-        adapter: Adapter = choose(CATALOGUES, section["type"], document, at, "kind of catalogue")
-        options = _options(adapter, document, at, ("type",))
-        for package in ("pyiceberg", "boto3") if section["type"] == "glue" else ("pyiceberg",):
+        adapter, options = self._catalogue_section(name)
+        settings, document, at = self._files.settings, self._files.document, ("catalogues", name)
+        kind = settings.catalogues[name]["type"]
+        for package in ("pyiceberg", "boto3") if kind == "glue" else ("pyiceberg",):
             if importlib.util.find_spec(package) is None:
-                raise _missing(adapter, f"A catalogue of type {section['type']}", package)
-        store = section["store"]
+                raise _missing(adapter, f"A catalogue of type {kind}", package)
+        store = options.store
         if store not in settings.stores:
             raise InvalidProject(
                 problems=[document.problem(unknown("store", store, settings.stores), *at, "store")]

@@ -21,7 +21,7 @@ from lading.manifest import OPEN_CLASSIFICATIONS
 from lading.ports import LOGICAL, NATIVE, Check, Dataset, Format, Ranger, Reading, Source, Transform
 from lading.routing.keys import PartitionColumn, names_tenants
 from lading.run import Binding
-from lading.run.parity import Parity
+from lading.run.parity import INCOMPARABLE, Parity
 from lading.transforms.checks import parse_check
 from lading.transforms.checks_secrets import NoSecrets
 from lading.transforms.columns import castable, is_number, value_type
@@ -412,8 +412,7 @@ class Pair:
                     hint="Let a query give the column twice, cast in one of them, and name the second as physicalName.",
                 )
         if not Parity.of(own.output, other.output, self.differs).columns:
-            reason = "the two majors deliver no column of one name and type, so nothing tells that they say the same"
-            raise InvalidProject(problems=[self.own.document.problem(reason, "beside")])
+            raise InvalidProject(problems=[self.own.document.problem(INCOMPARABLE, "beside")])
         fields = {field.name: field for field in (*other.read, *own.read)}
         columns = tuple(dict.fromkeys((*own.columns, *other.columns)))
         return replace(

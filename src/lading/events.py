@@ -104,6 +104,13 @@ class DeliveredBefore(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed(Event):
+    """Something that is no failure and that somebody may want to do something about: one line, for people."""
+
+    notice: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resting(Event):
     """A pass of a continuous export has ended, and the next one begins in ``seconds``. ``error``: why it failed."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.assemble import Workshop, open_format, open_transforms, versions
+from lading.assemble import Versioned, Workshop, open_format, open_transforms, versions
 from lading.clearance import Gate
 from lading.contract import Contract, ContractField
 from lading.documents import Document, Loc, nearest, show_duration
@@ -28,6 +28,7 @@ from lading.export.layout import may_meet
 from lading.export.schedule import DAILY, Schedule, longest_gap
 from lading.ports import Transform
 from lading.project_files import ProjectFiles, gathered
+from lading.run.parity import INCOMPARABLE
 from lading.transforms.checks import parse_check
 from lading.transforms.consent import Consent
 from lading.transforms.lineage import (
@@ -151,7 +152,7 @@ class Inspection:
         masks = (transform for each in delivered for transform in each.transforms)
         if any("hmac_sha256" in getattr(t, "actions", {}).values() for t in masks):
             found += self._refusals(self.workshop.check_keys)
-        found += self._unknown_differences(name)
+        found += self._unknown_differences(name) or self._nothing_alike(name, delivered)
         found += self._one_place(name)
         if export.channel == "audit" and self.project.files.settings.signing is None:
             reason = (
@@ -169,19 +170,34 @@ class Inspection:
         contracts = (self.project.contracts[each.contract] for each in self.project.exports[name].versions())
         return frozenset(field.column for contract in contracts for field in contract.fields)
 
-    def _unknown_differences(self, name: str) -> Iterator[Problem]:
+    def _unknown_differences(self, name: str) -> list[Problem]:
         """Columns that are said to differ between two majors and are not in both."""
         export, document = self.project.exports[name], self.project.documents[name]
         if export.beside is None:
-            return
+            return []
         own, other = (
             {field.name for field in self.project.contracts[each.contract].fields}
             for each in export.versions()
         )
-        for index, column in enumerate(export.beside.differs):
-            if column not in own & other:
-                reason = f"not a field of both contracts: {column}{nearest(column, sorted(own & other))}"
-                yield document.problem(reason, "beside", "differs", index)
+        return [
+            document.problem(
+                f"not a field of both contracts: {column}{nearest(column, sorted(own & other))}",
+                *("beside", "differs", index),
+            )
+            for index, column in enumerate(export.beside.differs)
+            if column not in own & other
+        ]
+
+    def _nothing_alike(self, name: str, delivered: Sequence[Versioned]) -> list[Problem]:
+        """Two majors of which no column could be compared, whatever types the source gives."""
+        export, document = self.project.exports[name], self.project.documents[name]
+        if export.beside is None or len(delivered) < 2:  # where transforms are wrong, nothing is known
+            return []
+        own, other = (set(_delivered(each.contract, each.transforms).values()) for each in delivered)
+        if own & other - set(export.beside.differs):
+            return []
+        at = ("beside", "differs") if own & other else ("beside",)
+        return [document.problem(INCOMPARABLE, *at)]
 
     def _one_place(self, name: str) -> Iterator[Problem]:
         """Two majors that whoever reads a folder, or a pointer, would take for one."""
@@ -421,6 +437,15 @@ def _kind(field: ContractField | None) -> str | None:
     return field.logical_type if field is not None else None
 
 
+def _delivered(contract: Contract, transforms: Sequence[Transform]) -> Mapping[str, str]:
+    """By the source's names of promised columns, what recipients find them under."""
+    origins = {field.column: field.column for field in contract.fields}
+    for transform in transforms:
+        origins = after(transform, origins)
+    names = {field.column: field.name for field in contract.fields}
+    return {origin: names[origin] if name == origin else name for name, origin in origins.items()}
+
+
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
@@ -438,11 +463,7 @@ def table_columns(
     }
     if export.channel != "snapshot":
         return given
-    origins = {field.column: field.column for field in contract.fields}
-    for transform in transforms:
-        origins = after(transform, origins)
-    names = {field.column: field.name for field in contract.fields}
-    final = {origin: names[origin] if name == origin else name for name, origin in origins.items()}
+    final = _delivered(contract, transforms)
     problems = [
         document.problem(f'{what}: a table has no column "{column}" that the export does not deliver',
                          *(("layout", what) if what == "partition_by" else (what,)))

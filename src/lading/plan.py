@@ -601,6 +601,22 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
     return Plan(tuple(sweeps), tuple(skipped))
 
 
+def lacking(standing: Standing, history: History) -> dict[int, list[Interval]]:
+    """By major, of the two that are delivered: the delivered intervals that some tenant does not have under it and that
+    a backfill would bring, oldest first. Of a full refresh none: its rows are those of now."""
+    if standing.beside is None or standing.terms.mode == "full_refresh":
+        return {}
+    known, grid = set(known_tenants(standing, history)), set(standing.grid)
+    found: dict[int, set[Interval]] = {}
+    for here in history.by_start.values():
+        for tenant, runs in here.items():
+            reached = standing.terms.mode != "append" or runs[0].interval in grid
+            if tenant in known and reached and not all(run.unchanged for run in runs):
+                for major in set(standing.majors) - _held(runs).keys():
+                    found.setdefault(major, set()).add(runs[0].interval)
+    return {major: sorted(found[major]) for major in standing.majors if major in found}
+
+
 def refuse_older(history: History, interval: Interval, tenants: Iterable[str]) -> None:
     """Raises InvalidProject where one of the tenants has a delivery that begins after this interval: what is merged
     last wins, so that a revision would put old values back over newer ones."""

@@ -15,7 +15,7 @@ from lading.assemble import Workshop
 from lading.clearance import Gate, needed
 from lading.clearance import Standing as Approvable
 from lading.contract import Contract
-from lading.contract.lifecycle import RULES, Life
+from lading.contract.lifecycle import RULES, Dual, Life
 from lading.documents import Document, nearest, unknown
 from lading.errors import InvalidProject, Problem
 from lading.events import Event
@@ -35,7 +35,7 @@ from lading.run import Job, Result, follow, preview, record, run
 from lading.run.follow import Pause
 from lading.run.link import DEFAULT, make_link
 from lading.run.outlook import Outlook, outlook
-from lading.run.promote import acknowledge, promote, promotion_needs
+from lading.run.promote import acknowledge, dual_delivery, promote, promotion_needs
 from lading.settings import ProjectSettings
 
 if TYPE_CHECKING:
@@ -163,9 +163,17 @@ class Project:
         asked = self._asked(export, tenants, start, end, as_of=as_of)
         return outlook(self.job(export, as_of=as_of), asked)
 
-    def preview(self, export: str, limit: int = 10, tenants: Sequence[str] | None = None) -> pa.Table:
-        """The first rows as the recipient would see them, masks applied."""
-        return preview(self.job(export), limit, self._asked(export, tenants).tenants)
+    def preview(
+        self,
+        export: str,
+        limit: int = 10,
+        tenants: Sequence[str] | None = None,
+        *,
+        major: int | None = None,
+    ) -> pa.Table:
+        """The first rows as the recipient would see them, masks applied. ``major``: of the contract; where two are
+        delivered at once, the export's own unless the other one is named."""
+        return preview(self.job(export), limit, self._asked(export, tenants).tenants, major)
 
     def validate(self) -> list[str]:
         """Opens every adapter's settings; returns what is allowed and still worth a warning.
@@ -300,6 +308,12 @@ class Project:
         known = [(self.contracts[name], channel) for name, channel in sorted(used)]
         return [lives.read(contract.name, contract.major, channel) for contract, channel in known]
 
+    def dual_delivery(self, contract: str, *, channel: str = "drop") -> Dual | None:
+        """On how many days a draft, ``flights@2``, was delivered ``beside`` the major before it, as `promote` counts
+        them: ``beside``, ``days``, ``needed``. None for a version that needs no such days, or no more."""
+        known = self._contract(contract, channel)
+        return dual_delivery(self.journal(), self.contracts, self._named(), known, channel)
+
     def promote(
         self,
         contract: str,
@@ -409,8 +423,9 @@ class Project:
         archive: bool = False,
         delete_after: int | None = None,
     ) -> dict[str, Any]:
-        """The least that the exporter must be allowed at a bucket, by every export that delivers there, as its
-        provider's documents: ``{store, provider, documents, fill_in, notes}``. Asks nothing of the provider.
+        """The least that the exporter must be allowed at a bucket, by every export that delivers there, and at AWS Glue
+        for tables that it holds, as its provider's documents: ``{store, provider, documents, fill_in, notes}``. Asks
+        nothing of the provider.
 
         ``write_only``: without listing and deleting. ``archive``, ``delete_after`` (days): what lifecycle rules may do
         to deliveries beyond tiers that are read at once. Raises InvalidProject for a folder, a store of which nothing
@@ -421,7 +436,8 @@ class Project:
 
         wishes = Wishes(principal, write_only, archive, delete_after)
         left_out = (f"{name} is left out: its files are not valid." for name in sorted(self.broken))
-        made = papers(self._files, self._workshop.store_options, store, wishes)
+        workshop = self._workshop
+        made = papers(self._files, workshop.store_options, workshop.catalogue_options, store, wishes)
         told = [
             {"file": p.file, "title": p.title, "apply": p.apply, "document": p.document} for p in made.papers
         ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import boto3
@@ -191,9 +192,37 @@ def test_an_exporter_of_another_account_is_allowed_by_the_bucket_and_the_key(mak
         (s["Action"], s["Resource"], {"AWS": ROLE}) for s in own
     ]
     assert document(told, "key-policy-statement.json")["Principal"] == {"AWS": ROLE}
-    assert "ACCOUNT" not in told["fill_in"]
+    assert told["fill_in"] == {}
     with pytest.raises(InvalidProject, match="takes an ARN of AWS"):
         project.destination_policy("lake", principal="exporter")
+
+
+@pytest.mark.parametrize(
+    ("principal", "name"),
+    [
+        (ROLE, "exporter"),
+        ("arn:aws:iam::444455556666:role/of/exports/exporter", "exporter"),
+        ("arn:aws:sts::444455556666:assumed-role/exporter/session", "exporter"),
+        ("arn:aws:iam::444455556666:user/exporter", "ROLE"),
+        ("444455556666", "ROLE"),
+        (None, "ROLE"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, SSE], ids=["no-key", "key"])
+def test_what_the_principal_tells_is_not_left_to_fill_in(
+    make: Make, principal: str | None, name: str, options: dict[str, Any]
+) -> None:
+    told = make({"lake": LAKE | options}, {"to_lake": {}}).destination_policy("lake", principal=principal)
+    assert told["documents"][0]["apply"].startswith(f"aws iam put-role-policy --role-name {name} ")
+    left = {"ROLE"} if name == "ROLE" else set()
+    assert set(told["fill_in"]) == (left | {"ACCOUNT"} if options and principal is None else left)
+    assert set(re.findall(r"\b(?:ROLE|ACCOUNT)\b", json.dumps(told["documents"]))) == set(told["fill_in"])
+
+
+def test_the_role_that_a_store_assumes_is_named(make: Make) -> None:
+    told = make({"lake": LAKE | {"role_arn": ROLE}}, {"to_lake": {}}).destination_policy("lake")
+    assert "--role-name exporter " in told["documents"][0]["apply"]
+    assert told["fill_in"] == {}
 
 
 @mock_aws

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -123,6 +124,57 @@ def test_plan_and_preview_speak_of_the_exports_own_major(lading: Any, second: Pa
     assert lading("plan", "orders_drop", "--json").json["due"] == []
 
 
+def test_a_preview_shows_the_major_that_is_asked_for(lading: Any, second: Path) -> None:
+    own, named, other = (
+        lading("preview", "orders_drop", "--json", *major).json
+        for major in ((), ("--major", "2"), ("--major", "1"))
+    )
+    assert own == named
+    for shown, columns in (
+        (own, ["order_id", "shop", "total", "ordered_at"]),
+        (other, ["order_id", "shop", "email", "amount", "ordered_at"]),
+    ):
+        assert [column["name"] for column in shown["schema"]] == columns
+    assert [row["amount"] for row in other["rows"]] == [row["total"] for row in own["rows"]]
+    assert all(row["email"] is None or len(row["email"]) == 64 for row in other["rows"])
+    berlin = Project.load().preview("orders_drop", 3, ["berlin"], major=1)
+    assert set(berlin["shop"].to_pylist()) == {"berlin"}
+
+
+def test_a_preview_of_a_major_that_is_not_delivered_is_refused(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    said = lading("preview", "orders_drop", "--major", "3")
+    assert said.code == 2
+    assert "orders_drop delivers nothing under the major 3 of its contract." in said.err
+    assert "hint: It delivers 1 and 2." in said.err
+    replace("exports/orders_drop.yaml", "orders@2\nbeside: {contract: orders@1}", "orders@1")
+    assert "hint: It delivers 1." in lading("preview", "orders_drop", "--major", "2").err
+    assert lading("preview", "orders_drop", "--major", "1").code == 0
+
+
+def test_the_command_that_brings_the_other_major_is_told_until_nothing_lacks(
+    lading: Any, second: Path, replace: Replace
+) -> None:
+    replace("exports/orders_drop.yaml", "orders@2\nbeside: {contract: orders@1}", "orders@1")
+    assert lading("run", "orders_drop").err == ""
+    replace("exports/orders_drop.yaml", "orders@1", "orders@2\nbeside: {contract: orders@1}")
+    told = lading("plan", "orders_drop")
+    (line,) = (line for line in told.out.splitlines() if "lacks" in line)
+    assert line.startswith(
+        "notice: orders@2 lacks 3 delivered intervals: `lading backfill orders_drop --start "
+    )
+    assert line.removeprefix("notice: ") in lading("plan", "orders_drop", "--json").json["notices"]
+    for run in (lading("run", "orders_drop"), lading("run", "orders_drop", "--json")):
+        assert run.code == 0
+        assert run.err == f"notice: orders_drop: {line.removeprefix('notice: ')}\n"
+    command = line.split("`")[1].split()[1:]
+    assert lading(*command).err == ""
+    assert lading("run", "orders_drop").err == ""
+    assert "lacks" not in lading("plan", "orders_drop").out
+    assert lading("verify", "deliveries").code == 0
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -131,6 +183,16 @@ def test_plan_and_preview_speak_of_the_exports_own_major(lading: Any, second: Pa
         ("{contract: orders@1}", "{contract: orders@3}", 'there is no contract "orders@3"'),
         ("{contract: orders@1}", "", "beside is empty"),
         ("{contract: orders@1}", "{contract: orders@1, differs: [order]}", "not a field of both contracts"),
+        (
+            "{contract: orders@1}",
+            "{contract: orders@1, differs: [order_id, shop, ordered_at]}",
+            "the two majors deliver no column of one name and type",
+        ),
+        (
+            "  - mask:",
+            "  - exclude: [order_id, shop, ordered_at]\n  - mask:",
+            "the two majors deliver no column of one name and type",
+        ),
         ("layout: {preset: svc002}", "layout: {preset: lake}", "would lie in one folder"),
         (
             "{contract: orders@1}",
@@ -290,12 +352,21 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
     def promoted() -> Any:
         return lading("contract", "promote", "orders@2", "--by", "ada")
 
+    def counted(days: int) -> None:
+        """What the list says of the draft, and that it says so of no other version."""
+        (first, told) = lading("contract", "list", "--json").json
+        assert first["dual_delivery"] is None
+        assert told["dual_delivery"] == {"beside": "orders@1", "days": days, "needed": 7}
+        (line,) = re.findall("^orders@2.*$", lading("contract", "list").out, re.M)
+        assert line.split(maxsplit=3) == ["orders@2", "drop", "draft", f"{days} of 7 days"]
+
     assert lading("contract", "promote", "orders@1", "--by", "ada").code == 0
     second.write_text(second.read_text().replace("status: draft", "status: active"))
     said = promoted()
     assert said.code == 3
     assert "when both were delivered from one snapshot on 7 days: they never were" in said.err
     assert "beside: {contract: orders@1}" in said.err
+    counted(0)
     grid = Path("exports/orders_drop.yaml")
     grid.write_text(grid.read_text().replace("every: 1 month", "every: 1 day"))
     for number in range(1, 8):
@@ -311,9 +382,13 @@ def test_a_second_major_becomes_active_after_seven_days_of_both(
             if number > 1:
                 assert lading("run", "orders_drop", "--start", days[0], "--end", days[1]).code == 0
                 assert promoted().err == said.err  # what is delivered already is no delivery of another day
+            counted(number)
             now += timedelta(days=1)
+    counted(7)
     assert promoted().code == 0
     assert "orders@2" in lading("contract", "list").out
+    assert "of 7 days" not in lading("contract", "list").out
+    assert [life["dual_delivery"] for life in lading("contract", "list", "--json").json] == [None, None]
     first = Path("contracts/orders.v1.odcs.yaml")
     first.write_text(first.read_text().replace("status: active", "status: deprecated"))
     ended = lading("contract", "promote", "orders@1", "--by", "ada", "--reason", "orders@2 is there")

@@ -70,8 +70,18 @@ def test_a_breaking_change_within_a_major_is_refused_by_policy(lading: Any, orde
     )
     assert {"kind": "removed", "field": "email"}.items() <= comparison["changes"][0].items()
     assert "needs a new major: 2.0.0" in told.json["problems"][0]["reason"]
+    assert "as a new major may" not in said.out
+
+
+def test_a_new_major_may_break_and_is_said_to(lading: Any, orders: Path) -> None:
     major = later(orders, "2.0.0", ("name: email", "name: mail"))
-    assert lading("contract", "diff", str(orders), str(major)).code == 0
+    said = lading("contract", "diff", str(orders), str(major))
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[0] == (
+        "orders 1.0.0 to 2.0.0: breaking (consumer: breaking, producer: additive), as a new major may"
+    )
+    harmless = later(orders, "3.0.0")
+    assert lading("contract", "diff", str(orders), str(harmless)).out == "orders 1.0.0 to 3.0.0: unchanged\n"
 
 
 def test_versions_of_the_project_are_called_by_name(lading: Any, orders: Path) -> None:

@@ -45,6 +45,13 @@ def test_people_get_each_document_under_its_heading(lading: Any, bucket: Path, s
     assert lading("destination", "policy", "lake").out == told.out
 
 
+def test_who_names_the_exporter_has_nothing_left_to_fill_in(lading: Any, bucket: Path) -> None:
+    told = lading("destination", "policy", "lake", "--principal", "arn:aws:iam::111122223333:role/exporter")
+    assert told.code == 0
+    assert "--role-name exporter " in told.out
+    assert "fill in" not in told.err
+
+
 def test_programs_get_one_document(lading: Any, bucket: Path, secret: str) -> None:
     told = lading("destination", "policy", "lake", "--write-only", "--delete-after", "30", "--json")
     found = told.json
@@ -52,6 +59,17 @@ def test_programs_get_one_document(lading: Any, bucket: Path, secret: str) -> No
     assert (found["store"], found["provider"]) == ("lake", "s3")
     assert [set(each) for each in found["documents"]] == [{"file", "title", "apply", "document"}] * 3
     assert secret not in told.out
+
+
+def test_a_catalogue_names_the_store_that_holds_its_tables(lading: Any, bucket: Path) -> None:
+    settings = bucket / "lading.yaml"
+    catalogue = 'catalogues:\n  tables: {type: sql, url: "sqlite:///./catalogue.db", store: lake}\n'
+    settings.write_text(settings.read_text() + catalogue)
+    told = lading("destination", "policy", "tables")
+    assert told.code == 2
+    assert "tables is a catalogue: its tables lie in the store lake." in told.err
+    assert "`lading destination policy lake`" in told.err
+    assert lading("destination", "policy", "lake").code == 0
 
 
 def test_a_folder_has_no_policies(lading: Any, bucket: Path) -> None:

@@ -21,6 +21,7 @@ from lading.errors import InvalidProject
 from lading.events import (
     CheckWarned,
     FileWritten,
+    Noticed,
     Resting,
     RowsRead,
     SweepDone,
@@ -435,6 +436,16 @@ def test_a_pass_that_is_tried_again_is_told(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.splitlines() == [
         "warning: orders_drop: The database is away. Trying again in 4 s.",
         "warning: orders_drop: No space left on device. Trying again in 8 s.",
+    ]
+
+
+def test_what_every_pass_notices_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch()
+    for notice in ("3 lack", "3 lack", "2 lack", "3 lack"):
+        watch(Noticed("orders_drop", notice))
+    assert capsys.readouterr().err.splitlines() == [
+        "notice: orders_drop: 3 lack",
+        "notice: orders_drop: 2 lack",
     ]
 
 

@@ -128,6 +128,16 @@ def test_the_quickstart_shows_what_init_writes() -> None:
     assert without in (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
 
 
+def test_the_quickstart_names_every_folder_that_init_fills(tmp_path: Path) -> None:
+    from lading.scaffold import sample, write
+
+    listed = next(b.text for b in blocks(ROOT / "docs" / "quickstart.md") if b.text.startswith("shop/"))
+    shown = {Path(line.split()[0]).relative_to("shop") for line in listed.splitlines()}
+    made = {Path(name) for name in write(tmp_path, sample("shop")).files}
+    assert shown <= made
+    assert {path.parent for path in shown} == {path.parent for path in made}
+
+
 # --- commands ------------------------------------------------------------------------------------------------------
 
 

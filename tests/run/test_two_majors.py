@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -17,12 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import JANUARY, SCHEMA, World, ids, orders, some_orders
 
-from lading.errors import DataRefused, InvalidProject
+from lading.errors import DataRefused, InvalidProject, Refused
+from lading.events import Noticed
+from lading.export.interval import parse_instant
 from lading.plan import Asked
 from lading.ports import CheckResult
 from lading.proof import verify
 from lading.run import Job, run
+from lading.run.job import Clearance
+from lading.run.outlook import outlook
 from lading.run.parity import Parity
+from lading.run.record import runs
 from lading.transforms.select import Rename, Select
 
 FEBRUARY = JANUARY + timedelta(days=31)
@@ -74,6 +80,18 @@ def alone(world: World, major: int, **kind: Any) -> Job:
     )
 
 
+def refuses_after(times: int) -> Any:
+    """A clearance that is given so many times, and then no more."""
+    left = iter(range(times))
+
+    def clear() -> Clearance:
+        if next(left, None) is None:
+            raise Refused("The approval has ended.")
+        return Clearance()
+
+    return clear
+
+
 def test_both_get_every_row_of_one_reading_and_name_each_other():
     world = World(some_orders())
     results = run(world.job(beside=True))
@@ -116,6 +134,31 @@ def test_what_one_of_them_cannot_deliver_neither_delivers():
     assert both(world) == (Counter(), Counter())
     assert {result.status for result in run(job)} == {"succeeded"}
     assert both(world) == (every_id(world), every_id(world))
+
+
+@pytest.mark.parametrize("kind", [{"listed": ("a", "b")}, {"listed": ("a", "b"), "discover": False}, {}])
+def test_a_sweep_that_failed_has_failed_for_both(kind: dict[str, Any]):
+    world = World(some_orders(months=1), now=FEBRUARY)
+    job = replace(world.job(beside=True, **kind), clear=refuses_after(1))
+    tenants = kind.get("listed", ("*",))
+    results = run(job)
+    assert {(result.tenant, result.major, result.status) for result in results} == {
+        (tenant, major, "failed") for tenant in tenants for major in (1, 2)
+    }
+    assert len({result.run_id for result in results}) == len(results) == 2 * len(tenants)
+
+
+def test_an_attempt_that_met_nobody_is_recorded_for_both():
+    world = World(some_orders(months=1), now=FEBRUARY)
+    world.table = orders([(1, None, JANUARY, JANUARY)])  # of no tenant
+    results = run(world.job(beside=True))
+    recorded = [each.summary for each in runs(world.job(beside=True).journal)]
+    assert [(each["tenant"], each["major"], each["status"]) for each in recorded] == [
+        ("*", 1, "failed"), ("*", 2, "failed"),
+    ]  # fmt: skip
+    assert [each["run_id"] for each in recorded] == [result.run_id for result in results]
+    world.table = some_orders(months=1)
+    assert {result.status for result in run(world.job(beside=True))} == {"succeeded"}
 
 
 def test_rows_that_differ_under_one_name_are_delivered_to_nobody_unless_that_is_said():
@@ -261,9 +304,11 @@ def test_whatever_comes_first_each_major_ends_with_every_row_once(seed: int):
             run(job(), Asked(start=JANUARY, end=FEBRUARY, revise=True, reason=f"step {step}"))
         else:
             run(job())
-    run(job(), BACKFILL)
+    lacked = told(job())
+    brought = [result for result in run(job(), BACKFILL) if result.status == "succeeded"]
+    assert bool(lacked) == bool(brought)
     world.now += timedelta(days=1)
-    run(job())
+    assert told(job()) == []
     assert both(world) == (every_id(world), every_id(world))
     assert verify(world.lake).record()["problems"] == []
 
@@ -291,6 +336,50 @@ def test_when_one_of_them_ends_the_other_goes_on_and_its_revisions_replace_its_o
     world.table, world.now = some_orders(months=2), FEBRUARY + timedelta(days=60)
     run(alone(world, 2))
     assert both(world) == (Counter(range(9)), every_id(world))
+
+
+def told(job: Job, asked: Asked | None = None) -> list[str]:
+    """What a run has people know of; a plan that is made after it says the same."""
+    notices: list[str] = []
+    run(replace(job, on_event=lambda e: notices.append(e.notice) if isinstance(e, Noticed) else None), asked)
+    assert [each for each in outlook(job).notices if "lacks" in each] == notices
+    return notices
+
+
+@pytest.mark.parametrize("mode", ["append", "incremental"])
+@pytest.mark.parametrize("first", [1, 2])
+def test_what_one_of_them_lacks_is_told_until_a_backfill_has_brought_it(first: int, mode: str):
+    world = World(some_orders())
+    run(alone(world, first, mode=mode))
+    many = "4 delivered intervals" if mode == "append" else "1 delivered interval"
+    (notice,) = told(world.job(mode=mode, beside=True))
+    assert notice.startswith(f"orders@{3 - first} lacks {many}: `lading backfill orders_drop --start ")
+    start, end = (parse_instant(each) for each in re.findall(r"--(?:start|end) (\S+Z)", notice))
+    assert told(world.job(mode=mode, beside=True), Asked(start=start, end=end, backfill=True)) == []
+    assert both(world) == (every_id(world), every_id(world))
+
+
+def test_what_is_left_to_fill_is_counted():
+    world = World(some_orders())
+    run(alone(world, 1))
+    (notice,) = told(world.job(beside=True), Asked(start=JANUARY, end=FEBRUARY, backfill=True))
+    assert "orders@2 lacks 3 delivered intervals" in notice
+    assert "--start 2024-02-01T00:00:00Z --end 2024-05-01T00:00:00Z" in notice
+
+
+def test_nothing_is_said_to_lack_what_no_backfill_brings():
+    world = World(some_orders())
+    run(alone(world, 1))
+    assert told(world.job(inactive=("a", "b", "c"), beside=True)) == []
+    assert told(world.job(discover=False, listed=("d",), beside=True)) == []  # who is served no more
+    later = world.job(beside=True)
+    before = later.standing
+    cut = replace(later, standing=lambda *at: replace(before(*at), grid=before(*at).grid[4:]))
+    assert told(cut) == []  # window.start has moved
+    assert told(alone(world, 1)) == []
+    world = World(some_orders())
+    run(alone(world, 1, mode="full_refresh"))
+    assert told(world.job(mode="full_refresh", beside=True)) == []
 
 
 def test_changes_go_out_under_both():

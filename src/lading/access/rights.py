@@ -40,6 +40,15 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one export in a catalogue: all their names match ``pattern``."""
+
+    catalogue: str
+    namespace: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rights:
     """Names that each request is made on, relative to the store; ``*`` stands for any text, slashes too."""
 
@@ -51,6 +60,7 @@ class Rights:
     absent: bool = False  # what is not there has to be told from what may not be read
     journal: str = ""  # the journal's folder, where this store keeps one
     deliveries: tuple[Delivery, ...] = ()
+    tables: tuple[Tables, ...] = ()  # whose files lie here
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
         name: {} for name in ("write", "upload", "read", "list", "delete")
     }  # in order, each once
     deliveries: dict[Delivery, None] = {}
+    tables: dict[Tables, None] = {}
     pointed = False
     for name in sorted(project.exports):
         export = project.exports[name]
@@ -103,7 +114,8 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
                     f"{name} makes tables in {store}, whose files it reads, lists and deletes.",
                     hint="Leave out --write-only.",
                 )
-            for folder in _of_table(found, project, export):
+            tables[_tables(project, export)] = None
+            for folder in _of_tables(found, project, export):
                 deliveries[Delivery(name, folder.partition(ANY)[0], True)] = None
             pointed = pointed or export.mode == "full_refresh"
         for each, tenant in itertools.product(export.versions(), _tenants(project, export, store)):
@@ -143,6 +155,7 @@ def rights(project: ProjectFiles, store: str, *, write_only: bool = False) -> Ri
         absent=pointed or bool(journal),
         journal=journal,
         deliveries=tuple(deliveries),
+        tables=tuple(tables),
     )
 
 
@@ -182,15 +195,24 @@ def _of_deliveries(
             found[what][pattern] = None
 
 
-def _of_table(found: Mapping[str, dict[str, None]], project: ProjectFiles, export: Export) -> tuple[str, str]:
-    """What the tables of an export ask for; the folders of its runs, whose files are theirs, and of the tables."""
-    settings, tenant = project.files.settings, ANY if export.tenants else segment(DEFAULT_TENANT)
-    folder, pointer = _patterns(project, export, tenant)
+def _tables(project: ProjectFiles, export: Export) -> Tables:
+    settings = project.files.settings
     given = settings.catalogues[export.destination].get("namespace")
     namespace = str(given) if given is not None else namespace_of(settings.name, settings.environment)
     name = table_name(export.contract_name, export.contract_major, "" if export.tenants else DEFAULT_TENANT)
-    name = f"{name.removesuffix('_z')}{ANY}" if export.tenants else f"{name}/{ANY}"
-    tables = f"{TABLES}/{namespace.replace('.', '/')}/{name}"
+    pattern = f"{name.removesuffix('_z')}{ANY}" if export.tenants else name
+    return Tables(export.destination, namespace, pattern)
+
+
+def _of_tables(
+    found: Mapping[str, dict[str, None]], project: ProjectFiles, export: Export
+) -> tuple[str, str]:
+    """What the tables of an export ask for; the folders of its runs, whose files are theirs, and of the tables."""
+    folder, pointer = _patterns(project, export, ANY if export.tenants else segment(DEFAULT_TENANT))
+    named = _tables(project, export)
+    tables = f"{TABLES}/{named.namespace.replace('.', '/')}/{named.pattern}"
+    if not tables.endswith(ANY):
+        tables = f"{tables}/{ANY}"
     for what in found:
         for pattern in (folder, tables):
             found[what][pattern] = None

@@ -6,11 +6,10 @@ Reference); what uploads in parts need of a key, of "Using server-side encryptio
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
+from lading.access.aws import PRINCIPAL, Statement, ordered, partition, policy, role_policy, sid
 from lading.access.rights import (
     DAYS_OF_REMOVED,
     DAYS_OF_TESTS,
@@ -26,15 +25,11 @@ from lading.access.rights import (
 from lading.errors import InvalidProject
 from lading.stores.object_options import ENCRYPTIONS, ObjectOptions
 
-Statement = dict[str, Any]
-VERSION = "2012-10-17"
 LEAST_MOVED = (
     131_072  # bytes: smaller objects cost more in the other classes, and markers and manifests are smaller
 )
 CLASSES = ("STANDARD_IA", "GLACIER_IR")  # both are read at once
 ARCHIVE = "DEEP_ARCHIVE"
-MOST_INLINE = 10_240  # characters of a role's own policies together, white space not counted
-_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(iam|sts)::[0-9]{12}:[\w+=,.@/:-]+|[0-9]{12}")
 _KEY = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[\w/-]+")
 
 
@@ -43,40 +38,32 @@ def papers(
 ) -> Papers:
     """Raises InvalidProject for a principal that is none, and as `lifecycle` does."""
     principal = wishes.principal or options.role_arn
-    if wishes.principal is not None and not _PRINCIPAL.fullmatch(wishes.principal):
+    if wishes.principal is not None and not PRINCIPAL.fullmatch(wishes.principal):
         raise InvalidProject(
             f"--principal takes an ARN of AWS for {options.url}, not {wishes.principal!r}.",
             hint="Such as arn:aws:iam::111122223333:role/exporter.",
         )
     bucket = _Bucket(store, options)
-    role = [*bucket.grants(asked), *bucket.key_of_role()]
-    rules, notes = bucket.rules(asked, wishes, others)
-    policy, more = bucket.policy(asked, wishes.principal)
+    role, fill_in, notes = role_policy(
+        "role-policy.json",
+        "Policy of the exporter's role",
+        f"lading-{store}",
+        [*bucket.grants(asked), *bucket.key_of_role()],
+        principal,
+    )
+    rules, of_rules = bucket.rules(asked, wishes, others)
+    statements, of_policy = bucket.policy(asked, wishes.principal)
     name = options.place.bucket
-    made = [
-        Paper(
-            "role-policy.json",
-            "Policy of the exporter's role",
-            f"aws iam put-role-policy --role-name ROLE --policy-name lading-{store} "
-            "--policy-document file://role-policy.json",
-            _policy(role),
-        )
-    ]
-    if policy:
+    made = [role]
+    if statements:
         made.append(
             Paper(
                 "bucket-policy.json",
                 "Policy of the bucket",
                 f"aws s3api put-bucket-policy --bucket {name} --policy file://bucket-policy.json",
-                _policy(policy),
+                policy(statements),
             )
         )
-    if len(json.dumps(_policy(role), separators=(",", ":"))) > MOST_INLINE:
-        more.append(
-            f"The role's policy is longer than the {MOST_INLINE:,} characters that policies within a role may have: "
-            "divide its statements between several roles, or its exports between several stores."
-        )
-    fill_in = {"ROLE": "the exporter's role, in the command"}
     if bucket.key is not None:
         if principal is None:
             fill_in |= {"ACCOUNT": "the account of the exporter's role, 12 digits"}
@@ -87,7 +74,7 @@ def papers(
                 "Statement for the policy of the key",
                 f"aws kms put-key-policy --key-id {bucket.key} --policy file://key-policy.json, which holds it beside "
                 "what the key's policy says already",
-                _ordered(bucket.key_statement(exporter)),
+                ordered(bucket.key_statement(exporter)),
             )
         )
     made.append(
@@ -99,38 +86,26 @@ def papers(
             {"Rules": rules},
         )
     )
+    notes = [*of_policy, *notes]
     if asked.absent:
-        more.append(
+        notes.append(
             "S3 says that an object is not there only to who may list the bucket, and such a request has no prefix; "
             f"so {bucket.sid('Absent')} allows to list all names of the bucket, though no content. Give the store a "
             "bucket of its own where that tells too much."
         )
-    return Papers("s3", tuple(made), fill_in, (*more, *notes))
-
-
-def _policy(statements: Iterable[Statement]) -> Statement:
-    return {"Version": VERSION, "Statement": [_ordered(each) for each in statements]}
-
-
-def _ordered(statement: Statement) -> Statement:
-    order = ("Sid", "Effect", "Principal", "Action", "Resource", "Condition")
-    return {key: statement[key] for key in order if key in statement}
+    return Papers("s3", tuple(made), fill_in, (*notes, *of_rules))
 
 
 class _Bucket:
     def __init__(self, store: str, options: ObjectOptions) -> None:
         self._store, self._options = store, options
-        region = options.region or ""
-        self.partition = (
-            "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
-        )
+        self.partition = partition(options.region)
         place = options.place
         self._prefix = f"{place.prefix}/" if place.prefix else ""
         self.arn = f"arn:{self.partition}:s3:::{place.bucket}"
 
     def sid(self, what: str) -> str:
-        """Letters and digits, as a Sid must be; other stores in the bucket have others."""
-        return "".join(word.capitalize() for word in re.split(r"[^A-Za-z0-9]", self._store)) + what
+        return sid(self._store, what)
 
     # --- what is allowed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from lading.cli.options import Json, instant
 
 if TYPE_CHECKING:
     from lading.contract.compatibility import Comparison
-    from lading.contract.lifecycle import Life
+    from lading.contract.lifecycle import Dual, Life
 
 REFUSED = 3
 _MARKS = {"breaking": "breaks the {}", "additive": "additive for the {}"}
@@ -78,8 +79,8 @@ def _told(found: Comparison) -> list[str]:
     sides = (
         "" if found.verdict == "unchanged" else f" (consumer: {found.consumer}, producer: {found.producer})"
     )
-    head = f"{found.new.name} {found.old.version} to {found.new.version}: {found.verdict}{sides}"
-    lines = [head]
+    allowed = ", as a new major may" if found.verdict == "breaking" and not found.problems() else ""
+    lines = [f"{found.new.name} {found.old.version} to {found.new.version}: {found.verdict}{sides}{allowed}"]
     for change in found.changes:
         effects = {"consumer": change.consumer, "producer": change.producer}
         marks = [_MARKS[effect].format(side) for side, effect in effects.items() if effect != "none"]
@@ -148,8 +149,15 @@ def acknowledge(
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> int:
-    """List the contracts' versions, and the state of each."""
-    lives = [_record(life) for life in context.obj.project().lives()]
+    """List the contracts' versions, and the state of each.
+
+    Of a draft that becomes active after days of dual delivery, how many have been counted.
+    """
+    project = context.obj.project()
+    lives = [
+        {**_record(life), "dual_delivery": _so_far(project.dual_delivery(life.name, channel=life.channel))}
+        for life in project.lives()
+    ]
     if as_json:
         emit(lives)
     else:
@@ -158,13 +166,23 @@ def list_(context: typer.Context, as_json: Json = False) -> int:
                 life["contract"],
                 life["channel"],
                 life["state"],
+                _days(life["dual_delivery"]),
                 life["sunset"],
                 ", ".join(life["acknowledged"]),
             )
             for life in lives
         ]
-        out(*table(("CONTRACT", "CHANNEL", "STATE", "SUNSET", "ACKNOWLEDGED"), rows))
+        headers = ("CONTRACT", "CHANNEL", "STATE", "DUAL DELIVERY", "SUNSET", "ACKNOWLEDGED")
+        out(*table(headers, rows))
     return 0
+
+
+def _days(dual: dict[str, Any] | None) -> str | None:
+    return f"{min(dual['days'], dual['needed'])} of {dual['needed']} days" if dual is not None else None
+
+
+def _so_far(dual: Dual | None) -> dict[str, Any] | None:
+    return asdict(dual) if dual is not None else None
 
 
 def _record(life: Life) -> dict[str, Any]:

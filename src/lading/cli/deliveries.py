@@ -34,13 +34,22 @@ def preview(
         int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="How many rows.")
     ] = 10,
     tenant: Tenants = None,
+    major: Annotated[
+        int | None,
+        typer.Option(
+            "--major",
+            metavar="N",
+            help="Of the contract: needed for the other where the same rows are delivered under two.",
+            min=0,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Show the first rows as the recipient would see them.
 
     Masks are applied. Nothing is delivered.
     """
-    found = context.obj.project().preview(export, limit, tenant)
+    found = context.obj.project().preview(export, limit, tenant, major=major)
     rows = found.to_pylist()
     if as_json:
         schema = [{"name": f.name, "type": str(f.type), "nullable": f.nullable} for f in found.schema]

@@ -55,7 +55,8 @@ def policy(
     """Print the least that the exporter must be allowed at a bucket, and its lifecycle rules.
 
     From the definitions of all exports that deliver there: policies of the role, the bucket and its key for S3, roles
-    and bindings for Google Cloud, a role and its condition for Azure. Nothing is applied, and nothing is asked of the
+    and bindings for Google Cloud, a role and its condition for Azure; a policy of the role at AWS Glue for tables that
+    are in a catalogue there. Nothing is applied, and nothing is asked of the
     provider. Words in capitals stand for what only you know.
     """
     told = context.obj.project().destination_policy(

@@ -15,6 +15,7 @@ from lading.events import (
     CheckWarned,
     DeliveredBefore,
     Event,
+    Noticed,
     Resting,
     RowsRead,
     SweepDone,
@@ -58,6 +59,7 @@ class Watch:
         self._told = clock()
         self._due = self._ended = self._rows = 0
         self._sweep = ""  # the one under way, for people
+        self._noticed: set[str] = set()
         self.failing = False
         """Whether the last pass of a continuous export failed."""
         self.before = 0
@@ -70,6 +72,10 @@ class Watch:
             )
         elif isinstance(event, Waiting):
             self._line(f"waiting: {event.export} {day(instant(event.start))}: {event.owner} is at work on it")
+        elif isinstance(event, Noticed):
+            if event.notice not in self._noticed:  # each pass of a continuous export says it again
+                self._noticed.add(event.notice)
+                self._line(f"notice: {event.export}: {event.notice}")
         elif isinstance(event, DeliveredBefore):
             self.before = event.runs
         elif isinstance(event, Resting):

@@ -121,6 +121,23 @@ class Around:
         return max(RULES[channel].window, 2 * self.cycle)
 
 
+@dataclass(frozen=True, slots=True)
+class Dual:
+    """How far a draft has come: ``days`` on which it was delivered beside the major before, of those ``needed``."""
+
+    beside: str
+    days: int
+    needed: int
+
+
+def dual_so_far(life: Life, around: Around) -> Dual | None:
+    """None for what is no draft, follows nothing, or is of a channel that asks for no dual delivery."""
+    dual = RULES[life.channel].dual
+    if life.state != "draft" or around.earlier is None or dual is None:
+        return None
+    return Dual(around.earlier, len(around.together), dual.days)
+
+
 def approval_needed(life: Life, contract: Contract, around: Around) -> dict[str, Any] | None:
     """What owners have to approve before the step that the document names may be taken; None where it takes nobody."""
     wanted, rule = contract.status.lower(), RULES[life.channel]
@@ -207,16 +224,17 @@ def _may_begin(life: Life, around: Around, unapproved: str | None) -> None:
             f"approval: {unapproved}.",
             hint=_ask(life),
         )
-    if around.earlier is not None and rule.dual is not None and len(around.together) < rule.dual.days:
+    dual = dual_so_far(life, around)
+    if dual is not None and dual.days < dual.needed:
         so_far = "they never were"
-        hint = f"Let an export of {life.name} deliver the other, too: beside: {{contract: {around.earlier}}}."
+        hint = f"Let an export of {life.name} deliver the other, too: beside: {{contract: {dual.beside}}}."
         if around.together:
             hint = "A day counts when an export delivers rows of both at once: a new interval, or a revision."
             first, last = min(around.together), max(around.together)
-            so_far = f"they were on {counted(len(around.together), 'day')}, from {first} to {last}"
+            so_far = f"they were on {counted(dual.days, 'day')}, from {first} to {last}"
         raise Refused(
-            f"{life.name} follows {around.earlier}, and becomes active when both were delivered from one snapshot on "
-            f"{rule.dual.days} days: {so_far}.",
+            f"{life.name} follows {dual.beside}, and becomes active when both were delivered from one snapshot on "
+            f"{dual.needed} days: {so_far}.",
             hint=hint,
         )
 

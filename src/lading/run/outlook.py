@@ -14,7 +14,7 @@ from lading.ports import Cumulative, SchemaChecker
 from lading.run.job import Binding, Job
 from lading.run.publish import published
 from lading.run.queries import query_of
-from lading.run.story import clock_of
+from lading.run.story import clock_of, told_lacking
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         tuple(sorted(unknown_tenants(standing, history, asked))),
         binding.recipient,
         binding.policy,
-        (*binding.notices, *_beside(job, binding)),
+        (*binding.notices, *_beside(job, binding), *told_lacking(job, standing, history)),
         approvals,
     )
 

@@ -9,6 +9,10 @@ import pyarrow as pa
 
 from lading.errors import DataRefused, counted
 
+INCOMPARABLE = (
+    "the two majors deliver no column of one name and type, so nothing tells that they say the same"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Parity:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from lading.errors import InvalidProject
 from lading.plan import DEFAULT_TENANT, Clock, Standing, known_tenants, refuse_tenants
 from lading.ports import Member, Query, Reading
 from lading.routing.keys import Cutter
@@ -18,17 +19,23 @@ from lading.run.job import Job
 from lading.run.unknown import unknown_anywhere
 
 
-def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.Table:
-    """At most ``limit`` rows of the source, whatever their interval, transformed as a delivery would be.
+def preview(
+    job: Job, limit: int, tenants: tuple[str, ...] | None = None, major: int | None = None
+) -> pa.Table:
+    """At most ``limit`` rows of the source, whatever their interval, transformed as a delivery would be: under the
+    export's own major, or under ``major``, which may be the one that is delivered beside it.
 
-    Raises what a run would raise for a tenant that nobody knows.
+    Raises what a run would raise for a tenant that nobody knows, and InvalidProject for a major that is not delivered.
     """
+    _refuse_undelivered(job, major)
     now = datetime.now(UTC)
     standing = job.standing(Clock(now, now, now), None)
     refuse_tenants(standing, tenants or ())
-    binding = job.binding()
+    reads = job.binding()  # for both
+    binding = reads if major in (None, job.own.major) else reads.beside
+    assert binding is not None
     member = Member(job.tenant_column, tenants) if job.tenant_column and tenants else None
-    query = Query(job.dataset, binding.columns, binding.as_text, job.types, member=member, whole_parts=True)
+    query = Query(job.dataset, reads.columns, reads.as_text, job.types, member=member, whole_parts=True)
     cutter = Cutter(job.tenant_column, (), DEFAULT_TENANT)
     found: list[pa.RecordBatch] = []
     missing, met = limit, set[str]()
@@ -46,6 +53,16 @@ def preview(job: Job, limit: int, tenants: tuple[str, ...] | None = None) -> pa.
         else:
             _refuse_unmet(job, standing, set(tenants or ()) - met)
     return pa.Table.from_batches(found, binding.output)
+
+
+def _refuse_undelivered(job: Job, major: int | None) -> None:
+    known = [version.major for version in job.versions]
+    if major is not None and major not in known:
+        told = " and ".join(map(str, sorted(known)))
+        raise InvalidProject(
+            f"{job.export} delivers nothing under the major {major} of its contract.",
+            hint=f"It delivers {told}.",
+        )
 
 
 def _refuse_unmet(job: Job, standing: Standing, unmet: set[str]) -> None:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from lading.contract import Contract
-from lading.contract.lifecycle import Around, Life, approval_needed, judge
+from lading.contract.lifecycle import Around, Dual, Life, approval_needed, dual_so_far, judge
 from lading.errors import InvalidProject, Refused
 from lading.export.interval import parse_instant
 from lading.journal.audit import AuditChain
@@ -84,6 +84,14 @@ def promotion_needs(
     """What owners have to approve before the step that the contract's document names; None where it takes nobody."""
     contract, life, around = _looked_at(journal, contracts, exports, name, channel)
     return approval_needed(life, contract, around)
+
+
+def dual_delivery(
+    journal: Journal, contracts: Mapping[str, Contract], exports: Mapping[str, str], name: str, channel: str
+) -> Dual | None:
+    """How far a later major has come that becomes active by dual delivery; None for what needs none, or no more."""
+    _, life, around = _looked_at(journal, contracts, exports, name, channel)
+    return dual_so_far(life, around)
 
 
 def _looked_at(

@@ -8,8 +8,16 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError
-from lading.events import DeliveredBefore, RunCommitted, SweepDone, SweepFailed, SweepsDue, Waiting
+from lading.errors import Fenced, IntegrityError, InvalidProject, LadingError, counted
+from lading.events import (
+    DeliveredBefore,
+    Noticed,
+    RunCommitted,
+    SweepDone,
+    SweepFailed,
+    SweepsDue,
+    Waiting,
+)
 from lading.export.identity import instant
 from lading.export.interval import Interval, midnight
 from lading.journal.log import Attempt as AttemptRef
@@ -22,9 +30,11 @@ from lading.plan import (
     History,
     Plan,
     RunPlan,
+    Standing,
     SweepPlan,
     additions,
     known_tenants,
+    lacking,
     late_window,
     plan,
 )
@@ -65,6 +75,17 @@ def clock_of(job: Job, binding: Binding | None = None) -> Clock:
     if job.window.column in by_day:
         clock = replace(clock, bound=midnight(clock.bound), reached=clock.bound)
     return clock
+
+
+def told_lacking(job: Job, standing: Standing, history: History) -> Iterator[str]:
+    """For each of two majors, how much it lacks of what was delivered under the other alone, and what brings it."""
+    for major, intervals in lacking(standing, history).items():
+        start, end = instant(intervals[0].start), instant(max(interval.end for interval in intervals))
+        yield (
+            f"{job.entity}@{major} lacks {counted(len(intervals), 'delivered interval')}: "
+            f"`lading backfill {job.export} --start {start} --end {end}` delivers "
+            f"{'it' if len(intervals) == 1 else 'them'}"
+        )
 
 
 def run(job: Job, asked: Asked | None = None, *, wait: bool = True) -> list[Result]:
@@ -120,6 +141,8 @@ class Story:
         self._report_unpublished()
         self._report_skipped(skipped)
         self._tell_of_others()
+        for notice in told_lacking(job, standing, self.history):
+            job.on_event(Noticed(job.export, notice))
         return self.results
 
     # --- steps
@@ -316,7 +339,7 @@ class Story:
                     "kind": r.kind,
                     "run_id": self.job.key(r, sweep.interval).run_id,
                 }
-                for r in _named(sweep)
+                for r in self._named(sweep)
             ],
             "discover": sweep.discover,
             "revises": self.asked.revise,
@@ -324,6 +347,11 @@ class Story:
             "definition": self.job.definition,
             "at": instant(self.job.journal.now()),
         }
+
+    def _named(self, sweep: SweepPlan) -> tuple[RunPlan, ...]:
+        """Its runs; where tenants will be known by reading only, one of each major that stands for them all."""
+        versions = self.job.versions
+        return sweep.runs or tuple(RunPlan("*", beside=each is self.job.beside) for each in versions)
 
     # --- reports
 
@@ -365,7 +393,7 @@ class Story:
     def _failed(self, sweep: SweepPlan, error: LadingError, began: float) -> None:
         self.job.on_event(SweepFailed(self.job.export, sweep.interval.start, str(error)))
         spent = int((time.monotonic() - began) * 1000)
-        for run in _named(sweep):
+        for run in self._named(sweep):
             self._add(
                 run,
                 sweep.interval,
@@ -405,11 +433,6 @@ class Story:
         }
         if others := len(stand - told):
             self.job.on_event(DeliveredBefore(self.job.export, others))
-
-
-def _named(sweep: SweepPlan) -> tuple[RunPlan, ...]:
-    """Its runs; where tenants will be known by reading only, one that stands for them all."""
-    return sweep.runs or (RunPlan("*"),)
 
 
 def _place(run: Delivered) -> tuple[datetime, int]:
