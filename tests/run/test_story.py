@@ -14,10 +14,10 @@ from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders
 from lading.engine import threads
 from lading.errors import DataRefused, InvalidProject, StoreFull
 from lading.keys.memory import MemoryKeyring
-from lading.plan import Asked
+from lading.plan import Asked, plan
 from lading.ports import Bound
 from lading.proof import verify
-from lading.run import lanes, run
+from lading.run import lanes, run, story
 from lading.stores.memory import MemoryStore
 
 
@@ -61,6 +61,19 @@ def test_running_twice_changes_no_object_and_says_skipped():  # D15
     before = snapshot(w.lake), snapshot(w.journal)
     assert statuses(run(w.job())) == {"skipped"}
     assert (snapshot(w.lake), snapshot(w.journal)) == before
+
+
+def test_a_backlog_is_planned_once_and_again_only_for_a_tenant_who_was_met_in_it(monkeypatch):
+    rows = [(n, "ab"[n % 2], JANUARY, JANUARY) for n in range(4)]
+    march = JANUARY.replace(month=3)
+    w = World(orders([*rows, (4, "c", march, march)]))
+    plans = []
+    monkeypatch.setattr(story, "plan", lambda *args: plans.append(args) or plan(*args))
+    results = run(w.job())
+    assert len(plans) == 3, "at first, when January had a and b, when March had c"
+    assert Counter(r.tenant for r in results) == {"a": 4, "b": 4, "c": 2}
+    assert ids(w.lake) == Counter(range(5))
+    assert statuses(run(w.job())) == {"skipped"}
 
 
 def test_an_empty_interval_of_a_known_tenant_is_delivered_empty():  # D7
