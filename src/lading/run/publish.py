@@ -67,14 +67,11 @@ class Blocked:
         )
         return sorted(found, key=lambda held: (held.attempt.start, held.attempt.number))
 
-    def release(self, run: Mapping[str, Any], before: Sequence[Held]) -> None:
-        """``run`` has taken the place of those ``before`` it: what waits behind them is to be tried again."""
+    def release(self, before: Sequence[Held]) -> None:
+        """Their place was taken: what waits behind them, for the same reason, is to be tried again."""
         self.replaced |= {held.run["run_id"] for held in before}
-        self.runs = [
-            held
-            for held in self.runs
-            if held not in before and (held.run["tenant"], held.run["major"]) != (run["tenant"], run["major"])
-        ]
+        gone = {(held.run["tenant"], id(held.error)) for held in before}
+        self.runs = [held for held in self.runs if (held.run["tenant"], id(held.error)) not in gone]
 
 
 def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
@@ -207,7 +204,7 @@ def publish(
             manifests[run["run_id"]] = outcome
             job.on_event(RunPublished(job.export, run["tenant"], run["run_id"], outcome))
             if before := ahead[run["run_id"]]:
-                blocked.release(run, before)
+                blocked.release(before)
                 _close(job, {held.attempt for held in before})
     if len(manifests) == len(committed):
         job.journal.done(attempt)
