@@ -630,8 +630,9 @@ def refuse_older(history: History, interval: Interval, tenants: Iterable[str]) -
             raise InvalidProject(
                 f"The interval from {instant(interval.start)} is older than the newest of tenant {tenant!r}, which "
                 f"begins at {instant(newest.start)}: merged again, its rows would take the place of newer ones.",
-                hint="Only the newest interval can be revised. For older ones change the rows in the source, so that "
-                "they are delivered as new, or start a new export, under a new name and in a namespace of its own.",
+                hint="Only the newest interval can be revised: name by --tenant those whose newest it is. For older "
+                "ones change the rows in the source, so that they are delivered as new, or start a new export, under a "
+                "new name and in a namespace of its own.",
             )
 
 

@@ -416,6 +416,26 @@ def test_a_revision_of_lost_revisions_takes_the_place_of_all_before_it(tmp_path:
     assert ids(tmp_path) == [8]
 
 
+@pytest.mark.parametrize("again", [(7,), ()])
+def test_a_revision_merges_without_the_lost_file_whose_place_it_takes(
+    tmp_path: Path, again: tuple[int, ...]
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    other, first = runs(2)
+    commits = [prepared(tmp_path, run, **kind) for run in (other, first)]
+    for commit in commits:
+        channel(tmp_path, None, **kind).publish(commit, never)
+    for name, *_ in commits[1]["table"]["files"]:
+        Path(name.removeprefix("file://")).unlink()
+    made = channel(tmp_path, None, **kind)
+    revision = replace(first, run="e" * 32, revision=1, ids=again)
+    files = revision.write(made)
+    bill = {"supersedes": [first.run]}
+    commit = made.prepare(revision.names, lambda uri: {**revision.bill(uri, files), **bill}, files)
+    made.publish(made.follow(commit, Past((other.run,), (commits[1],))), never)
+    assert ids(tmp_path) == [*other.ids, *again]
+
+
 def test_a_revision_of_what_the_table_forgot_must_find_its_files(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(iceberg, "REMEMBERED", 2)
     commits = [prepared(tmp_path, run) for run in runs(5)]

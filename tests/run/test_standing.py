@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from worlds import JANUARY, World, ids, snapshot, some_orders
+from worlds import JANUARY, Hooked, World, creates, ids, orders, snapshot, some_orders
+from worlds import Held as Stopped
 
 from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
@@ -231,6 +233,56 @@ def test_a_lost_full_refresh_is_replaced_by_a_revision_of_whatever_tick_is_the_l
     for _ in range(2):  # `keep` removes what is left of them
         run(world.job(lease=0.0, **kind))
     assert len({name.rpartition("/")[0] for name in snapshot(world.lake) if name.endswith(".jsonl")}) == 1
+
+
+def lose(world: World, part: str) -> None:
+    (name,) = [i.name for i in world.lake.list() if part in i.name and i.name.endswith(".jsonl")]
+    world.lake.delete(name)
+
+
+def test_who_replaces_a_run_publishes_what_waited_though_others_are_found_blocked() -> None:
+    world = World(some_orders(months=3), now=JANUARY.replace(month=4))
+
+    def away(operation: str, name: str) -> None:
+        if operation == "put" and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("It is out of reach.")
+
+    run(world.job(lake=Hooked(world.lake, away)))
+    for part in ("tenant=a/2024/01", "tenant=b/2024/01", "tenant=c/2024/02"):
+        lose(world, part)
+    assert {r.tenant for r in run(world.job()) if r.status == "failed"} == {"a", "b", "c"}
+    run(world.job(), replace(AGAIN, start=FEBRUARY, end=MARCH))
+    assert statuses(world, "c", FEBRUARY) == ["replaced", "published"]
+    assert statuses(world, "c", MARCH) == ["published"]
+
+
+def test_what_waits_behind_a_lost_run_of_another_major_is_not_taken_for_lost() -> None:
+    attempt = Attempt("orders_drop", JANUARY, 1)
+    waits = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
+    revision = {**waits, "major": 2, "run_id": "2", "supersedes": ["1"], "reason": "again"}
+    gone = IntegrityError("A file of an older interval is gone.")
+    assert not replaced([Held(attempt, {}, waits, gone, behind=True)], revision, "append")
+    first = Held(attempt, {}, {**waits, "run_id": "0"}, gone)
+    both = {**revision, "supersedes": ["0", "1"]}
+    assert replaced([first, Held(attempt, {}, waits, gone, behind=True)], both, "append")
+
+
+def test_an_interval_that_meets_a_lost_revision_at_its_turn_gives_way() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world = World(some_orders(months=1), now=FEBRUARY)
+    (first,) = run(world.job(**kind))
+    again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+    at = world.now + timedelta(hours=1)
+    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
+    world.now += timedelta(days=1)
+    claims = Stopped(creates("claim.json"))
+    with claims.running(lambda: run(world.job(journal=Hooked(world.journal, claims.hook), **kind))):
+        die_sealed(world, "drop", again, **kind)
+        lose(world, "-a2/")
+    assert [r.exit_code for r in claims.results if r.status == "failed"] == [6, 6], "it, and the revision"
+    assert not [r for r in run(world.job(**kind), replace(again, reason="lost")) if r.status == "failed"]
+    assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
+    assert every_row_once(world)
 
 
 def test_what_is_merged_begins_no_interval_while_its_newest_is_lost() -> None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-import re
 import string
 
 import pyarrow as pa
@@ -36,8 +35,7 @@ EXAMPLES = {
 @given(st.data())
 def test_whatever_a_detector_finds_in_a_value_is_found_in_a_column(data: st.DataObject) -> None:
     _, pattern = data.draw(st.sampled_from(PATTERNS))
-    ascii_pattern = re.compile(pattern.pattern, pattern.flags & ~re.UNICODE | re.ASCII)
-    found = data.draw(st.from_regex(ascii_pattern, alphabet=st.characters(codec="ascii")))
+    found = data.draw(st.from_regex(pattern, alphabet=string.printable + "٠١٢٣"))  # digits to Python
     value = data.draw(TEXTS) + found + data.draw(TEXTS)
     kind = secret_in(value)
     if kind is None or len(value) < 12:  # a detector may look closer than its expression

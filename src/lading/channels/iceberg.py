@@ -412,10 +412,13 @@ class Tables:
         if wish.mode == "append":
             return self._superseded(table, wish, live), []
         fresh = [file.location for file in wish.files if file.rows]
-        if not live or not fresh:
-            return [], []
+        lost = [file for file in live if self._lost(file, wish)]
+        there = [file for file in live if file not in lost]
+        if not there or not fresh:
+            return lost, []
         self._refuse_delete_files(table, wish)
-        return self._merged(table, transaction, wish, live, fresh, metrics)
+        gone, again = self._merged(table, transaction, wish, there, fresh, metrics)
+        return [*lost, *gone], again
 
     def _superseded(self, table: Table, wish: Wish, live: Sequence[DataFile]) -> list[DataFile]:
         """The files of the runs that this one takes the place of: all that they added, or none is taken for theirs."""
@@ -474,6 +477,14 @@ class Tables:
                     meta, _, size = self._footer(target)
                     again.append(self._data_file(transaction, target, size, meta, metrics, file.partition))
         return gone, again
+
+    def _lost(self, file: DataFile, wish: Wish) -> bool:
+        """Whether a file of a run that this one takes the place of is there no more: whoever deleted it, its rows are
+        those that come anew."""
+        if not any(file.file_path.startswith(run.folder) for run in wish.superseded):
+            return False
+        name = self._files.name(file.file_path)
+        return all(info.name != name for info in self._files.store.list(name))
 
     def _properties(self, transaction: Transaction, wish: Wish, metrics: Mapping[str, str]) -> dict[str, str]:
         before = transaction.table_metadata.properties

@@ -25,12 +25,14 @@ PUBLISHERS = 8
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A committed run that could not be published. ``record``: its seal."""
+    """A committed run that could not be published. ``record``: its seal; ``behind``: only because another one was not,
+    whose error it has."""
 
     attempt: Attempt
     record: Mapping[str, Any]
     run: Mapping[str, Any]
     error: LadingError
+    behind: bool = False
 
 
 @dataclass(slots=True)
@@ -50,9 +52,9 @@ class Blocked:
     def ids(self) -> set[str]:
         return {held.run["run_id"] for held in self.runs}
 
-    def error_of(self, run: Mapping[str, Any]) -> LadingError | None:
-        """Why this call could not publish a run that it has come to before."""
-        return next((held.error for held in self.runs if held.run["run_id"] == run["run_id"]), None)
+    def of(self, run: Mapping[str, Any]) -> Held | None:
+        """The run, where this call has come to it before and could not publish it."""
+        return next((held for held in self.runs if held.run["run_id"] == run["run_id"]), None)
 
     def before(self, attempt: Attempt, run: Mapping[str, Any]) -> list[Held]:
         """Those that come before a run, oldest first: its tenant's of the same interval or an older one, under the same
@@ -75,11 +77,13 @@ class Blocked:
 
 
 def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
-    """Whether a run takes the place of all ``before`` it: their files were lost, and it supersedes them.
+    """Whether a run takes the place of all ``before`` it: their files were lost, or they wait behind one of these, and
+    it supersedes them.
 
     A revision of a full refresh holds all rows, so that what older ticks would have delivered does not matter any more.
     """
-    if not all(isinstance(held.error, IntegrityError) for held in before):
+    lost = {id(held.error) for held in before if isinstance(held.error, IntegrityError) and not held.behind}
+    if not all(id(held.error) in lost for held in before):
         return False
     if mode == "full_refresh" and run["reason"]:
         return True
@@ -173,14 +177,14 @@ def publish(
     committed = open_runs(record, already)
     ahead = {run["run_id"]: blocked.before(attempt, run) for run in committed}
 
-    def one(run: Mapping[str, Any]) -> str | LadingError:
+    def one(run: Mapping[str, Any]) -> str | Held:
         if unclean is not None:
-            return unclean
-        if (known := blocked.error_of(run)) is not None:
+            return Held(attempt, record, run, unclean)
+        if (known := blocked.of(run)) is not None:
             return known
         before = ahead[run["run_id"]]
         if before and not replaced(before, run, job.mode):
-            return before[0].error
+            return Held(attempt, record, run, before[0].error, behind=True)
         try:
             commit = json.loads(job.journal.prepared(attempt, run))
             withdrawn = _withdrawn(job, run["run_id"])
@@ -192,14 +196,14 @@ def publish(
                 job.journal.replace(held.attempt, held.run, run["run_id"])
             job.journal.publish(attempt, run)
         except LadingError as failure:
-            return failure
+            return Held(attempt, record, run, failure)
         return manifest
 
     # Runs of one seal belong to different tenants or majors, so their order does not matter.
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         for run, outcome in zip(committed, pool.map(one, committed), strict=True):
-            if isinstance(outcome, LadingError):
-                blocked.add(Held(attempt, record, run, outcome))
+            if isinstance(outcome, Held):
+                blocked.add(outcome)
                 continue
             manifests[run["run_id"]] = outcome
             job.on_event(RunPublished(job.export, run["tenant"], run["run_id"], outcome))

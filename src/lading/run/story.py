@@ -238,11 +238,11 @@ class Story:
                 self._failed(sweep, error, began)
                 return None
             job.on_event(SweepDone(job.export, start, sweep.interval.end, len(record["runs"]), _rows(record)))
-            blocked = len(self.blocked.runs)
+            blocked = self.blocked.ids
             manifests = publish(job, reference, record, self.blocked)
         self._report(sweep, record, manifests, began)
         self.history = _extended(self.history, record, self.blocked.ids)
-        if len(self.blocked.runs) < blocked:
+        if blocked - self.blocked.ids:
             self._catch_up()  # what waited behind a run whose place this one took
         return record
 

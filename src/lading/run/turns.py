@@ -23,7 +23,7 @@ def take_turn(
     """To be called with the sweep's claim in hand, before its rows are read.
 
     Raises InvalidProject or InProgress for a revision of what is no longer the newest, InProgress for an interval
-    behind a revision that is under way, unless ``wait``.
+    behind a revision that is under way, unless ``wait``, and why a revision before it cannot be published.
     """
     seen = job.journal.seen(job.export)
     if any(run.revision for run in sweep.runs):
@@ -37,6 +37,7 @@ def take_turn(
             job.journal.history(job.export, seen), sweep.interval, {run.tenant for run in sweep.runs}
         )
         return
+    served = {run.tenant for run in sweep.runs}
     for start, attempts in seen.items():
         for at in attempts:
             if start < sweep.interval.start and not at.done and _revises(job, at):
@@ -46,6 +47,10 @@ def take_turn(
                 ids = {run["run_id"] for run in record.get("runs", ())}
                 if record["status"] == "sealed" and ids.isdisjoint(blocked.ids):
                     finish(job, at.attempt, blocked, wait)
+                # Behind a newer interval it could not be revised.
+                for held in blocked.runs:
+                    if held.run["run_id"] in ids and held.run["tenant"] in served:
+                        raise held.error
 
 
 def _revises(job: Job, at: Seen) -> bool:

@@ -37,10 +37,10 @@ MANY = 1_000
 _LIKELY = "|".join(
     (
         r"(?:A3T|ABIA|ACCA|AKIA|ASIA)[0-9A-Z]{16}", "(?i:aws).{0,20}(?i:key|pw|pass|token)", "AccountKey=",
-        r"://\S+:\S+@", r"[0-9A-Za-z_\-]{24}\.[0-9A-Za-z_\-]{6}\.", "gh[pousr]_",
+        r"://\S+:\S+@", r"[\p{Nd}A-Za-z_\-]{24}\.[\p{Nd}A-Za-z_\-]{6}\.", "gh[pousr]_",
         r"gl[a-z]{2,5}-[0-9A-Za-z_\-]{20}", "GR1348941", "eyJ", "-us[0-9]",
         "_authToken", "T3BlbkFJ", "PRIVATE KEY", "PuTTY-User-Key-File-2", "pypi-Ag", r"SG\.", "(?i:xox[abopsr]-)",
-        r"(?i:hooks\.slack\.com)", "sq0csp-", "k_live_", r"[0-9]{8,10}:[0-9A-Za-z_\-]{35}", "(?:AC|SK)[0-9a-z]{32}",
+        r"(?i:hooks\.slack\.com)", "sq0csp-", "k_live_", r"\p{Nd}{8,10}:[0-9A-Za-z_\-]{35}", "(?:AC|SK)[0-9a-z]{32}",
     )
 )  # fmt: skip
 
