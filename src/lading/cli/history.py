@@ -55,8 +55,9 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
 def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
     """List the runs that the journal knows, newest last.
 
-    Those that failed, and those of exports that are no longer in the project, among them. A call that was refused
-    before it could claim an interval is not: its own exit code and stderr tell of it.
+    Those that failed, and those of exports that are no longer in the project, among them; one that was killed from the
+    next run of its export on. A call that was refused before it could claim an interval is not: its own exit code and
+    stderr tell of it.
     """
     project = context.obj.project()
     records = project.runs(export)
