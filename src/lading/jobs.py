@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from lading.channels.snapshot import SnapshotChannel, TableSettings, owner_of
 from lading.clearance import Gate
 from lading.contract.lifecycle import Life
 from lading.documents import Document
-from lading.errors import Refused
+from lading.errors import IntegrityError, Refused
 from lading.events import OnEvent
 from lading.evidence.records import read_schemas
 from lading.evidence.sshsig import CHECKPOINTS
@@ -164,22 +165,28 @@ class Jobs:
             merged=export.incremental and export.channel == "snapshot",
         )
 
-    def tables(self, export: Export) -> list[dict[str, Any]]:
+    def tables(self, export: Export, on_lost: Callable[[IntegrityError], object]) -> list[dict[str, Any]]:
         """Where the tables of a snapshot stand, of every tenant and major that it has committed a run for.
 
         The catalogue is asked for no other, so nothing is opened or made for an export that has delivered nothing.
+        ``on_lost`` is told of each table that is not there or lacks runs, of the major that is delivered now: those of
+        an earlier one may have been dropped.
         """
         settings, found = self.project.files.settings, []
-        known = {
-            (each.run["tenant"], each.run.get("major", export.contract_major))
-            for each in record.runs(self.workshop.journal(), export.name)
-            if each.run.get("status") == "committed"
-        }
+        # The journal first: what it calls published is in its table by then.
+        committed: dict[tuple[str, int], list[record.Recorded]] = {}
+        for each in record.runs(self.workshop.journal(), export.name):
+            if each.run.get("status") == "committed":
+                whose = each.run["tenant"], each.run.get("major", export.contract_major)
+                committed.setdefault(whose, []).append(each)
         namespace = self.workshop.namespace(export.destination)
-        for tenant, major in sorted(known):
+        for (tenant, major), runs in sorted(committed.items(), key=lambda each: each[0]):
             name = table_name(export.contract_name, major, tenant)
             owner = owner_of(settings.name, settings.environment, export.name, tenant, major)
-            state = self.workshop.catalogue(export.destination).state((namespace, name), owner)
+            owed = _owed(runs, export.mode) if major == export.contract_major else []
+            state, lost = self.workshop.catalogue(export.destination).standing((namespace, name), owner, owed)
+            if lost is not None:
+                on_lost(IntegrityError(f"{export.name}, tenant {tenant!r}: {lost.message}", hint=lost.hint))
             if state is not None:
                 found.append(
                     {
@@ -329,6 +336,14 @@ class _Part:
             checks=checks,
             promises_sha256=contract.promises_sha256,
         )
+
+
+def _owed(runs: Sequence[record.Recorded], mode: str) -> list[str]:
+    """The published runs of one tenant that its table must have: of a full refresh the newest, which has all rows."""
+    published = [each for each in runs if each.summary["published"]]
+    if mode == "full_refresh":
+        published = sorted(published, key=lambda each: (each.attempt.start, each.run["revision"]))[-1:]
+    return [each.run["run_id"] for each in published]
 
 
 def _told(binding: Binding, life: Life) -> Binding:

@@ -17,7 +17,7 @@ from lading.clearance import Standing as Approvable
 from lading.contract import Contract
 from lading.contract.lifecycle import RULES, Dual, Life
 from lading.documents import Document, nearest, unknown
-from lading.errors import InvalidProject, Problem
+from lading.errors import IntegrityError, InvalidProject, LadingError, Problem
 from lading.events import Event
 from lading.evidence.approvals import Approval
 from lading.evidence.signers import AllowedSigner
@@ -364,13 +364,17 @@ class Project:
             for checkpoint in [json.loads(chained.checkpoint)]
         ]
 
-    def tables(self, export: str | None = None) -> list[dict[str, Any]]:
+    def tables(
+        self, export: str | None = None, *, on_lost: Callable[[IntegrityError], object] | None = None
+    ) -> list[dict[str, Any]]:
         """Where the tables of the channel snapshot stand now, of one export or of all, by tenant:
         ``{export, tenant, major, table, metadata, snapshot_id, run_id, rows, committed_at}``. ``metadata`` is the URL
         that engines open, ``run_id`` the newest run that the table has.
 
-        Asks catalogues and changes nothing there. A table that nothing was committed to is left out. Raises
-        InvalidProject for an export of another channel, StoreUnavailable where a catalogue cannot be reached.
+        Asks catalogues and changes nothing there. A table that nothing was committed to is left out. ``on_lost`` is
+        told of each that is not there, or lacks rows, although the journal knows runs that were published to it;
+        without it the first is raised. Raises InvalidProject for an export of another channel, StoreUnavailable where a
+        catalogue cannot be reached.
         """
         if export is not None and (channel := self.export(export).channel) != "snapshot":
             raise InvalidProject(
@@ -379,7 +383,10 @@ class Project:
             )
         definitions = [self.exports[name] for name in ([export] if export else sorted(self.exports))]
         return [
-            told for each in definitions if each.channel == "snapshot" for told in self._jobs.tables(each)
+            told
+            for each in definitions
+            if each.channel == "snapshot"
+            for told in self._jobs.tables(each, on_lost or _raised)
         ]
 
     def signers(self) -> tuple[AllowedSigner, ...]:
@@ -530,6 +537,10 @@ class Project:
 
     def _named(self) -> dict[str, str]:
         return {name: export.contract for name, export in self.exports.items()}
+
+
+def _raised(error: LadingError) -> None:
+    raise error
 
 
 def _refuse_unclear(name: str, moment: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -35,11 +36,12 @@ class ProjectFiles:
         if self.files.settings.plugins:
             yield self.files.document.problem("plugins are not available in this version", "plugins")
 
-    def contradictions(self, name: str) -> Iterator[Problem]:
-        """Where an export names what is not there."""
+    def contradictions(self, name: str, damaged: Container[str]) -> Iterator[Problem]:
+        """Where an export names what is not there. ``damaged``: contracts that are there, and wrong: their own problems
+        tell of them."""
         export, document, settings = self.exports[name], self.documents[name], self.files.settings
         for each, at in zip(export.versions(), (("contract",), ("beside", "contract")), strict=False):
-            if each.contract not in self.contracts:
+            if each.contract not in self.contracts and each.contract not in damaged:
                 yield document.problem(unknown("contract", each.contract, self.contracts), *at)
         if export.source.connection not in settings.connections:
             yield document.problem(
@@ -90,10 +92,13 @@ def read_files(root: Path, environ: Mapping[str, str], overrides: Mapping[str, o
     if files is not None:
         found = ProjectFiles(files, exports, contracts, documents)
         problems.extend(found.unavailable())
+        named = {each.contract for export in exports.values() for each in export.versions()}
+        damaged = _damaged(root, unread, named - contracts.keys())
         for name, export in exports.items():
-            if wrong := list(found.contradictions(name)):
-                # A contract that cannot be read may be the one that is missing.
-                missing = any(each.contract not in contracts for each in export.versions())
+            wrong = list(found.contradictions(name, damaged))
+            # A contract that cannot be read may be the one that is missing.
+            missing = any(each.contract not in contracts for each in export.versions())
+            if wrong or missing:
                 broken[name] = [*wrong, *(unread if missing else ())]
     usable = exports.keys() - broken.keys()
     told = [*problems, *unread, *(problem for each in broken.values() for problem in each)]
@@ -169,6 +174,24 @@ def _contracts(root: Path, problems: list[Problem], unread: list[Problem]) -> di
         if not broken:
             found[name] = in_use(versions)
     return found
+
+
+def _damaged(root: Path, unread: Iterable[Problem], missing: Iterable[str]) -> set[str]:
+    """Of the contracts that are ``missing``, by name@major, those whose file is there and cannot be used."""
+    declared = {_declared_contract(root, file) for file in {problem.file for problem in unread}}
+    return {each for each in missing if each in declared or each.partition("@")[0] in declared}
+
+
+def _declared_contract(root: Path, file: str) -> str:
+    """The name@major that a file gives its contract, whatever else is wrong with it; the name alone where that is all
+    that it tells. One without any is taken for what it is called by: `orders.v1.odcs.yaml`."""
+    raw: Document | None = gathered([], lambda: load(root / file))
+    data = raw.data if raw is not None and isinstance(raw.data, Mapping) else {}
+    name, called = _declared(raw), Path(file).name.split(".")
+    major = re.match(r"v?([0-9]+)", str(data.get("version", "")))
+    if name is None:
+        name, major = called[0], major or re.fullmatch("v([0-9]+)", called[1])
+    return f"{name}@{int(major[1])}" if major else name
 
 
 def _exports(

@@ -134,6 +134,50 @@ def test_an_invalid_project_is_told_problem_by_problem(lading: Any, project: Pat
     ]
 
 
+# M10
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("status: active", "status: [active"),  # no YAML
+        ("logicalType: object", "logicalType: objekt"),
+        ("version: 1.0.0", "version: one"),
+        ("name: orders\n", "name: [orders]\n"),
+        ("apiVersion: v3.1.0", "apiVersion: v2.0.0"),
+    ],
+)
+def test_a_contract_with_a_mistake_is_not_told_as_one_that_is_missing(
+    lading: Any, project: Path, replace: Any, old: str, new: str
+) -> None:
+    text = (project / "exports/orders_drop.yaml").read_text()
+    (project / "exports/second.yaml").write_text(text.replace("name: orders_drop", "name: second"))
+    replace("contracts/orders.v1.odcs.yaml", old, new)
+    for command in (["validate"], ["plan", "orders_drop"], ["run", "second"]):
+        told = lading(*command)
+        assert told.code == 2
+        assert "contracts/orders.v1.odcs.yaml" in told.err
+        assert "there is no contract" not in told.err
+    assert not (project / "deliveries").exists()
+
+
+def test_a_broken_contract_refuses_its_own_exports_and_excuses_no_wrong_name(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    text = (project / "exports/orders_drop.yaml").read_text()
+    other = (project / "contracts/orders.v1.odcs.yaml").read_text().replace("name: orders\n", "name: other\n")
+    (project / "contracts/other.v1.odcs.yaml").write_text(other)
+    for name, contract in (("third", "orders@2"), ("fourth", "other@1")):
+        changed = text.replace("name: orders_drop", f"name: {name}").replace("orders@1", contract)
+        (project / f"exports/{name}.yaml").write_text(changed)
+    replace("contracts/orders.v1.odcs.yaml", "logicalType: object", "logicalType: objekt")
+    assert 'exports/third.yaml:3: there is no contract "orders@2"' in lading("validate").err
+    refused = lading("run", "orders_drop")
+    assert refused.code == 2
+    assert "there is no contract" not in refused.err
+    assert lading("run", "third").code == 2
+    assert not (project / "deliveries").exists()
+    assert lading("plan", "fourth").code == 0
+
+
 def test_without_a_project_it_says_where_one_was_looked_for(lading: Any, tmp_path: Path) -> None:
     told = lading("--project", str(tmp_path), "validate")
     assert told.code == 2

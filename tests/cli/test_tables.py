@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from tables import SCHEMA, Shop, by_duckdb, locations, row
+
+from lading import IntegrityError
 
 FIELDS = ["export", "tenant", "major", "table", "metadata", "snapshot_id", "run_id", "rows", "committed_at"]
 
@@ -158,3 +160,88 @@ def test_a_catalogue_out_of_reach_is_told_without_its_password(lading: Any, shop
     assert told.code == 4
     assert "The catalogue 'tables' cannot be reached" in told.err
     assert "hush" not in told.out + told.err
+
+
+def test_a_lost_catalogue_is_told_and_not_made_anew(lading: Any, shop: Shop) -> None:
+    shop.run()
+    (shop.root / "catalogue.db").rename(shop.root / "catalogue.bak")
+    before = standing(shop.root)
+    for words in (["tables"], ["tables", "orders_table"], ["tables", "--json"]):
+        told = lading(*words)
+        assert told.code == 6
+        for tenant in "ab":
+            missing = f"error: orders_table, tenant '{tenant}': The table shop_test.orders_v1__{tenant} is not there"
+            assert f"{missing}: it has not 3 runs that were delivered before." in told.err.splitlines()
+        assert told.err.count("hint: Bring the table back") == 1
+        assert "No run was committed" not in told.err
+    assert told.json == []
+    with pytest.raises(IntegrityError, match="orders_v1__a is not there"):
+        shop.project().tables()
+    assert lading("plan", "orders_table").code == 0
+    assert standing(shop.root) == before
+    (shop.root / "catalogue.bak").rename(shop.root / "catalogue.db")
+    assert lading("tables").code == 0
+
+
+def test_a_lost_table_hides_none_that_is_there(lading: Any, shop: Shop) -> None:
+    shop.run()
+    shop.project()._workshop.catalogue("tables")._catalog.drop_table(("shop_test", "orders_v1__a"))
+    told = lading("tables", "--json")
+    assert told.code == 6
+    assert [each["tenant"] for each in told.json] == ["b"]
+    assert "The table shop_test.orders_v1__a is not there" in told.err
+    assert "orders_v1__b" not in told.err
+
+
+def test_a_table_that_was_set_back_is_told_with_what_it_lacks(lading: Any, shop: Shop) -> None:
+    window = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
+    shop.export(window={**window, "end": "2024-02-01"})
+    shop.run()
+    (old, _) = lading("tables", "--json").json
+    shop.export()
+    shop.run()
+    tables = shop.project()._workshop.catalogue("tables")  # whose files the catalogue reads
+    tables._catalog.drop_table(("shop_test", "orders_v1__a"))
+    tables._catalog.register_table(("shop_test", "orders_v1__a"), old["metadata"])
+    told = lading("tables", "--json")
+    assert told.code == 6
+    assert [(each["tenant"], each["run_id"] == old["run_id"]) for each in told.json] == [
+        ("a", True),
+        ("b", False),
+    ]
+    assert "orders_v1__a lacks rows: it has not 2 runs that were delivered before." in told.err
+
+
+def test_a_table_of_an_earlier_major_may_have_been_dropped(lading: Any, shop: Shop) -> None:
+    window = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
+    shop.export(window={**window, "end": "2024-03-01"})
+    shop.run()
+    contract = json.loads((shop.root / "contracts/orders.v1.odcs.yaml").read_text())
+    shop.write("contracts/orders.v2.odcs.yaml", {**contract, "version": "2.0.0", "status": "draft"})
+    shop.export(contract="orders@2", window={**window, "end": "2024-04-01"})
+    shop.run()
+    shop.project()._workshop.catalogue("tables")._catalog.drop_table(("shop_test", "orders_v1__a"))
+    told = lading("tables", "--json")
+    assert told.code == 0, told.err
+    assert [(each["tenant"], each["major"]) for each in told.json] == [("a", 2), ("b", 1), ("b", 2)]
+
+
+def test_a_full_refresh_owes_its_table_the_newest_run_alone(lading: Any, shop: Shop) -> None:
+    shop.export(mode="full_refresh", window=None)
+    first = datetime(2024, 6, 1, 1, tzinfo=UTC)
+    shop.at(first)
+    catalog = shop.project()._workshop.catalogue("tables")._catalog
+    catalog.drop_table(("shop_test", "orders_v1__a"))
+    assert lading("tables").code == 6
+    shop.at(first + timedelta(days=1))
+    assert lading("tables").code == 0
+
+
+def test_a_catalogue_whose_folder_is_gone_is_out_of_reach_and_not_empty(lading: Any, shop: Shop) -> None:
+    shop.run()
+    shop.catalogue = {"url": "sqlite:///./unmounted/catalogue.db"}
+    shop.settings()
+    told = lading("tables")
+    assert told.code == 4
+    assert "The catalogue 'tables' cannot be reached" in told.err
+    assert not (shop.root / "unmounted").exists()

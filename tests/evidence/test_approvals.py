@@ -102,6 +102,12 @@ def test_a_time_that_no_approval_may_have_is_refused(days: int) -> None:
         approval(BOB, days=days)
 
 
+@pytest.mark.parametrize(("days", "told"), [(0, "is past"), (-1, "is past"), (LONGEST.days + 1, "does not")])
+def test_whoever_asks_for_a_time_that_is_past_is_told_so(days: int, told: str) -> None:
+    with pytest.raises(ValueError, match=f"Z {told}$"):
+        approval(BOB, days=days)
+
+
 @given(st.data())
 def test_no_byte_of_what_was_signed_can_be_changed(data: st.DataObject) -> None:
     whole = approval(BOB, ADA)

@@ -231,6 +231,28 @@ def test_a_revision_that_failed_stands_whatever_else_is_delivered() -> None:
     assert last_failure(w) == "This row breaks a promise."
 
 
+def test_a_revision_that_was_killed_is_told_once_the_next_call_has_found_it_gone() -> None:
+    w = World(some_orders())
+    run(w.job(), FIRST)
+    revision = replace(FIRST, revise=True, reason="late fix")
+
+    def die(*_: Any) -> Any:
+        raise SystemExit
+
+    def told() -> list[tuple[int, int, str]]:
+        found = (recorded.summary for recorded in record.runs(w.job().journal))
+        return [
+            (each["attempt"], each["revision"], each["status"]) for each in found if each["tenant"] == "a"
+        ]
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            run(under(w.job(), checks=die), revision)
+    assert told() == [(1, 0, "published"), (2, 1, "abandoned")]  # who died last has not been missed yet
+    run(w.job(), revision)
+    assert told() == [(1, 0, "published"), (2, 1, "abandoned"), (3, 1, "abandoned"), (4, 1, "published")]
+
+
 # --- age
 
 

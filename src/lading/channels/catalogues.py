@@ -93,12 +93,9 @@ class GlueOptions(CatalogueOptions):
 def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory: int) -> Tables:
     """Nothing is connected to before it is needed."""
 
-    def connect(properties: dict[str, str]) -> Access:
-        from pyiceberg.catalog.sql import SqlCatalog
-        from sqlalchemy import NullPool, create_engine
+    def database() -> Any:
         from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-        from sqlalchemy.exc import TimeoutError as PoolTimeout
+        from sqlalchemy.exc import ArgumentError
 
         try:
             url = make_url(options.url.get_secret_value())
@@ -110,6 +107,22 @@ def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory:
                 )
         except ArgumentError as error:
             raise StoreDenied(f"The catalogue {name!r}: its url is no URL of a database.") from error
+        return url
+
+    def absent() -> bool:
+        url = database()
+        if url.get_backend_name() != "sqlite" or not url.database:
+            return False
+        file = Path(url.database)
+        return file.parent.is_dir() and not file.exists()  # without its folder it is out of reach
+
+    def connect(properties: dict[str, str]) -> Access:
+        from pyiceberg.catalog.sql import SqlCatalog
+        from sqlalchemy import NullPool, create_engine
+        from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+        from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+        url = database()
 
         def judge(error: Exception) -> LadingError | None:
             if isinstance(error, DBAPIError | PoolTimeout):
@@ -132,7 +145,7 @@ def sql_tables(name: str, options: SqlOptions, store: Store, root: Path, memory:
 
         return _access(name, opened, judge)
 
-    return _tables(connect, options, store, memory)
+    return _tables(connect, options, store, memory, absent)
 
 
 def rest_tables(name: str, options: RestOptions, store: Store, root: Path, memory: int) -> Tables:
@@ -186,13 +199,17 @@ def glue_tables(name: str, options: GlueOptions, store: Store, root: Path, memor
 
 
 def _tables(
-    connect: Callable[[dict[str, str]], Access], options: CatalogueOptions, store: Store, memory: int
+    connect: Callable[[dict[str, str]], Access],
+    options: CatalogueOptions,
+    store: Store,
+    memory: int,
+    absent: Callable[[], bool] = lambda: False,
 ) -> Tables:
     from lading.channels.iceberg import Tables
     from lading.channels.iceberg_io import Files
 
     files = Files(store)
-    return Tables(lambda: connect(files.properties), files, options.history, memory)
+    return Tables(lambda: connect(files.properties), files, options.history, memory, absent=absent)
 
 
 def _own(kind: type[Any]) -> type[Any]:

@@ -156,9 +156,11 @@ class Tables:
         history: timedelta,
         memory: int,
         sleep: Callable[[float], None] = time.sleep,
+        absent: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``absent``: whether the catalogue is known not to be there, so that it has no table. To open it makes it."""
         self._connect, self._files, self._history, self._memory = connect, files, history, memory
-        self._sleep = sleep
+        self._sleep, self._absent = sleep, absent
 
     @cached_property
     def _access(self) -> Access:
@@ -183,6 +185,8 @@ class Tables:
     def load(self, identifier: tuple[str, str]) -> Table | None:
         """The table as it is now; None where there is none."""
         with self._explained():
+            if self._absent():
+                return None  # looking makes nothing
             try:
                 table = self._catalog.load_table(identifier)
             except NoSuchTableError:
@@ -193,22 +197,15 @@ class Tables:
 
     def state(self, identifier: tuple[str, str], owner: Mapping[str, object]) -> State | None:
         """What the table is now; None where there is none, no run was committed to it yet, or it is another's."""
+        return self.standing(identifier, owner, ())[0]
+
+    def standing(
+        self, identifier: tuple[str, str], owner: Mapping[str, object], published: Sequence[str]
+    ) -> tuple[State | None, IntegrityError | None]:
+        """What `state` tells, and that the table is not there or lacks some of these runs: of one look."""
         table = self.load(identifier)
-        current = table.current_snapshot() if table is not None else None
-        if table is None or current is None or not _is_of(table, owner):
-            return None
-        known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
-        newest: Snapshot | None = current
-        while newest is not None and _run_of(newest) is None:
-            newest = known.get(newest.parent_snapshot_id or 0)
-        told = current.summary.additional_properties if current.summary is not None else {}
-        return State(
-            table.metadata_location,
-            current.snapshot_id,
-            _run_of(newest) if newest is not None else None,
-            int(told["total-records"]) if "total-records" in told else None,
-            datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
-        )
+        own = table if table is not None and _is_of(table, owner) else None
+        return _state(own), _gap(own, identifier, published)
 
     def check(self, wish: Wish, schema: pa.Schema) -> None:
         """Raises what would keep such a run from being committed, as far as that shows before a row is read."""
@@ -682,19 +679,43 @@ def _forgotten(table: Table) -> int:
     return int(table.properties.get(FORGOTTEN, 0))
 
 
+def _state(table: Table | None) -> State | None:
+    current = table.current_snapshot() if table is not None else None
+    if table is None or current is None:
+        return None
+    known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
+    newest: Snapshot | None = current
+    while newest is not None and _run_of(newest) is None:
+        newest = known.get(newest.parent_snapshot_id or 0)
+    told = current.summary.additional_properties if current.summary is not None else {}
+    return State(
+        table.metadata_location,
+        current.snapshot_id,
+        _run_of(newest) if newest is not None else None,
+        int(told["total-records"]) if "total-records" in told else None,
+        datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
+    )
+
+
 def _refuse_gap(table: Table | None, identifier: tuple[str, str], published: Sequence[str]) -> None:
+    if (gap := _gap(table, identifier, published)) is not None:
+        raise gap
+
+
+def _gap(table: Table | None, identifier: tuple[str, str], published: Sequence[str]) -> IntegrityError | None:
     """``table``: None where there is none. Each of these runs is remembered by it, or is one of so many that it has
-    forgotten."""
+    forgotten; else this is the failure."""
     known, forgotten = (set[str](), 0) if table is None else (_known(table), _forgotten(table))
     lacks = len(set(published) - known) - forgotten
-    if lacks > 0:
-        raise IntegrityError(
-            f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it has not "
-            f"{counted(lacks, 'run')} that {'was' if lacks == 1 else 'were'} delivered before.",
-            hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
-            "those runs, because the export was no table then or had another catalogue, set that back; or start a new "
-            "export, under a new name and in a namespace of its own.",
-        )
+    if lacks <= 0:
+        return None
+    return IntegrityError(
+        f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it has not "
+        f"{counted(lacks, 'run')} that {'was' if lacks == 1 else 'were'} delivered before.",
+        hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
+        "those runs, because the export was no table then or had another catalogue, set that back; or start a new "
+        "export, under a new name and in a namespace of its own.",
+    )
 
 
 def _run_of(snapshot: Snapshot) -> str | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from lading.cli.console import day, emit, majors, out, say, size, span, table
 from lading.cli.options import Json
 
 if TYPE_CHECKING:
+    from lading.errors import IntegrityError
     from lading.project import Project
 
 Some = Annotated[
@@ -55,8 +57,9 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
 def runs(context: typer.Context, export: Some = None, as_json: Json = False) -> int:
     """List the runs that the journal knows, newest last.
 
-    Those that failed, and those of exports that are no longer in the project, among them. A call that was refused
-    before it could claim an interval is not: its own exit code and stderr tell of it.
+    Those that failed, and those of exports that are no longer in the project, among them; one that was killed from the
+    next run of its export on. A call that was refused before it could claim an interval is not: its own exit code and
+    stderr tell of it.
     """
     project = context.obj.project()
     records = project.runs(export)
@@ -186,14 +189,26 @@ def tables(context: typer.Context, export: Some = None, as_json: Json = False) -
     Of every table of an export, or of all exports whose channel is snapshot: its rows, the newest run in it, when that
     was committed, the snapshot's id, and the URL of the current metadata file, which engines open as it stands:
     iceberg_scan('URL') in DuckDB. The next commit makes another file, so ask again, or open the table by its catalogue.
-    Nothing is changed. A table that no run was committed to yet is not listed.
+    Nothing is changed, and no catalogue in SQLite is made. A table that no run was committed to yet is not listed. One
+    that is not there, or lacks rows, although the journal knows runs that were published to it, is told on stderr, and
+    exit code 6 says so.
     """
     project = context.obj.project()
-    records = project.tables(export)
+    lost: list[IntegrityError] = []
+    records = project.tables(export, on_lost=lost.append)
     _say_broken(project)
     if as_json:
         emit(records)
-        return 0
+    else:
+        _list_tables(records)
+        if not records and not lost:
+            say(f"No run was committed to a table{f' of {export}' if export else ''} yet.")
+    say(*(f"error: {each.message}" for each in lost))
+    say(*dict.fromkeys(f"hint: {each.hint}" for each in lost))
+    return lost[0].exit_code if lost else 0
+
+
+def _list_tables(records: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
             r["export"],
@@ -209,6 +224,3 @@ def tables(context: typer.Context, export: Some = None, as_json: Json = False) -
     ]
     headers = ("export", "tenant", "table", "rows", "run", "committed", "snapshot", "metadata")
     out(*table(headers, rows))
-    if not rows:
-        say(f"No run was committed to a table{f' of {export}' if export else ''} yet.")
-    return 0

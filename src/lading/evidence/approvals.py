@@ -54,7 +54,8 @@ class Subject:
         if not purpose.strip():
             raise ValueError("an approval needs a purpose")
         if not at < expires <= at + LONGEST:
-            raise ValueError(f"an approval ends within {LONGEST.days} days: {instant(expires)} does not")
+            wrong = "is past" if expires <= at else "does not"
+            raise ValueError(f"an approval ends within {LONGEST.days} days: {instant(expires)} {wrong}")
         document = {
             "approval_version": VERSION,
             "project": self.project,
