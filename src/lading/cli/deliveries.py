@@ -212,8 +212,10 @@ def _which(delivery: Mapping[str, Any]) -> str:
 def _signed(report: Report, *, trusted: bool) -> str:
     if report.signed:
         return "signed"
-    if trusted:
+    if trusted and report.unsigned:
         return "not what trusted keys have signed"
+    if trusted:
+        return "trusted keys signed every manifest" if report.all_signed else "no signature could be seen"
     if not report.signatures:
         return "unsigned: integrity only"
     keys = ", ".join(sorted(report.signatures))
