@@ -115,6 +115,35 @@ def test_rotating_and_destroying(lading: Any, encrypting: Path, monkeypatch: pyt
     assert "were destroyed" in refused.err
 
 
+def test_what_follows_from_a_destruction_is_said_before_it_is_confirmed(
+    lading: Any, encrypting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lading("run", "orders_drop")
+    keys = encrypting / "keys/wrapping"
+    for words in ((), ("--json",)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        asked = lading("keys", "destroy", "berlin", *words)
+        assert asked.code == 130
+        assert "Deliveries that are encrypted for berlin cannot be opened any more" in asked.err
+        assert "refused for all tenants, until its file in tenants/ says `active: false`" in asked.err
+        assert "Nothing was destroyed." in asked.err
+        assert "goes on from there" not in asked.err
+        assert list(keys.glob("tenant-berlin.[0-9]*"))
+    assert asked.json["error"]["hint"].startswith("Nothing was destroyed.")
+    said = lading("keys", "destroy", "berlin", "--yes")
+    assert "refused for all tenants" not in said.err
+    # And it is so.
+    again = ("run", "orders_drop", "--revise", "--reason", "anew")
+    span = ("--start", "2024-01-01", "--end", "2024-02-01")
+    refused = lading(*again, *span, "--json")
+    assert refused.code == 3
+    assert {run["status"] for run in refused.json} == {"failed"}
+    (encrypting / "tenants").mkdir(exist_ok=True)
+    (encrypting / "tenants/berlin.yaml").write_text("tenant: berlin\nactive: false\n")
+    told = lading(*again, *span)
+    assert told.code == 0, told.err
+
+
 def test_without_a_keyring_there_are_no_keys(lading: Any, project: Path) -> None:
     settings = project / "lading.yaml"
     settings.write_text("\n".join(x for x in settings.read_text().splitlines() if not x.startswith("keys:")))
