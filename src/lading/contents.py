@@ -118,7 +118,7 @@ def _in_the_clear(
         if encryption["type"] in ("none", SEALED):
             yield format, file
         elif encryption["type"] == AgeStreams.record["type"]:
-            with closing(opened_stream(file, held.identities)) as clear:
+            with closing(_stream(file, held)) as clear:
                 yield format, clear
         elif isinstance(format, Encrypting) and encryption["type"] == format.encryption:
             unwrap = held.unwrap(encryption["key_wrapping"], manifest["tenant"])
@@ -129,8 +129,15 @@ def _in_the_clear(
 
 def opened_bundle(file: Download, held: Held) -> Download:
     """A bundle that is encrypted as a whole, in the clear. Raises Refused where none of the keys opens it."""
+    return _stream(file, held)
+
+
+def _stream(file: Download, held: Held) -> Download:
     if not held.identities:
-        raise Refused("It is encrypted, and no private key of age is given that could open it.")
+        raise Refused(
+            "It is encrypted, and no private key of age is given that could open it.",
+            hint="Give one by --tenant-key.",
+        )
     return opened_stream(file, held.identities)
 
 
@@ -145,10 +152,13 @@ def check_rows(
             for batch in reader.scan(file, schema):
                 statistics.observe(batch)
                 rows += batch.num_rows
+    except Refused as error:
+        # Mostly a key that its reader lacks: no word here may sound as if somebody had changed the file.
+        yield f"is encrypted, and its rows were not read: {error}"
+        return
     except (
         Failed,
         IntegrityError,
-        Refused,
         ValueError,
         KeyError,
         TypeError,

@@ -422,7 +422,10 @@ def test_days_count_for_what_was_delivered(
         )
         assert {(result["tenant"], result["rows"]) for result in run.json} == {("ghost", 0)}
         now += timedelta(days=1)
-    assert "they never were" in lading("contract", "promote", "orders@2", "--by", "ada").err
+    said = lading("contract", "promote", "orders@2", "--by", "ada").err
+    assert "they never were" in said
+    assert "A day counts when an export delivers rows of both at once" in said
+    assert "Deliveries without rows count for none." in said
     assert lading("run", "orders_drop", "--start", "2024-01-03", "--end", "2024-01-04").code == 0
     assert "they were on 1 day," in lading("contract", "promote", "orders@2", "--by", "ada").err
     replace("contracts/orders.v2.odcs.yaml", "name: total,", "name: grand_total,")

@@ -37,6 +37,9 @@ def test_packages_are_delivered_listed_and_proven(lading: Any, audited: Path) ->
     proven = lading("verify", "deliveries", "--deep", "--key", "ops/signers")
     assert proven.code == 0, proven.err
     assert "(signed)" in proven.out
+    notes = [line for line in proven.err.splitlines() if "is the last one" in line]
+    assert len(notes) == 2
+    assert all("give them to the verify.py in a package by --last. Here it is 3:" in note for note in notes)
     mine = [folder for folder in folders(audited / "deliveries") if f"tenant={tenant}/" in folder.as_posix()]
     code, said = run_verifier(mine[0] / "verify.py", *mine, "--key", audited / "ops/signers", "--last", last)
     assert code == 0, said

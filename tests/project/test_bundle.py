@@ -170,8 +170,10 @@ def test_an_encrypted_bundle_is_proven_with_its_key_and_told_apart_without(
         assert "shows only with its key" in problem.problem
     (problem,) = verify(str(bundle), deep=True).problems
     assert "no private key of age is given" in problem.problem
+    assert problem.problem.endswith("Give one by --tenant-key.")
     other = verify(str(sealed_bundle(root, "b")), deep=True, tenant_keys=[str(held)])
     assert "cannot be opened" in other.problems[0].problem
+    assert "ask the sender for which public key" in other.problems[0].problem
     changed = tmp_path / bundle.name
     data = bytearray(bundle.read_bytes())
     data[-40] ^= 1

@@ -23,6 +23,7 @@ from lading.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from lading.recipient import verify
 from lading.stores.object import ObjectStore
 from lading.stores.object_options import ObjectOptions
 from lading.stores.probe import probe
@@ -456,6 +457,36 @@ def test_http_may_be_allowed_by_the_environment_where_the_settings_are_silent(
     given = {} if set_to is None else {"allow_http": set_to}
     ObjectStore(ObjectOptions(url="s3://lake/x", endpoint=service.url, **settings, **given)).put("a", b"1")
     assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("endpoint_by", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize("region_by", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_who_verifies_a_url_names_endpoint_and_region_by_the_environment(
+    endpoint: str, s3: Any, monkeypatch: pytest.MonkeyPatch, endpoint_by: str, region_by: str
+) -> None:
+    for name, value in (
+        (endpoint_by, endpoint),
+        (region_by, "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", SIGNED["access_key_id"]),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+        ("AWS_ALLOW_HTTP", "true"),
+    ):
+        monkeypatch.setenv(name, str(value))
+    s3.put_object(Bucket="lake", Key="received/a/_SUCCESS", Body=b"{}")
+    (problem,) = verify("s3://lake/received").problems
+    assert (problem.object, problem.problem) == ("a/_SUCCESS", "a success marker without a manifest")
+
+
+@pytest.mark.parametrize("region_by", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_requests_are_signed_for_the_region_of_the_environment(
+    service: Service, monkeypatch: pytest.MonkeyPatch, region_by: str
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    monkeypatch.setenv(region_by, "eu-north-1")
+    settings = {name: value for name, value in SIGNED.items() if name != "region"}
+    ObjectStore(ObjectOptions(url="s3://lake/x", endpoint=service.url, **settings)).put("a", b"1")  # type: ignore[arg-type]
+    ((_, _, headers),) = service.requests
+    assert "/eu-north-1/s3/aws4_request" in headers["authorization"]
 
 
 def test_settings_that_forbid_http_are_not_overruled_by_the_environment(

@@ -175,6 +175,10 @@ def verify(
     """Prove deliveries from their bytes alone.
 
     Needs no server, no journal and no source. Ends with exit code 6 when something is not what its manifest says.
+
+    A bucket is reached with what the environment gives. For S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or the
+    machine's own role), AWS_REGION, AWS_ENDPOINT_URL where it is no bucket of AWS, and AWS_ALLOW_HTTP=true where that
+    speaks without TLS.
     """
     if tenant_key and not deep:
         raise typer.BadParameter("belongs to --deep: nothing else reads rows", param_hint="'--tenant-key'")
@@ -212,8 +216,10 @@ def _which(delivery: Mapping[str, Any]) -> str:
 def _signed(report: Report, *, trusted: bool) -> str:
     if report.signed:
         return "signed"
-    if trusted:
+    if trusted and report.unsigned:
         return "not what trusted keys have signed"
+    if trusted:
+        return "trusted keys signed every manifest" if report.all_signed else "no signature could be seen"
     if not report.signatures:
         return "unsigned: integrity only"
     keys = ", ".join(sorted(report.signatures))

@@ -53,7 +53,7 @@ def describe(error: BaseException) -> dict[str, Any]:
         return _record(
             error,
             "Interrupted.",
-            "Nothing that was delivered is lost. Call it again, and it goes on from there.",
+            str(error) or "Nothing that was delivered is lost. Call it again, and it goes on from there.",
             INTERRUPTED,
             retryable=True,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import Abort
 
 from lading.cli.console import emit, out, say
 from lading.cli.options import Json
@@ -62,10 +63,11 @@ def destroy(
 ) -> int:
     """Destroy a tenant's keys: nobody opens its encrypted deliveries again.
 
-    Copies, backups and what the recipient has are not reached. Nothing more is encrypted for this tenant; the key under
-    which its columns are masked stays.
+    Copies, backups and what the recipient has are not reached. Nothing more is encrypted for this tenant: a sweep
+    that has rows of it is refused for all tenants, until its file in tenants/ says `active: false`. The key under which
+    its columns are masked stays.
     """
-    if not yes and not typer.confirm(f"Destroy all keys of {tenant}, for good?", err=True):
+    if not yes and not _confirmed(tenant):
         say("Nothing was destroyed.")
         return NOT_DONE
     count = context.obj.project().destroy_keys(tenant)
@@ -74,3 +76,15 @@ def destroy(
     else:
         out(f"{tenant}: {counted(count, 'key')} destroyed")
     return 0
+
+
+def _confirmed(tenant: str) -> bool:
+    say(
+        f"Deliveries that are encrypted for {tenant} cannot be opened any more, then.",
+        "The next sweep that has rows of it is refused for all tenants, until its file in tenants/ says "
+        "`active: false`.",
+    )
+    try:
+        return typer.confirm(f"Destroy all keys of {tenant}, for good?", err=True)
+    except Abort:
+        raise Abort("Nothing was destroyed. With --yes nobody is asked.") from None

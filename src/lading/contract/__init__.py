@@ -29,7 +29,8 @@ whole; what follows from it:
 ``slaProperties``: ``freshness``
     What ``lading status`` holds the last delivery against.
 ``slaProperties``: ``freshness``, ``latency`` and ``frequency``
-    ``lading validate`` refuses a schedule that cannot hold them, however fast the runs are.
+    ``lading validate`` refuses a schedule that cannot hold them, however fast the runs are. It does not hold an export
+    against them whose ``window`` has an ``end``: that delivers history.
 
 Options of types and quality rules that no check judges are listed in the manifest, as promised and not checked. Other
 ``slaProperties`` are neither judged nor listed.

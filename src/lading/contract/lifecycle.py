@@ -227,9 +227,13 @@ def _may_begin(life: Life, around: Around, unapproved: str | None) -> None:
     dual = dual_so_far(life, around)
     if dual is not None and dual.days < dual.needed:
         so_far = "they never were"
-        hint = f"Let an export of {life.name} deliver the other, too: beside: {{contract: {dual.beside}}}."
+        counts = (
+            "A day counts when an export delivers rows of both at once: a new interval, or a revision. "
+            "Deliveries without rows count for none."
+        )
+        hint = f"Let an export of {life.name} deliver the other, too: beside: {{contract: {dual.beside}}}. {counts}"
         if around.together:
-            hint = "A day counts when an export delivers rows of both at once: a new interval, or a revision."
+            hint = counts
             first, last = min(around.together), max(around.together)
             so_far = f"they were on {counted(dual.days, 'day')}, from {first} to {last}"
         raise Refused(

@@ -793,7 +793,8 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
     if last is None:
         findings.not_checked(
             f"{name}: whether package {at} is the last one cannot be told from packages; ask the sender for the newest "
-            f"number and hash (`lading packages`), and give them by --last. Here it is {at}:{newest.sha256}"
+            "number and hash (`lading packages`), and give them to the verify.py in a package by --last. "
+            f"Here it is {at}:{newest.sha256}"
         )
     elif at != last[0]:
         findings.problem(

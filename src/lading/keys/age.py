@@ -274,6 +274,8 @@ class _Writer:
 
 # --- for recipients ------------------------------------------------------------------------------------------------
 
+_ASK = "None that --tenant-key gives opens it: ask the sender for which public key it was encrypted."
+
 
 def identities(text: str) -> list[Any]:
     """The private keys in a file that age-keygen wrote. Raises Refused for one without any."""
@@ -294,7 +296,10 @@ def opened_key(wrapped: WrappedKey, held: Sequence[Any]) -> bytes:
     try:
         return bytes(pyrage.decrypt(wrapped.data, list(held)))
     except pyrage.DecryptError as error:
-        raise Refused(f"The key {wrapped.key_id} is not here: what it wrapped cannot be opened.") from error
+        raise Refused(
+            f"The key {wrapped.key_id} is not here: what it wrapped cannot be opened.",
+            hint=_ASK if held else "Give the private key of age by --tenant-key.",
+        ) from error
 
 
 class _Clear:
@@ -321,5 +326,7 @@ def opened_stream(file: Download, held: Sequence[Any], spill: int = 64 << 20) ->
         clear.close()
         if error in (source.failure, target.failure) or not isinstance(error, pyrage.DecryptError | OSError):
             raise
-        raise Refused("The file cannot be opened: it was changed, or none of the keys is its own.") from error
+        raise Refused(
+            "The file cannot be opened: it was changed, or none of the keys is its own.", hint=_ASK
+        ) from error
     return _Clear(clear)

@@ -33,7 +33,8 @@ def unwrapped(wrapped: WrappedKey, keys: Iterable[bytes]) -> bytes:
     """The data key, opened by the one of ``keys`` that wrapped it. Raises Refused."""
     from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
-    for key in keys:
+    held = list(keys)
+    for key in held:
         if key_id(key) == wrapped.key_id:
             try:
                 return aes_key_unwrap(key, wrapped.data)
@@ -41,7 +42,12 @@ def unwrapped(wrapped: WrappedKey, keys: Iterable[bytes]) -> bytes:
                 raise Refused(
                     f"What the key {wrapped.key_id} is said to have wrapped is no key: it was changed."
                 ) from error
-    raise Refused(f"The key {wrapped.key_id} is not here: what it wrapped cannot be opened.")
+    raise Refused(
+        f"The key {wrapped.key_id} is not here: what it wrapped cannot be opened.",
+        hint="What --tenant-key gives does not hold it: ask the sender for a new copy of the keys."
+        if held
+        else "Give a copy of the tenant's keys by --tenant-key.",
+    )
 
 
 def read_keys(text: str, file: str) -> list[bytes]:

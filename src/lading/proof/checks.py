@@ -53,7 +53,8 @@ class Problem:
 @dataclass(slots=True)
 class Report:
     """``notes``: what was seen and is no failure, such as a folder without a manifest. ``all_signed``: trusted keys
-    were given, and one of them signed every manifest. ``signatures``: how many hold, by their key's fingerprint.
+    were given, and one of them signed every manifest. ``unsigned``: how many deliveries could be looked at and are not
+    what a trusted key signed, where such keys were given. ``signatures``: how many hold, by their key's fingerprint.
     ``delivery``: which one it is, where a single one was named and its manifest could be read."""
 
     deliveries: int = 0
@@ -61,6 +62,7 @@ class Report:
     rows: int = 0
     bytes: int = 0
     all_signed: bool = False
+    unsigned: int = 0
     signatures: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -125,9 +127,12 @@ def verify(
             if delivery.manifest.get("checkpoint"):
                 package = check_checkpoint(store, delivery, data, signers, report.add)
                 packages += [package]
+                report.unsigned += signers is not None and trusted and not package.signed
                 trusted = trusted and package.signed
             unsigned += not trusted
             jobs.extend((delivery, entry) for entry in _entries(delivery.manifest))
+        else:
+            report.unsigned += signers is not None
     _check_files(store, jobs, deep, report)
     _check_twins(deliveries, report)
     findings = Findings()
@@ -268,6 +273,7 @@ def _check_signature(
         report.add(found.at, found.problem)
     if found.key is not None:
         report.signatures[found.key.fingerprint] = report.signatures.get(found.key.fingerprint, 0) + 1
+    report.unsigned += signers is not None and not found.trusted
     return found.trusted
 
 
@@ -318,7 +324,10 @@ def _check_archive(
     if encrypted and terms.opener is None:
         report.deliveries += 1
         if terms.signers is not None or terms.addressed:
-            report.add(path, "is encrypted: who signed it and whom it is for shows only with its key")
+            report.add(
+                path,
+                "is encrypted: who signed it and whom it is for shows only with its key (--deep, --tenant-key)",
+            )
         else:
             report.notes.append(f"{path}: is encrypted, and what is in it was not looked at")
         return False, None
@@ -328,7 +337,10 @@ def _check_archive(
             if encrypted and terms.opener is not None:
                 file = files.enter_context(closing(terms.opener(file)))
             return _check_members(Archive(file, path), delivery, terms, report)
-    except (IntegrityError, Refused, ObjectNotFound) as error:
+    except Refused as error:
+        report.add(path, str(error))  # its hint says which key to give
+        return False, None
+    except (IntegrityError, ObjectNotFound) as error:
         report.add(path, error.message)
         return False, None
 
@@ -343,6 +355,7 @@ def _check_members(
         return False, None
     data = _check_manifest(archive, inside, report)
     if data is None:
+        report.unsigned += terms.signers is not None
         return False, None
     delivery.manifest, delivery.manifest_name = inside.manifest, BUNDLED
     report.deliveries += 1
