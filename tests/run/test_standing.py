@@ -236,8 +236,7 @@ def test_a_lost_full_refresh_is_replaced_by_a_revision_of_whatever_tick_is_the_l
 
 
 def lose(world: World, part: str) -> None:
-    (name,) = [i.name for i in world.lake.list() if part in i.name and i.name.endswith(".jsonl")]
-    world.lake.delete(name)
+    world.lake.delete(next(i.name for i in world.lake.list() if part in i.name and i.name.endswith(".jsonl")))
 
 
 def test_who_replaces_a_run_publishes_what_waited_though_others_are_found_blocked() -> None:
