@@ -367,7 +367,7 @@ class DropChannel:
                     + ("is gone" if found is None else f"has {found:,} bytes where {size:,} were sealed")
                     + f": run {commit['run_id']} is not published.",
                     hint="Put it back as it was, from a copy, a version of the object or a backup, and run again: the "
-                    "tenant's newer runs wait until then. If it is lost, deliver it anew with --revise and --reason: "
+                    "tenant's newer runs wait until then. If it is lost, deliver its interval anew, by --revise: "
                     "that takes its place. Nothing but Lading may write into folders of deliveries.",
                 )
 
