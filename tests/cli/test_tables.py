@@ -15,6 +15,7 @@ from tables import SCHEMA, Shop, by_duckdb, locations, row
 
 from lading import IntegrityError
 
+WINDOW = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
 FIELDS = ["export", "tenant", "major", "table", "metadata", "snapshot_id", "run_id", "rows", "committed_at"]
 
 
@@ -30,6 +31,14 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 def standing(root: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def deliver_then_take_the_next_major(shop: Shop) -> None:
+    shop.export(window={**WINDOW, "end": "2024-03-01"})
+    shop.run()
+    contract = json.loads((shop.root / "contracts/orders.v1.odcs.yaml").read_text())
+    shop.write("contracts/orders.v2.odcs.yaml", {**contract, "version": "2.0.0", "status": "draft"})
+    shop.export(contract="orders@2", window={**WINDOW, "end": "2024-04-01"})
 
 
 def counted(metadata: str) -> int:
@@ -139,12 +148,7 @@ def test_a_table_of_others_is_none_of_an_export_s(shop: Shop) -> None:
 
 
 def test_tables_of_an_earlier_major_are_told_too(lading: Any, shop: Shop) -> None:
-    window = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
-    shop.export(window={**window, "end": "2024-03-01"})
-    shop.run()
-    contract = json.loads((shop.root / "contracts/orders.v1.odcs.yaml").read_text())
-    shop.write("contracts/orders.v2.odcs.yaml", {**contract, "version": "2.0.0", "status": "draft"})
-    shop.export(contract="orders@2", window={**window, "end": "2024-04-01"})
+    deliver_then_take_the_next_major(shop)
     shop.orders([row(n, "a", 3) for n in range(4)])
     shop.run()
     told = [(each["tenant"], each["major"], each["rows"]) for each in lading("tables", "--json").json]
@@ -194,8 +198,7 @@ def test_a_lost_table_hides_none_that_is_there(lading: Any, shop: Shop) -> None:
 
 
 def test_a_table_that_was_set_back_is_told_with_what_it_lacks(lading: Any, shop: Shop) -> None:
-    window = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
-    shop.export(window={**window, "end": "2024-02-01"})
+    shop.export(window={**WINDOW, "end": "2024-02-01"})
     shop.run()
     (old, _) = lading("tables", "--json").json
     shop.export()
@@ -213,12 +216,7 @@ def test_a_table_that_was_set_back_is_told_with_what_it_lacks(lading: Any, shop:
 
 
 def test_a_table_of_an_earlier_major_may_have_been_dropped(lading: Any, shop: Shop) -> None:
-    window = {"column": "at", "clock": "event", "late": "ignore", "every": "1 month", "start": "2024-01-01"}
-    shop.export(window={**window, "end": "2024-03-01"})
-    shop.run()
-    contract = json.loads((shop.root / "contracts/orders.v1.odcs.yaml").read_text())
-    shop.write("contracts/orders.v2.odcs.yaml", {**contract, "version": "2.0.0", "status": "draft"})
-    shop.export(contract="orders@2", window={**window, "end": "2024-04-01"})
+    deliver_then_take_the_next_major(shop)
     shop.run()
     shop.project()._workshop.catalogue("tables")._catalog.drop_table(("shop_test", "orders_v1__a"))
     told = lading("tables", "--json")

@@ -409,8 +409,10 @@ class Tables:
         if wish.mode == "append":
             return self._superseded(table, wish, live), []
         fresh = [file.location for file in wish.files if file.rows]
-        lost = [file for file in live if self._lost(file, wish)]
-        there = [file for file in live if file not in lost]
+        there: list[DataFile] = []
+        lost: list[DataFile] = []
+        for file in live:
+            (lost if self._lost(file, wish) else there).append(file)
         if not there or not fresh:
             return lost, []
         self._refuse_delete_files(table, wish)

@@ -21,6 +21,7 @@ from lading.plan import Delivered, History, Swept, Terms
 from lading.ports import Store
 
 Record = Mapping[str, Any]
+_REPLACED = "replaced/"
 
 
 def encode(record: Record) -> bytes:
@@ -176,7 +177,9 @@ class Journal:
                         ends[start] = interval_of(self.claim_of(s.attempt)).end
                     continue
                 ends[start] = interval_of(record).end
-                over = {run["run_id"] for run in record["runs"] if replaced_name(run) in s.names}
+                over: set[str] = set()
+                if any(name.startswith(_REPLACED) for name in s.names):  # of few attempts, and names cost
+                    over = {run["run_id"] for run in record["runs"] if replaced_name(run) in s.names}
                 sealed_runs, sweep = sealed(record, over.union(unpublished))
                 runs.extend(sealed_runs)
                 sweeps.append(sweep)
@@ -345,7 +348,7 @@ def published_name(run: Record) -> str:
 
 def replaced_name(run: Record) -> str:
     """Relative to the attempt's path."""
-    return f"replaced/{_own_name(run)}.json"
+    return f"{_REPLACED}{_own_name(run)}.json"
 
 
 def open_runs(record: Record, names: Container[str]) -> list[Record]:

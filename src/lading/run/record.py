@@ -57,7 +57,7 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
     sealed = end["status"] == "sealed"
     record = end if sealed else journal.claim_of(seen.attempt)
     for run in record["runs"]:
-        published, replaced = published_name(run) in seen.names, replaced_name(run) in seen.names
+        published = published_name(run) in seen.names
         summary = {
             "run_id": run["run_id"],
             "export": seen.attempt.export,
@@ -67,7 +67,7 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
             "revision": run["revision"],
             "kind": run["kind"],
             "attempt": seen.attempt.number,
-            "status": _status(run, published, replaced) if sealed else end["status"],
+            "status": _status(run, published, seen) if sealed else end["status"],
             "rows": run["rows"] if sealed else 0,
             "bytes": run["bytes"] if sealed else 0,
             "files": run["files"] if sealed else 0,
@@ -80,10 +80,12 @@ def _of(journal: Journal, seen: Seen) -> Iterator[Recorded]:
         yield Recorded(seen.attempt, run, summary)
 
 
-def _status(run: Mapping[str, Any], published: bool, replaced: bool) -> str:
+def _status(run: Mapping[str, Any], published: bool, seen: Seen) -> str:
     if run["status"] == "unchanged":
         return "unchanged"
-    return "published" if published else "replaced" if replaced else "committed"
+    if published:
+        return "published"
+    return "replaced" if replaced_name(run) in seen.names else "committed"
 
 
 def _reason(end: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
