@@ -267,6 +267,7 @@ class Jobs:
                 signer=lambda: workshop.signer(CHECKPOINTS),
                 journal=journal,
                 evidence=lambda manifest: gate.evidence(export.name, manifest),
+                encryption=encryption,
                 records=settings["records"],
                 deprecation=lifetime.notice,
             )

@@ -372,10 +372,10 @@ class Format(Protocol):
 
 @runtime_checkable
 class Chaining(Format, Protocol):
-    """A format whose lines are chained, each to the one before and the first to the file's run."""
+    """A format whose lines are chained, each to the one before and the first to a seed."""
 
-    def of(self, run_id: str) -> Format:
-        """The same format, for the file of this run."""
+    def of(self, seed: str) -> Format:
+        """The same format, for the file whose first line names ``seed``, a SHA-256 in hex, as the one before it."""
         ...
 
 

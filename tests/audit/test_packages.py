@@ -103,10 +103,6 @@ def test_copies_hold_the_same_chain(tmp_path: Path) -> None:
         ),
         ({"layout": {"preset": "svc002"}}, "the channel audit takes preset: lake, or a path"),
         ({"layout": {"name": "{file}"}}, "the channel audit takes preset: lake, or a path"),
-        (
-            {"encryption": {"key": "recipient"}},
-            "encryption of audit packages is not available in this version",
-        ),
         ({"immutable_rows": True}, "immutable_rows has no use in the channel audit"),
     ],
 )

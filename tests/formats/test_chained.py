@@ -19,7 +19,7 @@ from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.testing.format import FormatSuite, batch_of, rows, scan, write
 
 GZIP = JsonlOptions(compression="gzip")
-RUN = "0123456789abcdef"
+RUN = seed("0123456789abcdef")
 
 
 class TestChained(FormatSuite):
@@ -42,7 +42,7 @@ def test_each_line_names_the_one_before_and_holds_what_plain_lines_hold(values: 
     batch = batch_of(values)
     lines, head = written(batch)
     plain, _ = write(JsonlFormat(), [batch])
-    before = seed(RUN)
+    before = RUN
     for number, (line, row) in enumerate(zip(lines, plain.splitlines(), strict=True), 1):
         assert line == b'{"n":%d,"previous":"%s","record":%s}' % (number, before.encode(), row)
         assert json.loads(line)["record"] == json.loads(row)
@@ -56,7 +56,7 @@ def test_equal_rows_give_equal_bytes_however_they_come_and_no_two_runs_share_a_l
     pieces, _ = write(ChainedFormat(GZIP, RUN), [batch.slice(0, 1), batch.slice(1, 600), batch.slice(601)])
     assert whole == pieces
     assert whole[4:8] == b"\0\0\0\0"  # RFC 1952: no time
-    other, _ = write(ChainedFormat(GZIP, "f" * 16), [batch])
+    other, _ = write(ChainedFormat(GZIP, seed("f" * 16)), [batch])
     assert not set(gzip.decompress(whole).splitlines()) & set(gzip.decompress(other).splitlines())
 
 

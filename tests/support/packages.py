@@ -47,10 +47,15 @@ def checkpoint(folder: Path) -> dict[str, object]:
     return found
 
 
-def told(*places: Path, key: Path | None = None, last: tuple[int, str] | None = None) -> list[str]:
+def told(
+    *places: Path,
+    key: Path | None = None,
+    last: tuple[int, str] | None = None,
+    age: verifier.Age | None = None,
+) -> list[str]:
     """The problems that the verifier names, each without the folder that it stands in."""
     signers = None if key is None else verifier.read_signers(key.read_text())
-    found = verifier.verify([str(place) for place in places], signers, last)
+    found = verifier.verify([str(place) for place in places], signers, last, age)
     return [f"{Path(where).name}: {what}" for where, what in found.problems]
 
 

@@ -3,10 +3,14 @@
 A package's number and predecessor are fixed when it is published, by one record in the journal (`journal.chain`): runs
 may be sealed by several processes at once, in any order, and the chain must not fork. The manifest is fixed by the seal
 as a drop's is, and the checkpoint, made last, names it.
+
+Encrypted records are chained from a random seed. The hash of a chain's last line stands in the clear: by a seed that
+everybody knows, whoever guesses the records could see that they guessed right.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from lading.export.layout import Layout, Names
 from lading.journal.chain import PackageChain, Place
 from lading.journal.log import Journal
 from lading.manifest import canonical, sha256
-from lading.ports import Chaining, Document, Format, Signer, Types, Written
+from lading.ports import Chaining, Document, Encryption, Format, Signer, Types, Written
 
 RECORD, VERIFIER = "_delivery.json", "verify.py"
 
@@ -47,6 +51,7 @@ class AuditChannel(DropChannel):
         signer: Callable[[], Signer],
         journal: Journal,
         evidence: Evidence,
+        encryption: Encryption | None = None,
         records: Schemas = SHIPPED,
         deprecation: Callable[[], Mapping[str, object] | None] = lambda: None,
     ) -> None:
@@ -58,6 +63,7 @@ class AuditChannel(DropChannel):
             export=export,
             own=own,
             signer=signer,
+            encryption=encryption,
             records=records,
             deprecation=deprecation,
         )
@@ -65,7 +71,8 @@ class AuditChannel(DropChannel):
         self._journal, self._evidence = journal, evidence
 
     def _format_of(self, names: Names) -> Format:
-        return self._chained.of(names.run_id)
+        hidden = self._encryption is not None
+        return self._chained.of(secrets.token_hex(32) if hidden else verifier.seed(names.run_id))
 
     def _further(self, manifest: Mapping[str, Any]) -> Sequence[tuple[str, bytes]]:
         evidence = [(f"{verifier.EVIDENCE}{name}", data) for name, data in self._evidence(manifest)]
@@ -99,7 +106,7 @@ class AuditChannel(DropChannel):
                 "count": file.rows,
                 "first": 1 if file.rows else None,
                 "last": file.rows or None,
-                "seed": verifier.seed(names.run_id),
+                "seed": verifier.seed(names.run_id) if self._encryption is None else None,
                 "head": file.head,
             },
             "manifests": [sha256(text.encode()) for text in manifests],

@@ -179,11 +179,12 @@ class DropChannel:
             for destination in self._of(names):
                 uploads.append(self._write(destination, self._staged(names), name))
             sink = Sum(uploads)
+            format = self._format_of(names)
             if self._encryption is None:
-                writer = self._format_of(names).open(sink, schema, self._types, memory, limit)
+                writer = format.open(sink, schema, self._types, memory, limit)
                 return DropFile(name, partition, sink, writer)
             writer, told = self._encryption.open(
-                self._format, sink, schema, self._types, memory, limit, names=names, file=name
+                format, sink, schema, self._types, memory, limit, names=names, file=name
             )
             return DropFile(name, partition, sink, writer, told)
         except BaseException:

@@ -1,11 +1,12 @@
 """Checks audit packages. One file that needs Python 3.8 or newer and nothing else: no package, no network.
 
-    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256]
+    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256] [--identity FILE]
 
 FOLDER is a package, or holds packages at any depth; without one, it is the folder that this file stands in. Several
 packages of one chain are put in order. --key names a file of public keys, as OpenSSH writes them (allowed signers, or a
 .pub file): every package must then be signed by one of them. --last says what the newest package of a chain is: its
-number and the SHA-256 of its _checkpoint.json, as the sender tells them by another way.
+number and the SHA-256 of its _checkpoint.json, as the sender tells them by another way. --identity names a private key
+of age, by which the tool age, to be found on the PATH, opens records that are encrypted.
 
 Exit 0 where all that was checked holds, 1 where something does not, 2 for wrong arguments. What could not be checked is
 said. docs/audit-package.md of Lading is the specification. A verifier that comes with what it verifies proves little by
@@ -21,15 +22,21 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import struct
+import subprocess
 import sys
+import tempfile
+import threading
 import zlib
 from array import array
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any, Callable, Generator, Iterator, List, Tuple
 
 VERSION = 1
 RECORDS = "records.jsonl.gz"
+ENCRYPTED = RECORDS + ".age"
 CHECKPOINT = "_checkpoint.json"
 MANIFEST = "_manifest.json"
 MARKER = "_SUCCESS"
@@ -306,11 +313,73 @@ def lines_of(read: Callable[[int], bytes]) -> Generator[bytes, None, None]:
         raise ValueError("is cut off: its last line has no end")
 
 
-class Chain:
-    """Walks along the lines of records. ``head``: the SHA-256 of the last line, or the seed where there is none."""
+class Age:
+    """The standard tool, which opens what was encrypted for the private key in the file ``identity``."""
 
-    def __init__(self, seed: str) -> None:
-        self.count, self.last, self.head = 0, 0, seed
+    def __init__(self, identity: str) -> None:
+        """Raises ValueError where one of the two is not there."""
+        program = shutil.which("age")
+        # Windows looks into the working directory first, which may be that of a package.
+        if program is None or os.path.dirname(os.path.abspath(program)) == os.getcwd():
+            raise ValueError("the tool age is not on the PATH, which opens encrypted records")
+        if not os.path.isfile(identity):
+            raise ValueError(f"{identity} is no file of a private key")
+        self._command = [program, "--decrypt", "--identity", identity]
+
+    @contextmanager
+    def opened(self, read: Callable[[int], bytes]) -> Iterator[Callable[[int], bytes]]:
+        """What ``read`` gives, in the clear. Raises ValueError where it does not open to its end."""
+        ended = False
+        failures: list[OSError] = []
+        with tempfile.TemporaryFile() as said, subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+        ) as process:  # fmt: skip
+            assert process.stdin is not None
+            assert process.stdout is not None
+            into, out = process.stdin, process.stdout
+
+            def feed() -> None:
+                try:
+                    for block in iter(lambda: read(_BLOCK), b""):
+                        try:
+                            into.write(block)
+                        except OSError:
+                            break  # age wants no more, and says why
+                except OSError as error:
+                    failures.append(error)
+                finally:
+                    with suppress(OSError):
+                        into.close()
+
+            def clear(amount: int) -> bytes:
+                nonlocal ended
+                data = out.read(amount)
+                ended = ended or not data
+                return data
+
+            feeding = threading.Thread(target=feed)
+            feeding.start()
+            try:
+                yield clear
+            finally:
+                if not ended:
+                    process.kill()
+                code = process.wait()
+                feeding.join()
+                if failures:
+                    raise failures[0]
+                if ended and code:
+                    said.seek(0)
+                    first = said.read(_BLOCK).decode("utf-8", "replace").partition("\n")[0]
+                    raise ValueError("cannot be opened: " + (first or f"age ended with exit code {code}"))
+
+
+class Chain:
+    """Walks along the lines of records. ``head``: the SHA-256 of the last line, or the seed where there is none. Where
+    the seed is not known, the first line tells it."""
+
+    def __init__(self, seed: str | None) -> None:
+        self.count, self.last, self.head = 0, 0, seed or ""
         self.wrong: list[str] = []
         # From the first number on that was not the next one: runs of numbers that follow each other, as they come.
         self._lows, self._highs = array("Q"), array("Q")
@@ -318,6 +387,8 @@ class Chain:
 
     def line(self, line: bytes) -> None:
         self.count += 1
+        if not self.head:
+            self.head = line.partition(b'"previous":"')[2][:64].decode("ascii", "replace")
         if not self._lows and self.last + 1 == self.count:
             # What nearly every line is: the next one, which follows the one before.
             begin = b'{"n":%d,"previous":"%s","record":{' % (self.count, self.head.encode())
@@ -486,7 +557,7 @@ def checkpoint_of(data: bytes) -> Any:
         raise ValueError("has other fields than a checkpoint")
     numbers += [records["bytes"], records["count"]]
     texts += [made["sealed_at"], made["chained_at"], records["name"]]
-    hashes = [made["previous"], records["sha256"], records["seed"], records["head"], *made["manifests"]]
+    hashes = [made["previous"], records["sha256"], records["head"], *made["manifests"]]
     if (
         not all(type(n) is int and n >= 0 for n in numbers)
         or not all(
@@ -497,14 +568,20 @@ def checkpoint_of(data: bytes) -> Any:
         or made["interval"].keys() != {"start", "end"}
     ):
         raise ValueError("has values that no checkpoint has")
+    # By a seed that is known, whoever guesses encrypted records could see from the head that they guessed right.
+    seeds = {RECORDS: seed(made["run_id"]), ENCRYPTED: None}
+    if records["name"] not in seeds or records["seed"] != seeds[records["name"]]:
+        raise ValueError("tells of other records than those of its run")
     return made
 
 
 class Package:
     """What stands in one folder. ``checkpoint`` is None where there is none to go by."""
 
-    def __init__(self, folder: str, signers: list[Signer] | None, findings: Findings) -> None:
-        self.folder, self._signers, self._findings = folder, signers, findings
+    def __init__(
+        self, folder: str, signers: list[Signer] | None, findings: Findings, age: Age | None = None
+    ) -> None:
+        self.folder, self._signers, self._findings, self._age = folder, signers, findings, age
         self.checkpoint: Any = None
         self.sha256 = ""
         self.signed = False
@@ -619,15 +696,14 @@ class Package:
 
     def _records(self) -> None:
         told = self.checkpoint["records"]
-        if told["name"] != RECORDS or told["seed"] != seed(self.checkpoint["run_id"]):
-            self._wrong(CHECKPOINT, "tells of other records than those of its run")
+        name = told["name"]
         if (told["first"], told["last"]) != ((1, told["count"]) if told["count"] else (None, None)):
             self._wrong(CHECKPOINT, "its numbers of records do not agree")
         chain, sha, size = Chain(told["seed"]), hashlib.sha256(), [0]
         try:
-            if not os.path.isfile(self._path(RECORDS)):
+            if not os.path.isfile(self._path(name)):
                 raise OSError("is no file")
-            with open(self._path(RECORDS), "rb") as file:
+            with open(self._path(name), "rb") as file:
 
                 def read(amount: int) -> bytes:
                     data = file.read(amount)
@@ -635,23 +711,36 @@ class Package:
                     size[0] += len(data)
                     return data
 
-                damaged = None
-                try:
-                    for line in lines_of(read):
-                        chain.line(line)
-                except ValueError as error:
-                    damaged = str(error)
+                walked = self._walk(name, read, chain)
                 while read(_BLOCK):
                     pass
         except OSError:
-            self._wrong(RECORDS, "is missing")
+            self._wrong(name, "is missing")
             return
-        if damaged is not None:
-            self._wrong(RECORDS, damaged)
-        for what in chain.judge(told["count"], told["head"]):
-            self._wrong(RECORDS, what)
+        if walked:
+            for what in chain.judge(told["count"], told["head"]):
+                self._wrong(name, what)
         if size[0] != told["bytes"] or sha.hexdigest() != told["sha256"]:
-            self._wrong(RECORDS, "is not the file that was sealed: its size or SHA-256 differs")
+            self._wrong(name, "is not the file that was sealed: its size or SHA-256 differs")
+
+    def _walk(self, name: str, read: Callable[[int], bytes], chain: Chain) -> bool:
+        """Whether there is a chain to judge."""
+        try:
+            if name == RECORDS:
+                for line in lines_of(read):
+                    chain.line(line)
+            elif self._age is None:
+                self._findings.not_checked(
+                    f"records that are encrypted ({ENCRYPTED}): give your private key of age by --identity"
+                )
+                return False
+            else:
+                with self._age.opened(read) as clear:
+                    for line in lines_of(clear):
+                        chain.line(line)
+        except ValueError as error:
+            self._wrong(name, str(error))
+        return chain.count > 0 or name == RECORDS
 
     def _files(self, manifest: Any) -> None:
         listed: dict[str, Any] = {}
@@ -659,12 +748,13 @@ class Package:
             if entry["name"] in listed:
                 self._wrong(MANIFEST, f"lists {entry['name']} twice")
             listed[entry["name"]] = entry
-        if [entry["name"] for entry in manifest["files"]] != [RECORDS]:
-            self._wrong(MANIFEST, f"lists other files than {RECORDS}")
+        records = self.checkpoint["records"]
+        if [entry["name"] for entry in manifest["files"]] != [records["name"]]:
+            self._wrong(MANIFEST, f"lists other files than {records['name']}")
         for name, entry in listed.items():
-            if name == RECORDS:
-                if entry["sha256"] != self.checkpoint["records"]["sha256"]:
-                    self._wrong(MANIFEST, f"tells of another {RECORDS} than the checkpoint")
+            if name == records["name"]:
+                if entry["sha256"] != records["sha256"]:
+                    self._wrong(MANIFEST, f"tells of another {name} than the checkpoint")
                 continue
             data = self._get(name)
             if data is None:
@@ -828,7 +918,7 @@ def folders_of(paths: list[str], findings: Findings) -> list[str]:
             for name in sorted((*folders, *names)):
                 if os.path.islink(os.path.join(folder, name)):
                     findings.problem(os.path.join(folder, name), _LINK)
-            if CHECKPOINT in names or RECORDS in names or MANIFEST in names:
+            if not {CHECKPOINT, RECORDS, ENCRYPTED, MANIFEST}.isdisjoint(names):
                 inside.append(folder)
         if not inside:
             findings.problem(path, "holds no audit package")
@@ -837,10 +927,13 @@ def folders_of(paths: list[str], findings: Findings) -> list[str]:
 
 
 def verify(
-    paths: list[str], signers: list[Signer] | None = None, last: tuple[int, str] | None = None
+    paths: list[str],
+    signers: list[Signer] | None = None,
+    last: tuple[int, str] | None = None,
+    age: Age | None = None,
 ) -> Findings:
     findings = Findings()
-    packages = [Package(folder, signers, findings) for folder in folders_of(paths, findings)]
+    packages = [Package(folder, signers, findings, age) for folder in folders_of(paths, findings)]
     for package in packages:
         package.check()
     check_chains(packages, last, findings)
@@ -870,8 +963,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--last", metavar="NUMBER:SHA256", type=_last, help="the newest package, by the sender"
     )
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        help="your private key of age, for encrypted records; the tool age opens them",
+    )
     asked = parser.parse_args(arguments)
-    signers = None
+    signers = age = None
     if asked.key is not None:
         try:
             with open(asked.key, encoding="utf-8") as file:
@@ -880,7 +978,12 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"{asked.key}: {error}")
         if not signers:
             parser.error(f"{asked.key} holds no key")
-    findings = verify(asked.folders or [here], signers, asked.last)
+    if asked.identity is not None:
+        try:
+            age = Age(asked.identity)
+        except ValueError as error:
+            parser.error(f"--identity: {error}")
+    findings = verify(asked.folders or [here], signers, asked.last, age)
     for where, what in findings.problems:
         print(_printable(f"problem: {where}: {what}"))
     for unchecked in findings.unchecked:

@@ -134,9 +134,6 @@ def _audit_findings(export: Export) -> list[Finding]:
         key = "name" if layout.name is not None else "preset"
         reason = f"the channel audit takes preset: lake, or a path: its files are called {RECORDS} and so on"
         found.append((("layout", key), reason))
-    if export.encryption is not None:
-        reason = "encryption of audit packages is not available in this version"
-        found.append((("encryption",), reason))
     if export.immutable_rows:
         reason = "immutable_rows has no use in the channel audit: its one file spans the parts"
         found.append((("immutable_rows",), reason))

@@ -4,9 +4,9 @@
 
     {"n":1,"previous":"<hash>","record":{…}}
 
-``n`` counts from 1. ``previous`` is the SHA-256 of the previous line's bytes without its end; of the first line, a hash
-that binds the file to its run (`lading.evidence.verifier.seed`). Hashes are of bytes as they stand, so that a reader
-needs no canonical form. ``record`` is the row as `lading.formats.jsonl` writes it. The specification is
+``n`` counts from 1. ``previous`` is the SHA-256 of the previous line's bytes without its end; of the first line, the
+seed that it was given: what binds the file to its run, or what nobody can guess. Hashes are of bytes as they stand, so
+that a reader needs no canonical form. ``record`` is the row as `lading.formats.jsonl` writes it. The specification is
 `docs/audit-package.md`.
 """
 
@@ -19,7 +19,7 @@ from hashlib import sha256
 from typing import Any
 
 from lading.errors import DataRefused, IntegrityError
-from lading.evidence.verifier import LONGEST, Chain, lines_of, seed
+from lading.evidence.verifier import LONGEST, ZEROS, Chain, lines_of
 from lading.formats.compression import Counted, Stream, compressed
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.ports import Download, FileStats, Sink, Types, Writer
@@ -28,20 +28,20 @@ _RECORD = b'"record":'
 
 
 class ChainedFormat:
-    """Writes and reads chained JSON lines. ``run_id`` is that of the run whose file is written."""
+    """Writes and reads chained JSON lines. ``seed`` is what the first line that is written names."""
 
     name, codec, suffix = "jsonl", "gz", "jsonl.gz"
 
-    def __init__(self, options: JsonlOptions, run_id: str = "") -> None:
+    def __init__(self, options: JsonlOptions, seed: str = ZEROS) -> None:
         """Raises ValueError for a compression other than gzip."""
         if options.compression != "gzip":
             raise ValueError("chained lines are compressed by gzip")
-        self._options, self._run_id = options, run_id
+        self._options, self._seed = options, seed
         self._lines = JsonlFormat(options.model_copy(update={"compression": "none"}))
 
-    def of(self, run_id: str) -> ChainedFormat:
-        """The same format, for the file of this run."""
-        return ChainedFormat(self._options, run_id)
+    def of(self, seed: str) -> ChainedFormat:
+        """The same format, for the file of this seed."""
+        return ChainedFormat(self._options, seed)
 
     def schema(self, schema: Any, types: Types) -> Any:
         return self._lines.schema(schema, types)
@@ -49,7 +49,7 @@ class ChainedFormat:
     def open(self, sink: Sink, schema: Any, types: Types, memory: int, limit: int | None = None) -> Writer:
         if limit is not None:
             raise ValueError("a chain is one file, which has no greatest size")
-        return ChainedWriter(self._lines, sink, schema, types, memory, seed(self._run_id))
+        return ChainedWriter(self._lines, sink, schema, types, memory, self._seed)
 
     def notices(self) -> tuple[str, ...]:
         return self._lines.notices()
@@ -119,12 +119,10 @@ class _Links:
 
 def _records(file: Download) -> Iterator[bytes]:
     """The records of a file that holds together. Whose it is, and whether it is whole, its checkpoint says."""
-    chain: Chain | None = None
+    chain = Chain(None)
     try:
         with closing(lines_of(file.read)) as lines:
             for line in lines:
-                if chain is None:
-                    chain = Chain(_previous(line))
                 chain.line(line)
                 if chain.wrong or chain.last != chain.count:
                     what = chain.judge(chain.count, chain.head)
@@ -132,8 +130,3 @@ def _records(file: Download) -> Iterator[bytes]:
                 yield line[line.index(_RECORD) + len(_RECORD) : -1]
     except ValueError as error:
         raise IntegrityError(str(error)) from error
-
-
-def _previous(line: bytes) -> str:
-    """What the first line names as the one before it: here anything goes."""
-    return line.partition(b'"previous":"')[2][:64].decode("ascii", "replace")
