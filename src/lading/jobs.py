@@ -25,10 +25,11 @@ from lading.export.interval import Interval, grid, midnight
 from lading.export.schedule import DAILY, last_tick, next_tick
 from lading.export.sections import LateColumn
 from lading.export.tables import table_name
+from lading.history import DEFAULT_TENANT, Terms
 from lading.inspection import Inspection, table_columns
 from lading.journal.log import Journal
 from lading.manifest import SEALED
-from lading.plan import DEFAULT_TENANT, Clock, Standing, Terms
+from lading.plan import Clock, Standing
 from lading.ports import Channel, Dataset, Encryption, Format, Newest, Source
 from lading.project_files import ProjectFiles
 from lading.routing.keys import PartitionColumn

@@ -8,117 +8,23 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Literal
 
 from lading.documents import nearest
 from lading.errors import InvalidProject, NotDue
 from lading.export.identity import instant
 from lading.export.interval import Interval
-
-Kind = Literal["full", "addition"]
-DEFAULT_TENANT = "default"
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """One run that the journal has sealed."""
-
-    tenant: str
-    major: int
-    interval: Interval
-    revision: int
-    kind: Kind
-    run_id: str
-    bound: datetime | None
-    reason: str = ""
-    unchanged: bool = False  # an incremental run that found nothing: noted, not delivered
-    rows: int = 0
-    bytes: int = 0
-    files: int = 0
-    manifest: str | None = None
-    key_id: str | None = None  # of the tenant's key, where a mask used it
-    supersedes: tuple[str, ...] = ()
-    published: bool = True  # False: it waits to be, or a revision took its place before it was
-
-
-Mode = Literal["append", "incremental", "full_refresh", "continuous"]
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What decides which rows an interval of a tenant has, by the source's names of columns."""
-
-    mode: Mode
-    tenant_column: str | None = None
-    window: str | None = None
-    late: str | None = None  # event clock: the column that says when a row came; late ones become additions
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """One sealed sweep. ``discover``: whoever had rows in it was found, so that nobody else lags there. ``named``: rows
-    of some tenants alone were read, so that a tenant whom nobody knows was not met."""
-
-    interval: Interval
-    bound: datetime | None
-    discover: bool
-    terms: Terms
-    inactive: frozenset[str] = frozenset()  # tenants that had rows here and were inactive
-    named: bool = False
-
-
-@dataclass(frozen=True)
-class History:
-    runs: tuple[Delivered, ...] = ()
-    sweeps: tuple[Swept, ...] = ()
-    # By major, up to which bound late rows were looked for, everywhere; None: by who knew of one major alone.
-    late_checked: Mapping[int | None, datetime] = field(default_factory=dict)
-    # interval start -> the end once chosen for it
-    ends: Mapping[datetime, datetime] = field(default_factory=dict)
-
-    @cached_property
-    def by_start(self) -> Mapping[datetime, Mapping[str, list[Delivered]]]:
-        """Runs by interval start and tenant."""
-        found: dict[datetime, dict[str, list[Delivered]]] = {}
-        for run in self.runs:
-            found.setdefault(run.interval.start, {}).setdefault(run.tenant, []).append(run)
-        return found
-
-    def looked_for_late(self, majors: Iterable[int]) -> datetime | None:
-        """Up to when late rows were looked for, of each of these majors."""
-        always = self.late_checked.get(None)
-        found = [max(filter(None, (always, self.late_checked.get(m))), default=None) for m in majors]
-        known = [at for at in found if at is not None]
-        return min(known) if len(known) == len(found) else None
-
-    @cached_property
-    def tenants(self) -> frozenset[str]:
-        """Whoever had a run, or had rows while inactive."""
-        inactive = (tenant for sweep in self.sweeps for tenant in sweep.inactive)
-        return frozenset(run.tenant for run in self.runs).union(inactive)
-
-    @cached_property
-    def inactive_at(self) -> Mapping[datetime, frozenset[str]]:
-        """By interval start, tenants that had rows in it when it was swept, and were inactive then."""
-        found: dict[datetime, frozenset[str]] = {}
-        for sweep in self.sweeps:
-            if sweep.inactive:
-                start = sweep.interval.start
-                found[start] = found.get(start, frozenset()) | sweep.inactive
-        return found
-
-    @cached_property
-    def met(self) -> frozenset[datetime]:
-        """Starts of the intervals of which all rows were read once: an unknown tenant would have been met."""
-        return frozenset(sweep.interval.start for sweep in self.sweeps if not sweep.named)
-
-    @cached_property
-    def discovered(self) -> frozenset[datetime]:
-        """Starts of the intervals whose tenants were all discovered."""
-        return frozenset(sweep.interval.start for sweep in self.sweeps if sweep.discover)
+from lading.history import (
+    Delivered,
+    History,
+    Kind,
+    Terms,
+    held_of,
+    newest_of,
+    standing_runs,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,19 +176,9 @@ def _at(history: History, start: datetime) -> dict[str, list[Delivered]]:
     return dict(history.by_start.get(start, {}))
 
 
-def _held(runs: Sequence[Delivered]) -> dict[int, list[Delivered]]:
-    """By major, what one tenant has of an interval: a full delivery that nothing replaced, and the additions to it."""
-    gone = {run_id for run in runs for run_id in run.supersedes}
-    found: dict[int, list[Delivered]] = {}
-    for run in runs:
-        if run.run_id not in gone:
-            found.setdefault(run.major, []).append(run)
-    return {major: each for major, each in found.items() if any(run.kind == "full" for run in each)}
-
-
 def _served(standing: Standing, here: Mapping[str, list[Delivered]]) -> dict[str, list[Delivered]]:
     """Of the runs of an interval, those of tenants who have every major that the export delivers now."""
-    held = {tenant: _held(runs) for tenant, runs in here.items()}
+    held = {tenant: held_of(runs) for tenant, runs in here.items()}
     return {
         tenant: [run for major in standing.majors for run in each[major]]
         for tenant, each in held.items()
@@ -292,19 +188,6 @@ def _served(standing: Standing, here: Mapping[str, list[Delivered]]) -> dict[str
 
 def _revision(runs: Iterable[Delivered]) -> int:
     return max((run.revision for run in runs), default=-1) + 1
-
-
-def _newest(runs: Sequence[Delivered]) -> tuple[Delivered, ...]:
-    """The run of the highest revision: two, where two majors were delivered at once."""
-    highest = max(run.revision for run in runs)
-    return tuple(run for run in runs if run.revision == highest)
-
-
-def standing_runs(runs: Iterable[Delivered]) -> tuple[Delivered, ...]:
-    """Of one tenant and interval: the newest full delivery and the additions after it. The rest is superseded."""
-    ordered = sorted(runs, key=lambda run: run.revision)
-    full = max((run.revision for run in ordered if run.kind == "full"), default=0)
-    return tuple(run for run in ordered if run.revision >= full)
 
 
 def _replaced(standing: Standing, runs: Sequence[Delivered], major: int) -> tuple[str, ...]:
@@ -327,7 +210,7 @@ def _runs(
 ) -> tuple[RunPlan, ...]:
     """The next full deliveries of an interval to a tenant, one for each major that is to have one: all, with a
     ``reason``, and else those that have none. ``here``: the tenant's runs of that interval."""
-    held, revision = _held(here), _revision(here)
+    held, revision = held_of(here), _revision(here)
     majors = [m for m in standing.majors if reason or standing.beside is None or m not in held]
     return tuple(
         RunPlan(tenant, revision, "full", _replaced(standing, here, m), reason, m != standing.major)
@@ -343,7 +226,7 @@ def _revised(
     have: list[Delivered] = []
     for tenant in tenants:
         runs = here.get(tenant, [])
-        newest = _newest(runs) if runs else ()
+        newest = newest_of(runs) if runs else ()
         if newest and all(run.kind == "full" and run.reason == reason for run in newest):
             have.extend(newest)
         else:
@@ -374,7 +257,7 @@ def _interval_sweep(
     if swept and standing.discover and asked.tenants is None:
         lagging |= history.inactive_at.get(interval.start, frozenset()) - standing.inactive
     make = [run for tenant in lagging - set(here) for run in _runs(standing, tenant, every.get(tenant, ()))]
-    have = [run for t, runs in here.items() if not asked.tenants or t in tenants for run in _newest(runs)]
+    have = [run for t, runs in here.items() if not asked.tenants or t in tenants for run in newest_of(runs)]
     if not make and not discover:
         return None, have
     return (
@@ -490,7 +373,7 @@ def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Ask
                 f"{instant(interval.start)}.",
                 hint="Wait for its next tick: readers keep what is newest.",
             )
-        return Plan((), tuple(run for runs in history.by_start[newest].values() for run in _newest(runs)))
+        return Plan((), tuple(run for runs in history.by_start[newest].values() for run in newest_of(runs)))
     sweep, have = _interval_sweep(standing, history, asked, interval)
     if sweep is not None and standing.latest is not None and interval.start < standing.latest:
         raise InvalidProject(
@@ -588,7 +471,7 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             if make:
                 sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
             lacking = {run.tenant for run in make}
-            skipped.extend(run for t, runs in here.items() if t not in lacking for run in _newest(runs))
+            skipped.extend(run for t, runs in here.items() if t not in lacking for run in newest_of(runs))
             continue
         make, have = _revised(standing, here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
@@ -612,7 +495,7 @@ def lacking(standing: Standing, history: History) -> dict[int, list[Interval]]:
         for tenant, runs in here.items():
             reached = standing.terms.mode != "append" or runs[0].interval in grid
             if tenant in known and reached and not all(run.unchanged for run in runs):
-                for major in set(standing.majors) - _held(runs).keys():
+                for major in set(standing.majors) - held_of(runs).keys():
                     found.setdefault(major, set()).add(runs[0].interval)
     return {major: sorted(found[major]) for major in standing.majors if major in found}
 
@@ -649,7 +532,7 @@ def late_window(standing: Standing, history: History, asked: Asked) -> tuple[dat
 def _reached(standing: Standing, here: Sequence[Delivered]) -> dict[int, datetime]:
     """By major, up to which bound a tenant has the rows of an interval: of the majors that have a full delivery to add
     to. One that is delivered alone and has none adds to what another had delivered before it."""
-    held = _held(here)
+    held = held_of(here)
     if standing.beside is None and standing.major not in held:
         held = {standing.major: list(here)}
     bounds = {

@@ -25,6 +25,7 @@ from tables import by_duckdb, locations, sqlite_tables
 from lading.channels import iceberg
 from lading.channels.drop import Destination
 from lading.channels.iceberg_merge import Keys
+from lading.channels.iceberg_state import files_of
 from lading.channels.snapshot import SnapshotChannel, TableSettings
 from lading.errors import IntegrityError, SchemaMismatch, StoreDenied, StoreUnavailable
 from lading.export.layout import Layout
@@ -492,7 +493,7 @@ def test_states_older_than_the_history_go_with_the_files_that_only_they_had(tmp_
     used = {s.manifest_list for s in table.metadata.snapshots}
     used |= {m.manifest_path for s in table.metadata.snapshots for m in s.manifests(table.io)}
     for s in table.metadata.snapshots:
-        used |= {f.file_path for f in iceberg._live(table, s)}
+        used |= {f.file_path for f in files_of(table, s)}
     own = [path for path in (tmp_path / "lake/_iceberg").rglob("*.*") if path.suffix != ".json"]
     assert {path.as_uri() for path in own} <= used
 

@@ -12,21 +12,8 @@ from hypothesis import strategies as st
 
 from lading.errors import InvalidProject, NotDue
 from lading.export.interval import Interval, grid, parse_every
-from lading.plan import (
-    Asked,
-    Clock,
-    Delivered,
-    History,
-    Plan,
-    Standing,
-    SweepPlan,
-    Swept,
-    Terms,
-    additions,
-    late_window,
-    plan,
-    standing_runs,
-)
+from lading.history import Delivered, History, Swept, Terms, standing_runs
+from lading.plan import Asked, Clock, Plan, Standing, SweepPlan, additions, late_window, plan
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 GRID = tuple(grid(JANUARY, parse_every("1 day"), last=JANUARY + timedelta(days=12)))

@@ -21,10 +21,11 @@ from lading.export.interval import grid, parse_every
 from lading.export.layout import Layout
 from lading.formats.chained import ChainedFormat
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
+from lading.history import Terms
 from lading.journal.log import Journal
 from lading.keys.memory import MemoryKeyring
 from lading.manifest import sha256
-from lading.plan import Clock, Standing, Terms
+from lading.plan import Clock, Standing
 from lading.ports import Bound, Dataset, Store
 from lading.proof import current
 from lading.run import Binding, Job

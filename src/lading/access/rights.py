@@ -17,7 +17,7 @@ from lading.export.definition import Export
 from lading.export.layout import Layout, segment
 from lading.export.tables import FOLDER as TABLES
 from lading.export.tables import namespace_of, table_name
-from lading.plan import DEFAULT_TENANT
+from lading.history import DEFAULT_TENANT
 from lading.project_files import ProjectFiles
 from lading.stores.probe import FOLDER
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, cached_property
 from typing import Any, Literal
 
@@ -28,26 +28,39 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat, ManifestCo
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table, TableProperties, Transaction
 from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.snapshots import Snapshot
-from pyiceberg.table.sorting import UNSORTED_SORT_ORDER_ID, SortOrder
-from pyiceberg.table.update import (
-    AddSortOrderUpdate,
-    AssertDefaultSortOrderId,
-    SetDefaultSortOrderUpdate,
-    TableUpdate,
-)
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 
+from lading.channels.iceberg_expiry import expire, forget
 from lading.channels.iceberg_io import Files, Noted, parquet, remove
 from lading.channels.iceberg_merge import Keys
 from lading.channels.iceberg_schema import (
     changes,
+    declare_order,
+    evolve,
     iceberg_schema,
     partition_of,
     partition_spec,
     sort_order,
+)
+from lading.channels.iceberg_state import (
+    FORGOTTEN,
+    OWNER,
+    PLACE,
+    RUN_ID,
+    RUNS,
+    State,
+    belongs_to,
+    files_of,
+    forgotten_runs,
+    gap_in,
+    known_runs,
+    refuse_gap,
+    run_of,
+    runs_of,
+    state_of,
+    uses,
 )
 from lading.channels.iceberg_statistics import METRICS, statistics
 from lading.errors import (
@@ -64,8 +77,6 @@ from lading.manifest import canonical
 
 logging.getLogger("pyiceberg").addHandler(logging.NullHandler())  # or it would speak on standard error
 
-RUNS, FORGOTTEN, OWNER, PLACE = "lading.runs", "lading.runs-forgotten", "lading.owner", "lading.place"
-RUN_ID = "lading.run-id"
 REMEMBERED = 1_000
 """So many run ids stand in a table's properties, the newest last; how many stood there before them is counted."""
 CONTENTION, UNREACHABLE = 300.0, 15.0
@@ -115,18 +126,6 @@ class Wish:
     @property
     def place(self) -> tuple[datetime, int]:
         return parse_instant(self.start), self.revision
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a table is now. ``metadata``: the location of its current metadata file, which engines open; ``run_id``: of
-    the newest run in it, which is not the newest commit's where another engine has rewritten files since."""
-
-    metadata: str
-    snapshot_id: int
-    run_id: str | None
-    rows: int | None
-    committed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +203,8 @@ class Tables:
     ) -> tuple[State | None, IntegrityError | None]:
         """What `state` tells, and that the table is not there or lacks some of these runs: of one look."""
         table = self.load(identifier)
-        own = table if table is not None and _is_of(table, owner) else None
-        return _state(own), _gap(own, identifier, published)
+        own = table if table is not None and belongs_to(table, owner) else None
+        return state_of(own), gap_in(own, identifier, published)
 
     def check(self, wish: Wish, schema: pa.Schema) -> None:
         """Raises what would keep such a run from being committed, as far as that shows before a row is read."""
@@ -221,24 +220,21 @@ class Tables:
     def check_past(self, identifier: tuple[str, str], published: Sequence[str]) -> None:
         """Raises IntegrityError where the table lacks one of these runs."""
         if published:
-            _refuse_gap(self.load(identifier), identifier, published)
+            refuse_gap(self.load(identifier), identifier, published)
 
     def refers(self, identifier: tuple[str, str], folder: str) -> bool:
         """Whether any state of the table that can still be read has a file in this folder."""
         table = self.load(identifier)
         if table is None:
             return False
-        return any(self._uses(table, snapshot, folder) for snapshot in reversed(table.metadata.snapshots))
-
-    def _uses(self, table: Table, snapshot: Snapshot, folder: str) -> bool:
-        return any(file.file_path.startswith(folder) for file in _live(table, snapshot))
+        return any(uses(table, snapshot, folder) for snapshot in reversed(table.metadata.snapshots))
 
     def _refuse_foreign(self, table: Table, wish: Wish) -> None:
         self._refuse_another_owner(table, wish)
         self._refuse_another_partitioning(table, wish)
 
     def _refuse_another_owner(self, table: Table, wish: Wish) -> None:
-        if not _is_of(table, wish.owner):
+        if not belongs_to(table, wish.owner):
             told = table.properties.get(OWNER, "Lading did not make it")
             raise StoreDenied(
                 f"The table {_name(wish)} is not one of this export's: {told}.",
@@ -276,7 +272,7 @@ class Tables:
                 with self._files.noted(noted), self._explained():
                     table = self.load(wish.identifier)
                     if table is None:
-                        _refuse_gap(None, wish.identifier, wish.published)
+                        refuse_gap(None, wish.identifier, wish.published)
                         table = self._create(wish, footers()[1])
                     state = table.metadata_location
                     self._tidy(table, wish, tried)
@@ -284,7 +280,7 @@ class Tables:
                     self._refuse_another_owner(table, wish)
                     if self._has(table, wish):
                         return
-                    _refuse_gap(table, wish.identifier, wish.published)
+                    refuse_gap(table, wish.identifier, wish.published)
                     self._refuse_another_partitioning(table, wish)
                     self._commit(table, wish, *footers())
                 remove(self._files, noted.doomed)
@@ -334,8 +330,8 @@ class Tables:
 
     def _tidy(self, table: Table, wish: Wish, tried: list[_Tried]) -> None:
         """Removes what was written for commits that were refused, once the table shows that they were."""
-        own = [s for s in table.metadata.snapshots if _run_of(s) == wish.run_id]
-        if wish.run_id in _runs(table) and not own:
+        own = [s for s in table.metadata.snapshots if run_of(s) == wish.run_id]
+        if wish.run_id in runs_of(table) and not own:
             return  # it may be ours, and have expired since
         referred = {snapshot.manifest_list for snapshot in own}
         for each in tried:
@@ -345,15 +341,11 @@ class Tables:
 
     def _has(self, table: Table, wish: Wish) -> bool:
         """Whether the table has the run, or had it, or is beyond it."""
-        if wish.run_id in _known(table):
+        if wish.run_id in known_runs(table):
             return True
         current = table.current_snapshot()
         # Of a table with fewer runs none was forgotten.
-        if (
-            len(_runs(table)) >= REMEMBERED
-            and current is not None
-            and self._uses(table, current, wish.folder)
-        ):
+        if len(runs_of(table)) >= REMEMBERED and current is not None and uses(table, current, wish.folder):
             return True
         if wish.mode == "full_refresh" and (place := table.properties.get(PLACE)) is not None:
             start, revision = json.loads(place)
@@ -363,8 +355,8 @@ class Tables:
     def _commit(self, table: Table, wish: Wish, footers: Mapping[str, pq.FileMetaData], want: Schema) -> None:
         transaction = _Once(table)
         with _placed(wish):
-            _evolve(transaction, want)
-        _order(transaction, wish.sort_by)
+            evolve(transaction, want)
+        declare_order(transaction, wish.sort_by)
         schema = transaction.table_metadata.schema()
         metrics = {f"{METRICS}{f.name}": "none" for f in schema.fields if f.name not in wish.told}
         added = [
@@ -375,7 +367,7 @@ class Tables:
             if file.rows
         ]
         snapshot = table.current_snapshot()
-        live = list(_live(table, snapshot)) if snapshot is not None and self._replaces(wish) else []
+        live = list(files_of(table, snapshot)) if snapshot is not None and self._replaces(wish) else []
         gone, again = self._outdated(table, transaction, wish, live, metrics)
         summary = {RUN_ID: wish.run_id, **wish.summary}
         update = transaction.update_snapshot(snapshot_properties=summary)
@@ -387,10 +379,10 @@ class Tables:
         producer.commit()
         transaction.set_properties(self._properties(transaction, wish, metrics))
         states = table.metadata.snapshots
-        expired = self._expire(transaction)
+        expired = expire(transaction, self._history)
         transaction.commit_transaction()
         self._clean(table, wish, [file.file_path for file in again])
-        self._forget(table, states, expired)
+        forget(self._files, table, states, expired)
 
     def _replaces(self, wish: Wish) -> bool:
         return wish.mode != "append" or bool(wish.superseded)
@@ -427,7 +419,7 @@ class Tables:
         for run in wish.superseded:
             files = [file for file in live if file.file_path.startswith(run.folder)]
             # One that never came has no rows here, and never will: this commit notes it as superseded.
-            came = bool(files) or run.run_id in _known(table) or _forgotten(table)
+            came = bool(files) or run.run_id in known_runs(table) or forgotten_runs(table)
             if came and len(files) != run.files:
                 raise IntegrityError(
                     f"The table {_name(wish)} has {len(files):,} of the {counted(run.files, 'file')} of run "
@@ -501,6 +493,12 @@ class Tables:
             found[TableProperties.DEFAULT_NAME_MAPPING] = mapping.model_dump_json()
         return {key: value for key, value in found.items() if before.get(key) != value}
 
+    def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
+        """After a commit: removes what attempts at it that died have left."""
+        if wish.mode == "incremental":
+            names = [info.name for info in self._files.store.list(self._files.name(_rewrites(table, wish)))]
+            remove(self._files, [at for name in names if (at := self._files.location(name)) not in again])
+
     # --- files
 
     def _footers(self, wish: Wish) -> tuple[dict[str, pq.FileMetaData], Schema]:
@@ -547,18 +545,6 @@ class Tables:
 
     # --- what goes
 
-    def _expire(self, transaction: Transaction) -> list[int]:
-        """Takes the states that are older than the history out of the table, with this commit."""
-        oldest = (datetime.now(UTC) - self._history).timestamp() * 1000
-        metadata = transaction.table_metadata
-        kept = {ref.snapshot_id for ref in metadata.refs.values()}
-        ids = [
-            s.snapshot_id for s in metadata.snapshots if s.timestamp_ms < oldest and s.snapshot_id not in kept
-        ]
-        if ids:
-            ExpireSnapshots(transaction).by_ids(ids).commit()
-        return ids
-
     def release(self, identifier: tuple[str, str], folder: str) -> None:
         """Takes all states but the current one that have files in this folder out of the table."""
         for _ in range(100):
@@ -572,7 +558,7 @@ class Tables:
                     ids = [
                         s.snapshot_id
                         for s in table.metadata.snapshots
-                        if s.snapshot_id not in kept and self._uses(table, s, folder)
+                        if s.snapshot_id not in kept and uses(table, s, folder)
                     ]
                     if not ids:
                         return
@@ -581,40 +567,11 @@ class Tables:
                     ExpireSnapshots(transaction).by_ids(ids).commit()
                     transaction.commit_transaction()
                 remove(self._files, noted.doomed)
-                self._forget(table, before, ids)
+                forget(self._files, table, before, ids)
                 return
             except CommitFailedException:
                 self._sleep(random.uniform(0, 0.2))
         raise StoreUnavailable(f"Others kept committing to the table {'.'.join(identifier)}.")
-
-    def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
-        """After a commit: removes what attempts at it that died have left."""
-        if wish.mode == "incremental":
-            names = [info.name for info in self._files.store.list(self._files.name(_rewrites(table, wish)))]
-            remove(self._files, [at for name in names if (at := self._files.location(name)) not in again])
-
-    def _forget(self, table: Table, before: Sequence[Snapshot], ids: Sequence[int]) -> None:
-        """Removes what only states had that were just taken out: manifests, and files that merging wrote."""
-        if not ids:
-            return
-        gone = [s for s in before if s.snapshot_id in ids]
-        kept = sorted(table.metadata.snapshots, key=lambda s: s.sequence_number or 0)
-        if all(later.parent_snapshot_id == s.snapshot_id for s, later in itertools.pairwise(kept)):
-            kept = kept[:1]  # what no longer is in the oldest never comes back in those that follow it
-        used = {m.manifest_path for s in kept for m in s.manifests(table.io)}
-        live = {file.file_path for s in kept for file in _live(table, s)}
-        manifests = {
-            m.manifest_path: m for s in gone for m in s.manifests(table.io) if m.manifest_path not in used
-        }
-        own = f"{table.location().rstrip('/')}/data/"
-        files = {
-            entry.data_file.file_path
-            for manifest in manifests.values()
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False)
-            if entry.data_file.file_path.startswith(own)
-        }
-        lists = (s.manifest_list for s in gone)
-        remove(self._files, [*sorted(files - live), *lists, *manifests])
 
     # --- failures
 
@@ -659,109 +616,6 @@ def _placed(wish: Wish) -> Iterator[None]:
         raise SchemaMismatch(f"The table {_name(wish)}: {error.message}.", hint=error.hint) from error
 
 
-def _is_of(table: Table, owner: Mapping[str, object]) -> bool:
-    return table.properties.get(OWNER) == canonical(owner).decode()
-
-
 def _rewrites(table: Table, wish: Wish) -> str:
     """What locations of files begin with that this run has written anew."""
     return f"{table.location().rstrip('/')}/data/{wish.run_id}-"
-
-
-def _runs(table: Table) -> list[str]:
-    return [run for run in table.properties.get(RUNS, "").split(",") if run]
-
-
-def _known(table: Table) -> set[str]:
-    """Runs that the table has or had, or that a run of its took the place of, as far as it remembers."""
-    return {*_runs(table), *(run for s in table.metadata.snapshots if (run := _run_of(s)) is not None)}
-
-
-def _forgotten(table: Table) -> int:
-    return int(table.properties.get(FORGOTTEN, 0))
-
-
-def _state(table: Table | None) -> State | None:
-    current = table.current_snapshot() if table is not None else None
-    if table is None or current is None:
-        return None
-    known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
-    newest: Snapshot | None = current
-    while newest is not None and _run_of(newest) is None:
-        newest = known.get(newest.parent_snapshot_id or 0)
-    told = current.summary.additional_properties if current.summary is not None else {}
-    return State(
-        table.metadata_location,
-        current.snapshot_id,
-        _run_of(newest) if newest is not None else None,
-        int(told["total-records"]) if "total-records" in told else None,
-        datetime.fromtimestamp(current.timestamp_ms / 1000, UTC),
-    )
-
-
-def _refuse_gap(table: Table | None, identifier: tuple[str, str], published: Sequence[str]) -> None:
-    if (gap := _gap(table, identifier, published)) is not None:
-        raise gap
-
-
-def _gap(table: Table | None, identifier: tuple[str, str], published: Sequence[str]) -> IntegrityError | None:
-    """``table``: None where there is none. Each of these runs is remembered by it, or is one of so many that it has
-    forgotten; else this is the failure."""
-    known, forgotten = (set[str](), 0) if table is None else (_known(table), _forgotten(table))
-    lacks = len(set(published) - known) - forgotten
-    if lacks <= 0:
-        return None
-    return IntegrityError(
-        f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it has not "
-        f"{counted(lacks, 'run')} that {'was' if lacks == 1 else 'were'} delivered before.",
-        hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
-        "those runs, because the export was no table then or had another catalogue, set that back; or start a new "
-        "export, under a new name and in a namespace of its own.",
-    )
-
-
-def _run_of(snapshot: Snapshot) -> str | None:
-    return snapshot.summary.additional_properties.get(RUN_ID) if snapshot.summary is not None else None
-
-
-def _live(table: Table, snapshot: Snapshot) -> Iterator[DataFile]:
-    """The data files of one state of a table."""
-    for manifest in snapshot.manifests(table.io):
-        if manifest.content == ManifestContent.DATA:
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-                yield entry.data_file
-
-
-def _evolve(transaction: Transaction, want: Schema) -> None:
-    steps = changes(transaction.table_metadata.schema(), want, all_columns=False)
-    if not steps:
-        return
-    update = transaction.update_schema()
-    for step in steps:
-        if step.new:
-            assert step.to is not None
-            update.add_column(step.path, step.to, required=False)
-        elif step.to is None:
-            update.make_column_optional(step.path)
-        else:
-            update.update_column(step.path, field_type=step.to)
-    update.commit()
-
-
-def _order(transaction: Transaction, columns: Sequence[str]) -> None:
-    """What the table says about its order: a wish to engines that rewrite it. Our own files claim none."""
-    metadata = transaction.table_metadata
-    fields = sort_order(metadata.schema(), columns).fields
-    known = {tuple(order.fields): order.order_id for order in metadata.sort_orders}
-    number = known.get(tuple(fields))
-    if number == metadata.default_sort_order_id:
-        return
-    updates: list[TableUpdate] = []
-    if number is None:
-        number = max((0, *known.values())) + 1 if fields else UNSORTED_SORT_ORDER_ID
-        updates = [AddSortOrderUpdate.model_validate({"sort-order": SortOrder(*fields, order_id=number)})]
-    updates.append(SetDefaultSortOrderUpdate.model_validate({"sort-order-id": number}))
-    transaction._stage(
-        tuple(updates),
-        (AssertDefaultSortOrderId.model_validate({"default-sort-order-id": metadata.default_sort_order_id}),),
-    )

@@ -12,7 +12,21 @@ from pyiceberg.exceptions import ValidationError
 from pyiceberg.io.pyarrow import UnsupportedPyArrowTypeException, _pyarrow_to_schema_without_ids
 from pyiceberg.partitioning import PARTITION_FIELD_ID_START, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema, assign_fresh_schema_ids
-from pyiceberg.table.sorting import UNSORTED_SORT_ORDER, NullOrder, SortDirection, SortField, SortOrder
+from pyiceberg.table import Transaction
+from pyiceberg.table.sorting import (
+    UNSORTED_SORT_ORDER,
+    UNSORTED_SORT_ORDER_ID,
+    NullOrder,
+    SortDirection,
+    SortField,
+    SortOrder,
+)
+from pyiceberg.table.update import (
+    AddSortOrderUpdate,
+    AssertDefaultSortOrderId,
+    SetDefaultSortOrderUpdate,
+    TableUpdate,
+)
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.typedef import Record
 from pyiceberg.types import (
@@ -233,3 +247,42 @@ def _value(kind: IcebergType, text: object, name: str) -> Any:
         case TimestampType() | TimestamptzType():
             return datetime_to_micros(datetime.fromisoformat(text))
     raise SchemaMismatch(f"column {name!r} is {kind}, which partitions no table here")
+
+
+# --- what a commit changes
+
+
+def evolve(transaction: Transaction, want: Schema) -> None:
+    """Adds and widens columns of the table, so that it takes files with these."""
+    steps = changes(transaction.table_metadata.schema(), want, all_columns=False)
+    if not steps:
+        return
+    update = transaction.update_schema()
+    for step in steps:
+        if step.new:
+            assert step.to is not None
+            update.add_column(step.path, step.to, required=False)
+        elif step.to is None:
+            update.make_column_optional(step.path)
+        else:
+            update.update_column(step.path, field_type=step.to)
+    update.commit()
+
+
+def declare_order(transaction: Transaction, columns: Sequence[str]) -> None:
+    """What the table says about its order: a wish to engines that rewrite it. Our own files claim none."""
+    metadata = transaction.table_metadata
+    fields = sort_order(metadata.schema(), columns).fields
+    known = {tuple(order.fields): order.order_id for order in metadata.sort_orders}
+    number = known.get(tuple(fields))
+    if number == metadata.default_sort_order_id:
+        return
+    updates: list[TableUpdate] = []
+    if number is None:
+        number = max((0, *known.values())) + 1 if fields else UNSORTED_SORT_ORDER_ID
+        updates = [AddSortOrderUpdate.model_validate({"sort-order": SortOrder(*fields, order_id=number)})]
+    updates.append(SetDefaultSortOrderUpdate.model_validate({"sort-order-id": number}))
+    transaction._stage(
+        tuple(updates),
+        (AssertDefaultSortOrderId.model_validate({"default-sort-order-id": metadata.default_sort_order_id}),),
+    )

@@ -16,8 +16,8 @@ from lading.errors import Fenced, InProgress, IntegrityError, ObjectExists, Obje
 from lading.export.identity import instant
 from lading.export.interval import Interval, parse_instant, parse_token, token
 from lading.export.layout import segment
+from lading.history import Delivered, History, Swept, Terms
 from lading.journal.owner import Heart, Owner, Watch
-from lading.plan import Delivered, History, Swept, Terms
 from lading.ports import Store
 
 Record = Mapping[str, Any]

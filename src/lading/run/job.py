@@ -14,8 +14,9 @@ from lading.events import OnEvent
 from lading.export.identity import RunKey, instant
 from lading.export.interval import Interval
 from lading.export.layout import Names
+from lading.history import Mode, Terms
 from lading.journal.log import Journal
-from lading.plan import Clock, Mode, RunPlan, Standing, Terms
+from lading.plan import Clock, RunPlan, Standing
 from lading.ports import Channel, Check, Dataset, Keys, Newest, Reading, Source, Transform, Types
 from lading.routing.keys import PartitionColumn
 

@@ -20,8 +20,8 @@ import pyarrow as pa
 from lading.engine.threads import ahead, gather
 from lading.errors import DataRefused, counted
 from lading.events import PartRead, RowsRead
+from lading.history import DEFAULT_TENANT
 from lading.journal.log import Claim
-from lading.plan import DEFAULT_TENANT
 from lading.ports import (
     Additive,
     Check,

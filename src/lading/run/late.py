@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from lading.errors import DataRefused
 from lading.export.interval import Interval
-from lading.plan import DEFAULT_TENANT, Clock, History, Standing
+from lading.history import DEFAULT_TENANT, History
+from lading.plan import Clock, Standing
 from lading.routing.keys import texts
 from lading.run.job import Binding, Job
 from lading.run.queries import late_query

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from lading.errors import InvalidProject
-from lading.plan import DEFAULT_TENANT, Clock, Standing, known_tenants, refuse_tenants
+from lading.history import DEFAULT_TENANT
+from lading.plan import Clock, Standing, known_tenants, refuse_tenants
 from lading.ports import Member, Query, Reading
 from lading.routing.keys import Cutter
 from lading.run.job import Job

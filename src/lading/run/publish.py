@@ -11,9 +11,9 @@ from typing import Any
 
 from lading.errors import IntegrityError, LadingError
 from lading.events import RunPublished, Waiting
+from lading.history import History
 from lading.journal.log import Attempt, Seen, open_runs
 from lading.journal.owner import Owner
-from lading.plan import History
 from lading.ports import Rechecker
 from lading.run.expire import begun_name
 from lading.run.job import Job

@@ -20,14 +20,13 @@ from lading.events import (
 )
 from lading.export.identity import instant
 from lading.export.interval import Interval, midnight
+from lading.history import Delivered, History
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim, Seen, interval_of, sealed
 from lading.journal.owner import Owner
 from lading.plan import (
     Asked,
     Clock,
-    Delivered,
-    History,
     Plan,
     RunPlan,
     Standing,

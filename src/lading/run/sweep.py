@@ -28,11 +28,12 @@ from lading.errors import (
 )
 from lading.events import CheckWarned, SweepStarted
 from lading.export.identity import instant
+from lading.history import DEFAULT_TENANT
 from lading.journal.audit import AuditChain, Link
 from lading.journal.log import Attempt as AttemptRef
 from lading.journal.log import Claim
 from lading.manifest import failure
-from lading.plan import DEFAULT_TENANT, Clock, RunPlan, SweepPlan
+from lading.plan import Clock, RunPlan, SweepPlan
 from lading.ports import (
     Check,
     CheckResult,
