@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,6 +29,7 @@ class Model:
 
     def __init__(self, mutant: str = "") -> None:
         self.mutant = mutant
+        self._steps: dict[tuple[Any, Any], list[Any]] = {}
 
     def starts(self) -> Iterator[State]:
         raise NotImplementedError
@@ -48,8 +48,11 @@ class Model:
         """The states after a process's next step, and where that process is then found."""
         process = state.processes[index]
         rest = state.processes[:index] + state.processes[index + 1 :]
+        known = process, state.stores  # a step looks at nothing else
+        if known not in self._steps:
+            self._steps[known] = getattr(self, process.at)(process, state.stores)
         found = []
-        for changed, stores in getattr(self, process.at)(process, state.stores):
+        for changed, stores in self._steps[known]:
             processes = tuple(sorted((*rest, changed)))
             found.append((State(processes, stores), processes.index(changed)))
         return found
@@ -58,53 +61,67 @@ class Model:
 FINAL = frozenset({"finished", "stuck", "broken"})
 
 
+class _Explored:
+    """The states that were reached, by number. ``came``: from which one each was reached first; ``ordinary``: where
+    the ordinary step of each of its processes leads, and where that process is then found."""
+
+    def __init__(self) -> None:
+        self.number: dict[State, int] = {}
+        self.states: list[State] = []
+        self.came: list[int | None] = []
+        self.ordinary: list[list[tuple[int, int] | None]] = []
+
+    def add(self, state: State, came: int | None) -> tuple[int, bool]:
+        """Its number, and whether it is new."""
+        number = self.number.setdefault(state, len(self.states))
+        if new := number == len(self.states):
+            self.states.append(state)
+            self.came.append(came)
+        return number, new
+
+    def found(self, fault: str | None, number: int | None = None) -> Found:
+        path = []
+        while number is not None:
+            path.append(self.states[number])
+            number = self.came[number]
+        return Found(fault, len(self.states), tuple(reversed(path)))
+
+
 def check(model: Model) -> Found:
     """Explores every reachable state, breadth first, then lets every process run alone from each of them."""
-    came: dict[State, State | None] = dict.fromkeys(model.starts())
-    ordinary: dict[State, list[tuple[State, int] | None]] = {}
-    queue = deque(came)
-    while queue:
-        state = queue.popleft()
+    explored = _Explored()
+    for state in model.starts():
+        explored.add(state, None)
+    for number, state in enumerate(explored.states):  # which grows
         if fault := model.fault(state):
-            return Found(fault, len(came), _trace(came, state))
-        ordinary[state] = []
+            return explored.found(fault, number)
+        leads: list[tuple[int, int] | None] = []
+        explored.ordinary.append(leads)
         for index, process in enumerate(state.processes):
-            following = [] if process.at in FINAL else model.next(state, index)
-            ordinary[state].append(following[0] if following else None)
-            for after, _ in following:
-                if after in came:
-                    continue
-                came[after] = state
-                queue.append(after)
-                if fault := model.moved(state, after):
-                    return Found(fault, len(came), _trace(came, after))
-    return _alone(model, came, ordinary)
+            leads.append(None)
+            for after, at in [] if process.at in FINAL else model.next(state, index):
+                there, new = explored.add(after, number)
+                leads[index] = leads[index] or (there, at)
+                if new and (fault := model.moved(state, after)):
+                    return explored.found(fault, there)
+    return _alone(model, explored)
 
 
-def _alone(
-    model: Model, came: dict[State, State | None], ordinary: dict[State, list[tuple[State, int] | None]]
-) -> Found:
-    ends: dict[tuple[State, int], tuple[State, int]] = {}
-    for state in came:
-        for index in range(len(state.processes)):
-            path = [(state, index)]
-            while path[-1] not in ends and (step := ordinary[path[-1][0]][path[-1][1]]):
+def _alone(model: Model, explored: _Explored) -> Found:
+    ends: dict[tuple[int, int], tuple[int, int]] = {}
+    for number, state in enumerate(explored.states):
+        for index, process in enumerate(state.processes):
+            path = [(number, index)]
+            while path[-1] not in ends and (step := explored.ordinary[path[-1][0]][path[-1][1]]):
                 path.append(step)
                 if len(path) > 500:
-                    return Found("progress: runs in circles", len(came), _trace(came, state))
+                    return explored.found("progress: runs in circles", number)
             end = ends.get(path[-1], path[-1])
             ends.update(dict.fromkeys(path, end))
-            if fault := model.alone(state, state.processes[index], end[0], end[0].processes[end[1]]):
-                return Found(fault, len(came), _trace(came, state))
-    return Found(None, len(came), ())
-
-
-def _trace(came: dict[State, State | None], state: State | None) -> tuple[State, ...]:
-    path = []
-    while state is not None:
-        path.append(state)
-        state = came[state]
-    return tuple(reversed(path))
+            after = explored.states[end[0]]
+            if fault := model.alone(state, process, after, after.processes[end[1]]):
+                return explored.found(fault, number)
+    return explored.found(None)
 
 
 def steps_of(trace: tuple[State, ...]) -> Iterator[str]:
