@@ -352,17 +352,21 @@ class Project:
 
     def packages(self, export: str) -> list[dict[str, Any]]:
         """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
-        newest packages are. Raises IntegrityError where a chain is broken."""
+        newest packages are. ``replaced_by``: the number of the package that took the place of one whose files were lost
+        before it was published; None for all others. Raises IntegrityError where a chain is broken."""
         journal = self.journal()
         known = tenants_of(journal, export)
         if not known:
             self.export(export)
-        return [
-            {"tenant": checkpoint["tenant"], **chained.place.record(), "checkpoint": checkpoint}
-            for tenant in known
-            for chained in PackageChain(journal, export, tenant).packages()
-            for checkpoint in [json.loads(chained.checkpoint)]
-        ]
+        found: list[dict[str, Any]] = []
+        for tenant in known:
+            chain = [
+                {"tenant": tenant, **chained.place.record(), "checkpoint": json.loads(chained.checkpoint)}
+                for chained in PackageChain(journal, export, tenant).packages()
+            ]
+            by = {lost["number"]: each["number"] for each in chain for lost in each["checkpoint"]["replaced"]}
+            found += [{**each, "replaced_by": by.get(each["number"])} for each in chain]
+        return found
 
     def tables(
         self, export: str | None = None, *, on_lost: Callable[[IntegrityError], object] | None = None

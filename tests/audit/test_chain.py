@@ -150,6 +150,81 @@ def test_a_revision_is_a_package_of_its_own_at_the_end_of_the_chain(tmp_path: Pa
     assert told(lay_out(snapshot(w.lake), tmp_path)) == []
 
 
+def numbered_and_lost(world: World, number: int, asked: Asked | None = None) -> str:
+    """The next package, of that month, gets this number, whoever makes it dies right behind, and its file is lost.
+    Returns the run's id."""
+    asked, record, tried = asked or month(number), f"chain/orders_drop/a/{number:08d}.json", Faults()
+    run(job(world.copy(), tried), asked)
+    (at,) = [n for n, p in enumerate(tried.points, 1) if p.operation == "create" and p.name.endswith(record)]
+    with contextlib.suppress(Crash):
+        run(job(world, Faults(crash=(at, "after"))), asked)
+    run_id = str(json.loads(world.journal.get(record))["run_id"])
+    (gone,) = [name for name in snapshot(world.lake) if run_id[:8] in name and name.endswith(".gz")]
+    world.lake.delete(gone)
+    return run_id
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_number_whose_package_was_lost_is_told_by_the_one_that_takes_its_place(
+    number: int, tmp_path: Path
+) -> None:
+    w = World(some_orders(months=3, customers="a"))
+    for before in range(1, number):
+        run(job(w), month(before))
+    lost = numbered_and_lost(w, number)
+    assert {r.exit_code for r in run(job(w))} == {6}
+    again = Asked(start=month(number).start, end=month(number).end, revise=True, reason="its file was lost")
+    assert [r.status for r in run(job(w), again)] == ["succeeded"]
+    run(job(w))
+    assert packed(w) == Counter(w.table["id"].to_pylist())
+    chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
+    (telling,) = [p for each in chain if (p := json.loads(each.checkpoint))["replaced"]]
+    (told_of,) = telling["replaced"]
+    assert (told_of["number"], told_of["run_id"], telling["run_id"]) == (number, lost, chain[number].run_id)
+    assert told_of["sha256"] == chain[number - 1].place.sha256
+    place = lay_out(snapshot(w.lake), tmp_path / "lake")
+    newest = chain[-1].place
+    found = verifier.verify([str(place)], None, (newest.number, newest.sha256))
+    assert [what for _, what in found.problems if "chain" in what or "missing" in what] == []
+    assert f"package {number} was replaced by package {number + 1} before it was published" in " ".join(
+        found.facts
+    )
+    assert not [text for text in found.unchecked if "were not given" in text]
+
+
+def test_a_number_that_was_lost_twice_is_told_once_by_the_one_that_is_published(tmp_path: Path) -> None:
+    w = World(some_orders(months=1, customers="a"))
+    asked = [Asked(month(1).tenants, month(1).start, month(1).end, True, f"lost {n} times") for n in (1, 2)]
+    lost = [numbered_and_lost(w, 1), numbered_and_lost(w, 2, asked[0])]
+    every = Faults()
+    run(job(w.copy(), every), asked[1])
+    for at in range(1, every.count + 1):
+        world = w.copy()
+        with contextlib.suppress(Crash):
+            run(job(world, Faults(crash=(at, "after"))), asked[1])
+        run(job(world), asked[1])
+        run(job(world))
+        chain = list(PackageChain(Journal(world.journal), "orders_drop", "a").packages())
+        assert [each["run_id"] for each in json.loads(chain[2].checkpoint)["replaced"]] == lost, at
+        place = lay_out(snapshot(world.lake), tmp_path / str(at))
+        found = verifier.verify([str(place)], None, (len(chain), chain[-1].place.sha256))
+        assert not [what for _, what in found.problems if "package" in what], at
+        assert packed(world) == Counter(world.table["id"].to_pylist()), at
+
+
+def test_a_package_that_was_published_is_missed_whatever_takes_its_place(tmp_path: Path) -> None:
+    w = World(some_orders(customers="a"))
+    run(job(w))
+    again = Asked(start=month(2).start, end=month(2).end, revise=True, reason="a wrong price")
+    run(job(w), again)
+    chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
+    assert json.loads(chain[-1].checkpoint)["supersedes"] == [chain[1].run_id]
+    for name in snapshot(w.lake):
+        if chain[1].run_id[:8] in name:
+            w.lake.delete(name)
+    assert [t for t in told(lay_out(snapshot(w.lake), tmp_path)) if "package 2 is missing" in t]
+
+
 def test_what_is_published_again_needs_no_key() -> None:
     """The checkpoint stands in the journal with its signature, made once."""
     w = World(some_orders(months=1, customers="a"))

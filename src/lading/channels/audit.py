@@ -21,6 +21,7 @@ from lading.evidence import verifier
 from lading.evidence.records import SHIPPED, Schemas
 from lading.evidence.sshsig import CHECKPOINTS, PublicKey
 from lading.export.identity import instant
+from lading.export.interval import parse_instant
 from lading.export.layout import Layout, Names
 from lading.journal.chain import PackageChain, Place
 from lading.journal.log import Journal
@@ -120,19 +121,20 @@ class AuditChannel(DropChannel):
             return super().publish(commit, withdrawn)  # refuses it
         package: Any = commit["package"]
         tenant, run_id = package["checkpoint"]["tenant"], package["checkpoint"]["run_id"]
+        chain = PackageChain(self._journal, self._export, tenant)
 
         def sign(after: Place) -> tuple[str, str]:
             checkpoint = {
                 **package["checkpoint"],
                 "number": after.number + 1,
                 "previous": after.sha256,
+                "replaced": self._replaced(chain, package["checkpoint"], after),
                 "chained_at": instant(self._journal.now()),
                 "key": PublicKey(self._sign_by().public_key).fingerprint,
             }
             data = canonical(checkpoint)
             return data.decode(), self._signed(data, CHECKPOINTS).decode()
 
-        chain = PackageChain(self._journal, self._export, tenant)
         try:
             chained = chain.append(run_id, Place(**package["after"]), sign)
         except ObjectNotFound as error:
@@ -147,3 +149,21 @@ class AuditChannel(DropChannel):
         destinations: Any = commit["destinations"]
         closed = [{**each, "objects": [*each["objects"], *last]} for each in destinations]
         return super().publish({**commit, "destinations": closed}, withdrawn)
+
+    def _replaced(self, chain: PackageChain, told: Mapping[str, Any], after: Place) -> list[dict[str, Any]]:
+        """The packages whose place this one takes, of those up to ``after`` that have a number and never were
+        published: their files were lost before, and nobody is to look for them."""
+        if not told["supersedes"]:
+            return []
+        start = parse_instant(told["interval"]["start"])
+        lost = self._journal.unpublished(self._export, start, told["supersedes"])
+        packages = (chain.find(run, Place(**c["package"]["after"]), after.number) for run, c in lost.items())
+        return [
+            {
+                "number": each.number,
+                "previous": each.previous,
+                "sha256": each.place.sha256,
+                "run_id": each.run_id,
+            }
+            for each in sorted(filter(None, packages), key=lambda each: each.number)
+        ]

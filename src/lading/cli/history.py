@@ -172,7 +172,9 @@ def packages(
             each["tenant"],
             f"{each['number']}:{each['sha256']}",
             span(each["checkpoint"]["interval"]),
-            each["checkpoint"]["records"]["count"],
+            f"replaced by {each['replaced_by']}"
+            if each["replaced_by"]
+            else each["checkpoint"]["records"]["count"],
             each["checkpoint"]["chained_at"],
         )
         for each in found

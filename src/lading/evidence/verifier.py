@@ -57,8 +57,9 @@ _LINK = "is a link: what it shows may change"
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,18}),"previous":"([0-9a-f]{64})","record":\{.*\}\}', re.DOTALL)
 _FIELDS = {
     "checkpoint_version", "project", "environment", "export", "tenant", "number", "previous", "run_id", "revision",
-    "kind", "supersedes", "interval", "records", "manifests", "sealed_at", "chained_at", "key",
+    "kind", "supersedes", "replaced", "interval", "records", "manifests", "sealed_at", "chained_at", "key",
 }  # fmt: skip
+_REPLACED_FIELDS = {"number", "previous", "sha256", "run_id"}
 _RECORDS_FIELDS = {"name", "bytes", "sha256", "count", "first", "last", "seed", "head"}
 
 
@@ -549,7 +550,12 @@ def checkpoint_of(data: bytes) -> Any:
     if made.get("checkpoint_version") != VERSION:
         raise ValueError("is of a version that this verifier does not know")
     records = made.get("records")
-    numbers = [made.get("number"), made.get("revision")]
+    replaced = made.get("replaced")
+    if not isinstance(replaced, list) or not all(
+        isinstance(each, dict) and each.keys() == _REPLACED_FIELDS for each in replaced
+    ):
+        raise ValueError("has other fields than a checkpoint")
+    numbers = [made.get("number"), made.get("revision"), *(each["number"] for each in replaced)]
     texts = [
         made.get(name) for name in ("project", "environment", "export", "tenant", "run_id", "kind", "key")
     ]
@@ -558,6 +564,7 @@ def checkpoint_of(data: bytes) -> Any:
     numbers += [records["bytes"], records["count"]]
     texts += [made["sealed_at"], made["chained_at"], records["name"]]
     hashes = [made["previous"], records["sha256"], records["head"], *made["manifests"]]
+    hashes += [each[name] for each in replaced for name in ("previous", "sha256")]
     if (
         not all(type(n) is int and n >= 0 for n in numbers)
         or not all(
@@ -565,6 +572,9 @@ def checkpoint_of(data: bytes) -> Any:
         )
         or not all(re.fullmatch("[0-9a-f]{64}", h) for h in hashes)
         or made["number"] < 1
+        or any(
+            not 1 <= r["number"] < made["number"] or r["run_id"] not in made["supersedes"] for r in replaced
+        )
         or made["interval"].keys() != {"start", "end"}
     ):
         raise ValueError("has values that no checkpoint has")
@@ -851,35 +861,45 @@ def check_chains(packages: list[Package], last: Any, findings: Findings) -> None
 
 
 def _check_chain(name: str, packages: list[Package], last: Any, findings: Findings) -> None:
-    first, newest = packages[0].checkpoint["number"], packages[-1]
-    before: list[Package] = []  # of the number that came last: several where the chain is forked
+    newest = packages[-1]
+    replaced = {
+        each["number"]: (each, p.checkpoint["number"]) for p in packages for each in p.checkpoint["replaced"]
+    }
+    first, at, where = packages[0].checkpoint["number"], 0, ""
+    hashes = [ZEROS]  # of what has the number ``at``: several where the chain is forked
     for package in packages:
         number, previous = package.checkpoint["number"], package.checkpoint["previous"]
-        if before and number == before[0].checkpoint["number"]:
-            same = package.sha256 == before[0].sha256
-            what = "stands there twice" if same else "is there in two versions: the chain is forked"
-            findings.problem(name, f"package {number} {what} ({before[0].folder} and {package.folder})")
-            before.append(package)
+        if number == at:
+            what = (
+                "stands there twice"
+                if package.sha256 == hashes[0]
+                else "is there in two versions: the chain is forked"
+            )
+            findings.problem(name, f"package {number} {what} ({where} and {package.folder})")
+            hashes.append(package.sha256)
             continue
-        if not before:
-            if number == 1 and previous != ZEROS:
-                findings.problem(name, "package 1 follows another, which no first package does")
-        elif number != before[0].checkpoint["number"] + 1:
-            gone = _told([(before[0].checkpoint["number"] + 1, number - 1)])
-            findings.problem(name, f"package {gone} is missing")
-        elif previous not in [each.sha256 for each in before]:
+        while at + 1 < number and at + 1 in replaced and replaced[at + 1][0]["previous"] in hashes:
+            there, by = replaced[at + 1]
+            at, where, hashes = at + 1, f"which package {by} replaced", [there["sha256"]]
+            findings.facts.append(
+                f"{name}: package {at} was replaced by package {by} before it was published"
+            )
+        if number != at + 1 and package is packages[0]:
+            findings.not_checked(f"{name}: packages 1 to {number - 1} were not given")
+        elif number != at + 1:
+            findings.problem(name, f"package {_told([(at + 1, number - 1)])} is missing")
+        elif previous not in hashes and number == 1:
+            findings.problem(name, "package 1 follows another, which no first package does")
+        elif previous not in hashes:
             findings.problem(
                 name,
-                f"package {number} ({package.folder}) does not follow package {number - 1} ({before[0].folder}): "
-                "one of them was changed or comes from elsewhere",
+                f"package {number} ({package.folder}) does not follow package {at} ({where}): one of them was changed "
+                "or comes from elsewhere",
             )
-        before = [package]
+        at, where, hashes = number, package.folder, [package.sha256]
     runs = {(p.checkpoint["run_id"], p.checkpoint["number"]) for p in packages}
     if len({run for run, _ in runs}) != len(runs):
         findings.problem(name, "one run stands in the chain under several numbers")
-    if first > 1:
-        findings.not_checked(f"{name}: packages 1 to {first - 1} were not given")
-    at = newest.checkpoint["number"]
     if last is None:
         findings.not_checked(
             f"{name}: whether package {at} is the last one cannot be told from packages; ask the sender for the newest "

@@ -96,6 +96,12 @@ class PackageChain:
                 return found
             after = found.place
 
+    def find(self, run_id: str, after: Place, upto: int) -> Chained | None:
+        """The package of a run, if one of those behind ``after``, up to that number, is its."""
+        return next(
+            (p for n in range(after.number + 1, upto + 1) if (p := self._get(n)).run_id == run_id), None
+        )
+
     def packages(self) -> Iterator[Chained]:
         """From the first to the newest. Raises IntegrityError where the chain is broken."""
         before = Place(0, FIRST)

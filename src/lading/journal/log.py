@@ -253,14 +253,25 @@ class Journal:
 
     def commits(self, export: str, start: datetime, runs: Container[str]) -> dict[str, Record]:
         """The commits of these runs of one sealed interval, by run id."""
-        found: dict[str, Record] = {}
+        return {run["run_id"]: commit for _, run, commit in self._commits(export, start, runs)}
+
+    def unpublished(self, export: str, start: datetime, runs: Container[str]) -> dict[str, Record]:
+        """The commits of those that have not been published."""
+        return {
+            run["run_id"]: commit
+            for seen, run, commit in self._commits(export, start, runs)
+            if published_name(run) not in seen.names
+        }
+
+    def _commits(
+        self, export: str, start: datetime, runs: Container[str]
+    ) -> Iterator[tuple[Seen, Record, Record]]:
         for seen in self.seen(export, start).get(start, []):
             record = self.end(seen.attempt) if seen.ended else None
             if record is not None and record["status"] == "sealed":
                 for run in record["runs"]:
                     if run["run_id"] in runs and run["status"] == "committed":
-                        found[run["run_id"]] = json.loads(self.prepared(seen.attempt, run))
-        return found
+                        yield seen, run, json.loads(self.prepared(seen.attempt, run))
 
     def publish(self, attempt: Attempt, run: Record) -> None:
         self.create(attempt.path + published_name(run), {"run_id": run["run_id"]})
