@@ -3,11 +3,15 @@
 # S4
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packages import folders, run_verifier
+
+from lading import Project
+from lading.journal.chain import FIRST, PackageChain, Place
 
 
 @pytest.fixture
@@ -44,6 +48,26 @@ def test_packages_are_delivered_listed_and_proven(lading: Any, audited: Path) ->
     code, said = run_verifier(mine[0] / "verify.py", *mine, "--key", audited / "ops/signers", "--last", last)
     assert code == 0, said
     assert "not checked" not in said
+
+
+def test_a_number_without_a_package_is_told_with_what_took_its_place(lading: Any, audited: Path) -> None:
+    chain = PackageChain(Project.load(audited).journal(), "orders_drop", "lisbon")
+    interval = {"start": "2024-01-01T00:00:00Z", "end": "2024-02-01T00:00:00Z"}
+
+    def sign(after: Place) -> tuple[str, str]:
+        told = [{**after.record(), "previous": FIRST, "run_id": "1" * 32}] if after.number else []
+        made = {
+            "tenant": "lisbon", "number": after.number + 1, "interval": interval, "records": {"count": 7},
+            "chained_at": "2024-03-01T00:00:00Z", "replaced": told,
+        }  # fmt: skip
+        return json.dumps(made), "signature"
+
+    last = chain.append("2" * 32, chain.append("1" * 32, Place(0, FIRST), sign).place, sign)
+    assert last.number == 2
+    rows = [line.split("  ") for line in lading("packages", "orders_drop").out.splitlines()[1:]]
+    assert [[cell.strip() for cell in row if cell.strip()][3] for row in rows] == ["replaced by 2", "7"]
+    found = lading("packages", "orders_drop", "--json").json
+    assert [each["replaced_by"] for each in found] == [2, None]
 
 
 def test_an_unknown_export_has_no_packages(lading: Any, audited: Path) -> None:
