@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -220,6 +221,34 @@ def test_who_waits_says_so_and_can_be_stopped(project: Path, stop: signal.Signal
         "hint: Nothing that was delivered is lost. Call it again, and it goes on from there.",
     ]
     assert json.loads(out)["error"]["exit_code"] == 130
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_whose_bucket_is_down_says_what_it_waits_for_and_ends_when_it_is_told_to(
+    project: Path, replace: Any, stop: signal.Signals
+) -> None:
+    """Nothing of the attempt can be removed there now: the next run does it."""
+    with socket.socket() as taken:  # bound and not listening: whoever comes is turned away
+        taken.bind(("127.0.0.1", 0))
+        bucket = f's3://outbox", endpoint: "http://127.0.0.1:{taken.getsockname()[1]}", allow_http: true, '
+        bucket += 'region: us-east-1, access_key_id: a, secret_access_key: "b'
+        replace("lading.yaml", "file://./deliveries", bucket)
+        code = "from lading.cli import main; raise SystemExit(main(['run', 'orders_drop']))"
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running:
+            assert running.stderr is not None
+            while not (line := running.stderr.readline()).startswith("waiting: "):
+                assert line, "it ended before it had to wait"
+            assert "Trying again in " in line
+            running.send_signal(stop)
+            _, err = running.communicate(timeout=120)  # its waits would take a quarter of an hour
+    assert running.returncode == 130
+    assert err.splitlines()[-2:] == [
+        "error: Interrupted.",
+        "hint: Nothing that was delivered is lost. Call it again, and it goes on from there.",
+    ]
+    assert "secret" not in err
 
 
 def test_plan_writes_nothing_and_tells_by_its_exit_code(lading: Any, project: Path) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import types
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lading.errors import ObjectExists, ObjectNotFound, StoreDenied, StoreFull, StoreUnavailable
 from lading.ports import Copier, Store, Swapper
 from lading.stores.memory import MemoryStore
+from lading.stores.patience import PATIENCE
 from lading.stores.retry import RetryOptions, RetryStore
 from lading.testing.faults import Faults
 from lading.testing.store import StoreSuite
@@ -81,6 +83,36 @@ def test_five_attempts_with_delays_from_30_s_doubled() -> None:
     assert waits.bounds == [30, 60, 120, 240]
     assert waits.slept == [15, 30, 60, 120]
     assert RetryOptions().model_dump() == {"attempts": 5, "initial": 30, "maximum": 3600, "multiplier": 2}
+
+
+def test_each_wait_is_told_with_its_reason_and_without_anything_of_the_objects(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bare = Bare([StoreUnavailable("s3://b/x: it does not answer.")] * 2)
+    assert RetryStore(bare, sleep=lambda seconds: None, random=Waits()).get("x") == b"1"
+    assert [record.getMessage() for record in caplog.records] == [
+        "waiting: s3://b/x: it does not answer. Trying again in 15 s (2 of 5).",
+        "waiting: s3://b/x: it does not answer. Trying again in 30 s (3 of 5).",
+    ]
+    assert {record.name for record in caplog.records} == {"lading.stores"}
+
+
+def test_who_was_told_to_stop_waits_for_no_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PATIENCE, "lost", True)
+    bare = Bare([StoreUnavailable("busy")] * 2)
+    with pytest.raises(StoreUnavailable):
+        RetryStore(bare).get("x")
+    assert bare.calls == 1
+
+
+def test_who_is_told_to_stop_while_it_waits_asks_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = Bare([StoreUnavailable("busy")] * 2)
+    told = threading.Timer(0.1, lambda: monkeypatch.setattr(PATIENCE, "lost", True))
+    told.start()
+    with pytest.raises(StoreUnavailable):  # the suite's time would be over before a wait of this length was
+        RetryStore(bare, initial=7200, maximum=7200, random=Waits()).get("x")
+    told.join()
+    assert bare.calls == 1
 
 
 def test_no_delay_exceeds_the_maximum() -> None:

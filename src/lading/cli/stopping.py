@@ -12,21 +12,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from lading.stores.patience import PATIENCE
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _stopped(number: int, frame: FrameType | None) -> None:
+    PATIENCE.lost = True
+    raise KeyboardInterrupt
 
 
 @contextmanager
 def stopped_as_by_a_terminal() -> Iterator[None]:
     """SIGTERM, by which schedulers stop what they run, ends a run as Ctrl-C does: it says so in the journal, so that
-    the next call need not wait until its silence has lasted for a lease."""
+    the next call need not wait until its silence has lasted for a lease. A store that fails then is not waited for:
+    schedulers kill what does not end within seconds."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    PATIENCE.lost = False
+    before = {number: signal.signal(number, _stopped) for number in STOPS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        PATIENCE.lost = False
 
 
 class Stop:
@@ -48,7 +59,7 @@ class Stop:
 
     def signalled(self, number: int, frame: FrameType | None) -> None:
         if self._told:
-            raise KeyboardInterrupt
+            _stopped(number, frame)
         self._told = True
         self._ask.send(b"!")
         if not self._resting:

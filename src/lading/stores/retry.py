@@ -8,13 +8,16 @@ say it: obstore tells neither us nor its own retry of the answer's headers, ``Re
 
 Only StoreUnavailable is retried: rate limits, request quotas, timeouts, internal errors, unavailability. What is
 denied, invalid, not found or there already is final, and a full store is not emptied by waiting some minutes.
+
+Each wait is a warning of the logger `lading.stores`, which stands on stderr where nobody handles it. Who was told to
+stop waits for nothing any more (`lading.stores.patience`).
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import random as randomness
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -22,7 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lading.errors import ObjectExists, ObjectNotFound, StoreDenied, StoreUnavailable
 from lading.ports import Download, ObjectInfo, Store, Swapper, Upload
+from lading.stores.patience import PATIENCE
 from lading.stores.wrapper import Wrapper
+
+_LOG = logging.getLogger("lading.stores")
 
 T = TypeVar("T")
 
@@ -58,7 +64,7 @@ class RetryStore(Wrapper):
         initial: float = 30.0,
         maximum: float = 3600.0,
         multiplier: float = 2.0,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = PATIENCE.sleep,
         random: Uniform = randomness,
     ) -> None:
         super().__init__(store)
@@ -139,11 +145,17 @@ class RetryStore(Wrapper):
 
     def _wait(self, failures: int, error: StoreUnavailable) -> None:
         """Sleeps before the next attempt; raises ``error`` if there is none."""
-        if failures >= self._attempts:
+        if failures >= self._attempts or PATIENCE.lost:
             raise error
         # The exponent is bounded where the product is far beyond any maximum, before a float overflows.
         bound = min(self._maximum, self._initial * self._multiplier ** min(failures - 1, 64))
-        self._sleep(max(self._random.uniform(0, bound), error.retry_after or 0.0))
+        delay = max(self._random.uniform(0, bound), error.retry_after or 0.0)
+        _LOG.warning(
+            "waiting: %s Trying again in %.0f s (%d of %d).", error, delay, failures + 1, self._attempts
+        )
+        self._sleep(delay)
+        if PATIENCE.lost:
+            raise error
 
 
 class _Upload:
