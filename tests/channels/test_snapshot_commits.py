@@ -769,6 +769,37 @@ def test_a_file_whose_bounds_exclude_the_keys_is_not_read(
     assert len(read) == 1
 
 
+@pytest.mark.parametrize("key", [("id", "line"), ("line", "id"), ("line",)], ids="+".join)
+def test_a_key_that_takes_a_new_column_in_finds_rows_without_it_by_null(
+    tmp_path: Path, key: tuple[str, ...]
+) -> None:
+    number, text = pa.field("id", pa.int64(), nullable=False), pa.field("text", pa.string())
+    before, after = pa.schema([number, text]), pa.schema([number, text, ("line", pa.int32())])
+    rounds = [
+        (before, ("id",), [(1, "old", None), (2, "old", None), (3, "old", None)]),
+        (after, key, [(1, "new", None), (2, "new", 7)]),
+        (after, key, [(2, "newer", 7), (4, "newer", 8)]),
+    ]
+    for n, (schema, by, rows) in enumerate(rounds):
+        made = channel(tmp_path, None, "incremental", merge_key=by)
+        run = Delivery(tuple(range(len(rows))), f"{n:032x}", start=JANUARY + timedelta(days=n))
+        made.check_schema(run.names, schema)
+        writer = made.open(run.names, FileNumber(0, 1, 1), {}, schema, 1 << 20)
+        columns = [
+            pa.array(values, field.type)
+            for values, field in zip(zip(*rows, strict=True), schema, strict=False)
+        ]
+        writer.append(pa.RecordBatch.from_arrays(columns, schema=schema))
+        made.publish(run.commit(made, [writer.finish()]), never)
+    kept = [(2, "old", None), (3, "old", None)] if "id" in key else []  # to a key of line alone all are one
+    found = by_duckdb(
+        locations(tmp_path)[NAME[1]], "select id, text, line from rows order by id, line nulls first"
+    )
+    assert found == sorted(
+        [(1, "new", None), *kept, (2, "newer", 7), (4, "newer", 8)], key=lambda row: (row[0], row[2] or 0)
+    )
+
+
 @pytest.mark.parametrize("kind", [pa.uuid(), pa.time64("us"), pa.binary(), pa.float64()], ids=str)
 def test_columns_whose_values_name_no_partition_of_a_table_are_refused_before_a_row_is_read(
     tmp_path: Path, kind: Any

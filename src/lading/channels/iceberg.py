@@ -456,7 +456,7 @@ class Tables:
         folder = f"{_rewrites(table, wish)}{uuid.uuid4().hex}/"
         with Keys(self._files, wish.merge_key, fresh, self._memory) as keys:
             for file in live:
-                if not keys.may_be_in(file, table.schema()):
+                if not keys.may_be_in(file, transaction.table_metadata.schema()):
                     continue
                 rows = keys.rows_in(file.file_path)
                 if rows is None:

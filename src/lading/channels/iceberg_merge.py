@@ -76,8 +76,13 @@ class Keys:
                 )
 
     def _rows(self, opened: pq.ParquetFile) -> pa.RecordBatchReader:
-        """The file's keys, and each row's number."""
-        kinds = [opened.schema_arrow.field(name).type for name in self._columns]
+        """The file's keys, and each row's number. A column that the file is older than is NULL in all of its rows
+        (table specification, "Column Projection")."""
+        has = set(opened.schema_arrow.names)
+        kinds = [
+            opened.schema_arrow.field(name).type if name in has else kind
+            for name, kind in zip(self._columns, self._kinds, strict=True)
+        ]
         schema = pa.schema(
             [*(pa.field(f"k{index}", kind) for index, kind in enumerate(kinds)), ("row", pa.int64())]
         )
@@ -85,8 +90,12 @@ class Keys:
         def batches() -> Iterator[pa.RecordBatch]:
             begin = 0
             try:
-                for batch in opened.iter_batches(_MOST_ROWS, columns=list(self._columns), use_threads=False):
-                    columns = [batch.column(batch.schema.get_field_index(name)) for name in self._columns]
+                present = [name for name in self._columns if name in has]
+                for batch in opened.iter_batches(_MOST_ROWS, columns=present, use_threads=False):
+                    columns = [
+                        batch.column(name) if name in has else pa.nulls(batch.num_rows, kind)
+                        for name, kind in zip(self._columns, kinds, strict=True)
+                    ]
                     numbers = pa.array(np.arange(begin, begin + batch.num_rows))
                     begin += batch.num_rows
                     yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
@@ -129,7 +138,8 @@ class Keys:
         return found
 
     def may_be_in(self, file: DataFile, schema: Schema) -> bool:
-        """By the file's bounds: False where it certainly holds none of the keys."""
+        """By the file's bounds: False where it certainly holds none of the keys. ``schema``: the table's, with all of
+        the key's columns."""
         for name, extremes in zip(self._columns, self._extremes, strict=True):
             field = schema.find_field(name)
             low = (file.lower_bounds or {}).get(field.field_id)
