@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
 from pyiceberg.table.update.snapshot import ExpireSnapshots
@@ -203,6 +204,64 @@ def test_a_sealed_file_that_cannot_be_read_is_told_and_nothing_is_published(
     assert not list((tmp_path / "lake").rglob("_SUCCESS"))
     with pytest.raises(IntegrityError, match=f"{file.name} has {len(left)} bytes where"):
         made.require_standing(commit)
+
+
+def spoil(path: Path, column: str) -> None:
+    """The first page of a column says of itself what is not so. The file is as long as before."""
+    chunk = pq.read_metadata(path).row_group(0)
+    (found,) = (chunk.column(n) for n in range(chunk.num_columns) if chunk.column(n).path_in_schema == column)
+    at = found.dictionary_page_offset or found.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[at : at + 8] = bytes(255 - byte for byte in content[at : at + 8])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("which", "column"), [("fresh", "id"), ("old", "id"), ("old", "text")])
+def test_a_merge_names_the_file_that_it_cannot_read_and_goes_on_once_it_is_put_back(
+    tmp_path: Path, which: str, column: str
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    first, second = Delivery((0, 1)), Delivery((1,), "f" * 32, start=JANUARY + timedelta(days=1))
+    commits = [prepared(tmp_path, first, **kind)]
+    channel(tmp_path, None, **kind).publish(commits[0], never)
+    commits.append(prepared(tmp_path, second, **kind))
+    ((name, *_),) = commits[which == "fresh"]["table"]["files"]
+    path = Path(name.removeprefix("file://"))
+    whole = path.read_bytes()
+    spoil(path, column)
+    with pytest.raises(IntegrityError, match=f"{path.name} cannot be read") as told:
+        channel(tmp_path, None, **kind).publish(commits[1], never)
+    assert "Put it back as it was" in (told.value.hint or "")
+    assert ids(tmp_path) == [0, 1] if which == "fresh" else len(states(tmp_path)) == 1
+    path.write_bytes(whole)
+    channel(tmp_path, None, **kind).publish(commits[1], never)
+    assert ids(tmp_path) == [0, 1]
+    assert len(states(tmp_path)) == 2
+    # What was begun of the old file's rows before the page was met is gone.
+    assert len(list((tmp_path / "lake/_iceberg").rglob("*.parquet"))) == 1
+
+
+def test_a_revision_merges_without_the_damaged_file_of_its_interval_once_that_is_deleted(
+    tmp_path: Path,
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    first = runs(1)[0]
+    before = prepared(tmp_path, first, **kind)
+    channel(tmp_path, None, **kind).publish(before, never)
+    made = channel(tmp_path, None, **kind)
+    revision = replace(first, run="e" * 32, revision=1, ids=(1, 7))
+    files = revision.write(made)
+    bill = {"supersedes": [first.run]}
+    commit = made.prepare(revision.names, lambda uri: {**revision.bill(uri, files), **bill}, files)
+    commit = made.follow(commit, Past((first.run,), (before,)))
+    path = Path(before["table"]["files"][0][0].removeprefix("file://"))
+    spoil(path, "id")
+    with pytest.raises(IntegrityError, match=f"{path.name} cannot be read") as told:
+        made.publish(commit, never)
+    assert "delete it first" in (told.value.hint or "")
+    path.unlink()
+    made.publish(commit, never)
+    assert ids(tmp_path) == [1, 7]
 
 
 # --- answers that are lost or wrong
