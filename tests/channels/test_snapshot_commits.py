@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.exceptions import CommitFailedException, CommitStateUnknownException
+from pyiceberg.table.update import SetSnapshotRefUpdate
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 from sqlalchemy.exc import OperationalError
 from tables import by_duckdb, locations, sqlite_tables
@@ -436,6 +437,106 @@ def test_a_run_that_the_properties_forgot_is_known_by_its_files(tmp_path: Path, 
     for commit in commits:
         channel(tmp_path).publish(commit, never)
     assert ids(tmp_path) == list(range(10))
+
+
+def make_current(root: Path, snapshot: int) -> None:
+    """As another engine rolls a table back, or forward again."""
+    table = channel(root)._tables.load(NAME)
+    assert table is not None
+    with table.transaction() as transaction:
+        update = SetSnapshotRefUpdate.model_validate(
+            {"action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": snapshot}
+        )
+        transaction._apply((update,))
+
+
+def take_out(root: Path, *snapshots: int) -> None:
+    table = channel(root)._tables.load(NAME)
+    assert table is not None
+    with table.transaction() as transaction:
+        ExpireSnapshots(transaction).by_ids(list(snapshots)).commit()
+
+
+@pytest.mark.parametrize("mode", ["append", "incremental"])
+@pytest.mark.parametrize("expired", [0, 1, 2])
+@pytest.mark.parametrize("since", [False, True])
+def test_a_table_that_was_rolled_back_takes_no_run_until_it_is_rolled_forward(
+    tmp_path: Path, mode: Any, expired: int, since: bool
+) -> None:
+    kind: Any = {"mode": mode, "merge_key": ("id",)}
+    commits = [prepared(tmp_path, run, **kind) for run in runs(6)]
+    for commit in commits[:4]:
+        channel(tmp_path, None, **kind).publish(commit, never)
+    _, second, third, fourth = (snapshot["snapshot-id"] for snapshot in states(tmp_path))
+    take_out(tmp_path, *(snapshot["snapshot-id"] for snapshot in states(tmp_path)[:expired]))
+    make_current(tmp_path, third if expired == 2 else second)
+    left = ids(tmp_path)
+    if since:
+        table = channel(tmp_path)._tables.load(NAME)
+        assert table is not None
+        table.overwrite(table.scan().to_arrow())
+    made = channel(tmp_path, None, **kind)
+    gone = commits[3]["run_id"]
+    # The next run, and one that is in no current state and whose publisher died before its marker.
+    for commit in (commits[4], commits[3]):
+        with pytest.raises(
+            IntegrityError, match=r"orders_v1__a was rolled back: it had .* whose rows are not"
+        ):
+            made.publish(commit, never)
+    with pytest.raises(IntegrityError, match="was rolled back: it had 1 run whose") as told:
+        made.check_past(runs(1)[0].names, [commits[0]["run_id"], gone])
+    assert f"make {fourth} its current snapshot" in (told.value.hint or "")
+    state, lost = made._tables.standing(NAME, commits[0]["table"]["owner"], [gone])
+    assert state is not None
+    assert str(lost) == str(told.value)
+    assert ids(tmp_path) == left
+    make_current(tmp_path, fourth)
+    for commit in commits:
+        channel(tmp_path, None, **kind).publish(commit, never)
+    assert ids(tmp_path) == list(range(12))
+
+
+@pytest.mark.parametrize("out", [(0,), (1,), (2, 3), (1, 3)])
+def test_a_run_before_an_expired_state_is_taken_for_no_rolled_back_one(
+    tmp_path: Path, out: tuple[int, ...]
+) -> None:
+    commits = [prepared(tmp_path, run) for run in runs(6)]
+    for commit in commits[:5]:
+        channel(tmp_path).publish(commit, never)
+    take_out(tmp_path, *(states(tmp_path)[n]["snapshot-id"] for n in out))
+    channel(tmp_path).check_past(runs(1)[0].names, [commit["run_id"] for commit in commits[:5]])
+    channel(tmp_path).publish(commits[5], never)
+    assert ids(tmp_path) == list(range(12))
+
+
+def test_a_full_refresh_takes_the_place_of_whatever_a_table_was_rolled_back_to(tmp_path: Path) -> None:
+    commits = [prepared(tmp_path, run, "full_refresh") for run in runs(3)]
+    for commit in commits[:2]:
+        channel(tmp_path, None, "full_refresh").publish(commit, never)
+    make_current(tmp_path, states(tmp_path)[0]["snapshot-id"])
+    tables = channel(tmp_path)._tables
+    _, lost = tables.standing(NAME, commits[0]["table"]["owner"], [commits[1]["run_id"]])
+    assert "was rolled back" in str(lost)
+    channel(tmp_path, None, "full_refresh").publish(commits[2], never)
+    assert ids(tmp_path) == [4, 5]
+    assert tables.standing(NAME, commits[0]["table"]["owner"], [commits[2]["run_id"]])[1] is None
+
+
+def test_what_another_engine_compacted_may_be_rolled_back_while_nothing_came_since(tmp_path: Path) -> None:
+    first, second = runs(2)
+    before = prepared(tmp_path, first)
+    channel(tmp_path).publish(before, never)
+    table = channel(tmp_path)._tables.load(NAME)
+    assert table is not None
+    table.overwrite(table.scan().to_arrow())
+    commit = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(70,)), before)
+    with pytest.raises(IntegrityError, match="another engine has rewritten") as told:
+        channel(tmp_path).publish(commit, never)
+    assert "Only where no run was delivered since" in (told.value.hint or "")
+    make_current(tmp_path, states(tmp_path)[0]["snapshot-id"])
+    channel(tmp_path).publish(commit, never)
+    channel(tmp_path).publish(prepared(tmp_path, second), never)
+    assert ids(tmp_path) == [2, 3, 70]
 
 
 def test_a_run_that_was_superseded_before_it_came_never_comes(tmp_path: Path) -> None:

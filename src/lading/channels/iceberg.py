@@ -57,6 +57,7 @@ from lading.channels.iceberg_state import (
     gap_in,
     known_runs,
     refuse_gap,
+    refuse_rollback,
     run_of,
     runs_of,
     state_of,
@@ -81,6 +82,12 @@ REMEMBERED = 1_000
 """So many run ids stand in a table's properties, the newest last; how many stood there before them is counted."""
 CONTENTION, UNREACHABLE = 300.0, 15.0
 """Seconds for which a commit is tried again: while others commit, and while the catalogue fails."""
+
+_WRITTEN_BY_ANOTHER = (
+    "Start a new export, under a new name and in a namespace of its own, and let none but Lading write to its table. "
+    "Only where no run was delivered since may the table be rolled back to its state before that, in that engine: a "
+    "rollback takes the rows of newer runs out."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +208,7 @@ class Tables:
     def standing(
         self, identifier: tuple[str, str], owner: Mapping[str, object], published: Sequence[str]
     ) -> tuple[State | None, IntegrityError | None]:
-        """What `state` tells, and that the table is not there or lacks some of these runs: of one look."""
+        """What `state` tells, and that the table is not there or its state lacks some of these runs: of one look."""
         table = self.load(identifier)
         own = table if table is not None and belongs_to(table, owner) else None
         return state_of(own), gap_in(own, identifier, published)
@@ -218,7 +225,7 @@ class Tables:
                 changes(table.schema(), want, all_columns=True)
 
     def check_past(self, identifier: tuple[str, str], published: Sequence[str]) -> None:
-        """Raises IntegrityError where the table lacks one of these runs."""
+        """Raises IntegrityError where the table's state lacks one of these runs."""
         if published:
             refuse_gap(self.load(identifier), identifier, published)
 
@@ -260,7 +267,7 @@ class Tables:
 
         Raises StoreUnavailable where others commit faster or the catalogue cannot be reached, SchemaMismatch where the
         table cannot take the files, StoreDenied where it is another's, IntegrityError where it lacks what was published
-        before or what the run takes the place of.
+        before or what the run takes the place of, or was rolled back.
         """
         tried: list[_Tried] = []
         footers = cache(lambda: self._footers(wish))  # files never change, however often this is tried
@@ -278,6 +285,8 @@ class Tables:
                     self._tidy(table, wish, tried)
                     # Before it is asked for the run: another's may well be beyond it, and has not its rows.
                     self._refuse_another_owner(table, wish)
+                    if wish.mode != "full_refresh":  # which has all rows, whatever was rolled back
+                        refuse_rollback(table, wish.identifier)
                     if self._has(table, wish):
                         return
                     refuse_gap(table, wish.identifier, wish.published)
@@ -425,8 +434,7 @@ class Tables:
                     f"The table {_name(wish)} has {len(files):,} of the {counted(run.files, 'file')} of run "
                     f"{run.run_id}, which {wish.run_id} is to replace: another engine has rewritten or removed some, "
                     "and their rows may stand in others.",
-                    hint="Roll the table back to its state before that, in that engine, and let none but Lading write "
-                    "to it.",
+                    hint=_WRITTEN_BY_ANOTHER,
                 )
             found += files
         return found
@@ -438,8 +446,7 @@ class Tables:
         ):
             raise StoreDenied(
                 f"The table {_name(wish)} holds delete files, which Lading never writes: another engine changes it.",
-                hint="Roll the table back to its state before that, in that engine, and let none but Lading write to "
-                "it.",
+                hint=_WRITTEN_BY_ANOTHER,
             )
 
     def _merged(
