@@ -483,12 +483,12 @@ def test_a_table_that_was_rolled_back_takes_no_run_until_it_is_rolled_forward(
             IntegrityError, match=r"orders_v1__a was rolled back: it had .* whose rows are not"
         ):
             made.publish(commit, never)
-    with pytest.raises(IntegrityError, match="was rolled back: it had 1 run whose") as told:
-        made.check_past(runs(1)[0].names, [commits[0]["run_id"], gone])
+    with pytest.raises(IntegrityError, match="was rolled back: it had") as told:
+        made.check_past(runs(1)[0].names, Past((commits[0]["run_id"],)))
     assert f"make {fourth} its current snapshot" in (told.value.hint or "")
     state, lost = made._tables.standing(NAME, commits[0]["table"]["owner"], [gone])
     assert state is not None
-    assert str(lost) == str(told.value)
+    assert "was rolled back: it had 1 run whose" in str(lost)
     assert ids(tmp_path) == left
     make_current(tmp_path, fourth)
     for commit in commits:
@@ -504,7 +504,7 @@ def test_a_run_before_an_expired_state_is_taken_for_no_rolled_back_one(
     for commit in commits[:5]:
         channel(tmp_path).publish(commit, never)
     take_out(tmp_path, *(states(tmp_path)[n]["snapshot-id"] for n in out))
-    channel(tmp_path).check_past(runs(1)[0].names, [commit["run_id"] for commit in commits[:5]])
+    channel(tmp_path).check_past(runs(1)[0].names, Past(tuple(commit["run_id"] for commit in commits[:5])))
     channel(tmp_path).publish(commits[5], never)
     assert ids(tmp_path) == list(range(12))
 
@@ -633,6 +633,9 @@ def test_delete_files_of_another_engine_refuse_a_revision(tmp_path: Path, monkey
     commit = revised(tmp_path, replace(first, run="e" * 32, revision=1, ids=(7,)), before)
     data = iceberg.ManifestContent.DATA
     monkeypatch.setattr(iceberg, "ManifestContent", SimpleNamespace(DATA=data, DELETES=data))
+    with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
+        channel(tmp_path).check_past(first.names, Past((first.run,), (before,)))
+    channel(tmp_path).check_past(first.names, Past((first.run,)))  # what is only added is in nobody's way
     with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
         channel(tmp_path).publish(commit, never)
     assert ids(tmp_path) == [0, 1]
@@ -836,6 +839,8 @@ def test_delete_files_of_another_engine_refuse_a_merge(tmp_path: Path, monkeypat
     commit = prepared(tmp_path, second, "incremental", merge_key=("id",))
     data = iceberg.ManifestContent.DATA
     monkeypatch.setattr(iceberg, "ManifestContent", SimpleNamespace(DATA=data, DELETES=data))
+    with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
+        made.check_past(second.names, Past((first.run,)))
     with pytest.raises(StoreDenied, match="holds delete files, which Lading never writes"):
         made.publish(commit, never)
     assert ids(tmp_path) == [0, 1]

@@ -224,10 +224,22 @@ class Tables:
             with _placed(wish):
                 changes(table.schema(), want, all_columns=True)
 
-    def check_past(self, identifier: tuple[str, str], published: Sequence[str]) -> None:
-        """Raises IntegrityError where the table's state lacks one of these runs."""
-        if published:
-            refuse_gap(self.load(identifier), identifier, published)
+    def check_past(self, wish: Wish) -> None:
+        """Raises what `publish` would raise for what the table is now: IntegrityError where its state lacks a run, or
+        has not just the files of one that is superseded, StoreDenied where it holds delete files in the way."""
+        if not (wish.published or wish.superseded):
+            return
+        table = self.load(wish.identifier)
+        if table is not None:
+            refuse_rollback(table, wish.identifier)
+        refuse_gap(table, wish.identifier, wish.published)
+        if table is None:
+            return
+        if wish.mode == "incremental":
+            self._refuse_delete_files(table, wish)
+        else:
+            current = table.current_snapshot() if wish.superseded else None
+            self._superseded(table, wish, [] if current is None else list(files_of(table, current)))
 
     def refers(self, identifier: tuple[str, str], folder: str) -> bool:
         """Whether any state of the table that can still be read has a file in this folder."""
