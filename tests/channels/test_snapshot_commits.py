@@ -661,6 +661,110 @@ def test_states_older_than_the_history_go_with_the_files_that_only_they_had(tmp_
     assert {path.as_uri() for path in own} <= used
 
 
+def merged_files(root: Path) -> set[str]:
+    """What merging wrote and is there."""
+    return {path.as_uri() for path in (root / "lake/_iceberg").rglob("*.parquet")}
+
+
+def referred(root: Path) -> set[str]:
+    table = channel(root)._tables.load(NAME)
+    assert table is not None
+    return {file.file_path for snapshot in table.metadata.snapshots for file in files_of(table, snapshot)}
+
+
+def dies(real: Commit, given: tuple[Any, ...]) -> None:
+    raise Crash
+
+
+def lands_and_dies(real: Commit, given: tuple[Any, ...]) -> None:
+    real(*given)
+    raise Crash
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_what_a_merge_wrote_that_died_goes_though_the_next_one_died_too(
+    tmp_path: Path, forgotten: bool
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    first, second, third = (Delivery(n, f"{n[0]}" * 32) for n in ((0, 1), (1,), (2,)))
+    channel(tmp_path, None, **kind).publish(prepared(tmp_path, first, **kind), never)
+    commit = prepared(tmp_path, second, **kind)
+    for death in (dies, dies, lands_and_dies):
+        with pytest.raises(Crash):
+            disturbed(channel(tmp_path, None, **kind), death).publish(commit, never)
+    assert len(merged_files(tmp_path)) == 3
+    if forgotten:  # its own state, of which later ones still have files
+        channel(tmp_path, None, **kind).publish(prepared(tmp_path, third, **kind), never)
+        expire_everything(tmp_path)
+    channel(tmp_path, None, **kind).publish(commit, never)
+    assert len(merged_files(tmp_path)) == 1
+    assert merged_files(tmp_path) <= referred(tmp_path)
+    assert ids(tmp_path) == ([0, 1, 2] if forgotten else [0, 1])
+
+
+@pytest.mark.parametrize("landed", [False, True])
+def test_what_a_merge_wrote_that_died_goes_with_the_revision_that_takes_its_place(
+    tmp_path: Path, landed: bool
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    first, second = Delivery((0, 1), "0" * 32), Delivery((1,), "1" * 32)
+    channel(tmp_path, None, **kind).publish(prepared(tmp_path, first, **kind), never)
+    before = prepared(tmp_path, second, **kind)
+    for death in (dies, lands_and_dies) if landed else (dies,):
+        with pytest.raises(Crash):
+            disturbed(channel(tmp_path, None, **kind), death).publish(before, never)
+    made = channel(tmp_path, None, **kind)
+    revision = replace(second, run="e" * 32, revision=1)
+    files = revision.write(made)
+    bill = {"supersedes": [second.run]}
+    commit = made.prepare(revision.names, lambda uri: {**revision.bill(uri, files), **bill}, files)
+    made.publish(made.follow(commit, Past((), (before,))), never)
+    assert merged_files(tmp_path) <= referred(tmp_path)
+    assert len(merged_files(tmp_path)) == 1
+    assert ids(tmp_path) == [0, 1]
+
+
+@pytest.mark.parametrize("wins", ["other", "self"])
+def test_what_another_publisher_of_a_run_has_written_is_not_taken_from_under_it(
+    tmp_path: Path, wins: str
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    channel(tmp_path, None, **kind).publish(prepared(tmp_path, Delivery((0, 1), "0" * 32), **kind), never)
+    commit = prepared(tmp_path, Delivery((1,), "1" * 32), **kind)
+    raced = []
+
+    def race(real: Commit, given: tuple[Any, ...]) -> Any:
+        """Another one begins, and ends or dies, when this one has written its files."""
+        if not raced:
+            raced.append(1)
+            if wins == "other":
+                channel(tmp_path, None, **kind).publish(commit, never)
+            else:
+                with pytest.raises(Crash):
+                    disturbed(channel(tmp_path, None, **kind), dies).publish(commit, never)
+            assert len(merged_files(tmp_path)) == (1 if wins == "other" else 2)
+        return real(*given)
+
+    disturbed(channel(tmp_path, None, **kind), race).publish(commit, never)
+    assert merged_files(tmp_path) <= referred(tmp_path)
+    assert len(merged_files(tmp_path)) == 1
+    assert ids(tmp_path) == [0, 1]
+
+
+def test_a_state_that_cannot_be_looked_at_keeps_no_run_from_its_marker(tmp_path: Path) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+    channel(tmp_path, None, **kind).publish(prepared(tmp_path, Delivery((0, 1), "0" * 32), **kind), never)
+    commit = prepared(tmp_path, Delivery((1,), "1" * 32), **kind)
+    for death in (dies, lands_and_dies):
+        with pytest.raises(Crash):
+            disturbed(channel(tmp_path, None, **kind), death).publish(commit, never)
+    there = merged_files(tmp_path)
+    Path(states(tmp_path)[1]["manifest-list"].removeprefix("file://")).unlink()
+    channel(tmp_path, None, **kind).publish(commit, never)
+    assert merged_files(tmp_path) == there
+    assert len(list((tmp_path / "lake").rglob("_SUCCESS"))) == 2
+
+
 # --- what a table is not
 
 

@@ -14,7 +14,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, cached_property
@@ -61,6 +61,7 @@ from lading.channels.iceberg_state import (
     run_of,
     runs_of,
     state_of,
+    used_by,
     uses,
 )
 from lading.channels.iceberg_statistics import METRICS, statistics
@@ -300,6 +301,7 @@ class Tables:
                     if wish.mode != "full_refresh":  # which has all rows, whatever was rolled back
                         refuse_rollback(table, wish.identifier)
                     if self._has(table, wish):
+                        self._clean(table, wish, ())
                         return
                     refuse_gap(table, wish.identifier, wish.published)
                     self._refuse_another_partitioning(table, wish)
@@ -472,7 +474,7 @@ class Tables:
     ) -> tuple[list[DataFile], list[DataFile]]:
         gone: list[DataFile] = []
         again: list[DataFile] = []
-        folder = f"{_rewrites(table, wish)}{uuid.uuid4().hex}/"
+        folder = f"{_rewrites(table, wish.run_id)}{uuid.uuid4().hex}/"
         with Keys(self._files, wish.merge_key, fresh, self._memory) as keys:
             for file in live:
                 if not keys.may_be_in(file, transaction.table_metadata.schema()):
@@ -513,10 +515,21 @@ class Tables:
         return {key: value for key, value in found.items() if before.get(key) != value}
 
     def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
-        """After a commit: removes what attempts at it that died have left."""
-        if wish.mode == "incremental":
-            names = [info.name for info in self._files.store.list(self._files.name(_rewrites(table, wish)))]
-            remove(self._files, [at for name in names if (at := self._files.location(name)) not in again])
+        """Removes what attempts have left that died, at this run and at those that it supersedes, of a table that knows
+        them all: whoever still works on one of them builds on a state before this one, and is refused. ``again``: what
+        this run's commit is known to have added."""
+        if wish.mode != "incremental":
+            return
+        for run in (*wish.supersedes, wish.run_id):
+            begin = self._files.name(_rewrites(table, run))
+            there = {self._files.location(info.name) for info in self._files.store.list(begin)}
+            if not there.difference(again):
+                continue
+            # One commit added all that a run ever added. Where its state has expired, any later one may have some.
+            states = [s for s in table.metadata.snapshots if run_of(s) == run] or table.metadata.snapshots
+            # What cannot be looked at keeps all of them: room is no reason to withhold a run.
+            with suppress(IntegrityError):
+                remove(self._files, sorted(there.difference(again, used_by(table, states))))
 
     # --- files
 
@@ -635,6 +648,6 @@ def _placed(wish: Wish) -> Iterator[None]:
         raise SchemaMismatch(f"The table {_name(wish)}: {error.message}.", hint=error.hint) from error
 
 
-def _rewrites(table: Table, wish: Wish) -> str:
-    """What locations of files begin with that this run has written anew."""
-    return f"{table.location().rstrip('/')}/data/{wish.run_id}-"
+def _rewrites(table: Table, run_id: str) -> str:
+    """What locations of files begin with that a run has written anew."""
+    return f"{table.location().rstrip('/')}/data/{run_id}-"

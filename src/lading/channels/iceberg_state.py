@@ -152,3 +152,13 @@ def files_of(table: Table, snapshot: Snapshot) -> Iterator[DataFile]:
 def uses(table: Table, snapshot: Snapshot, folder: str) -> bool:
     """Whether a state of the table has files whose locations begin so."""
     return any(file.file_path.startswith(folder) for file in files_of(table, snapshot))
+
+
+def used_by(table: Table, states: Sequence[Snapshot]) -> set[str]:
+    """The locations of all data files of these states, whose manifests are mostly the same."""
+    manifests = {each.manifest_path: each for state in states for each in state.manifests(table.io)}
+    return {
+        entry.data_file.file_path
+        for manifest in manifests.values()
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }
