@@ -751,6 +751,33 @@ def test_what_another_publisher_of_a_run_has_written_is_not_taken_from_under_it(
     assert ids(tmp_path) == [0, 1]
 
 
+def test_what_a_superseded_run_has_written_is_left_to_it_while_its_table_does_not_know_it(
+    tmp_path: Path,
+) -> None:
+    kind: Any = {"mode": "incremental", "merge_key": ("id",)}
+
+    def revision(run: str, number: int, of: str, ids: tuple[int, ...]) -> dict[str, Any]:
+        made, delivery = channel(tmp_path, None, **kind), Delivery(ids, run * 32, revision=number)
+        files = delivery.write(made)
+        bill = {"supersedes": [of * 32]}
+        return made.prepare(delivery.names, lambda uri: {**delivery.bill(uri, files), **bill}, files)
+
+    channel(tmp_path, None, **kind).publish(prepared(tmp_path, Delivery((0, 1), "0" * 32), **kind), never)
+    first = prepared(tmp_path, Delivery((1,), "1" * 32), **kind)
+    second = revision("2", 1, of="1", ids=(1,))
+    channel(tmp_path, None, **kind).publish(revision("3", 2, of="2", ids=(5,)), never)
+
+    def race(real: Commit, given: tuple[Any, ...]) -> Any:
+        """The table has gone beyond the second, and so takes nothing of it; but not beyond the first."""
+        channel(tmp_path, None, **kind).publish(second, never)
+        return real(*given)
+
+    disturbed(channel(tmp_path, None, **kind), race).publish(first, never)
+    assert merged_files(tmp_path) <= referred(tmp_path)
+    assert len(merged_files(tmp_path)) == 1
+    assert ids(tmp_path) == [0, 1, 5]
+
+
 def test_a_state_that_cannot_be_looked_at_keeps_no_run_from_its_marker(tmp_path: Path) -> None:
     kind: Any = {"mode": "incremental", "merge_key": ("id",)}
     channel(tmp_path, None, **kind).publish(prepared(tmp_path, Delivery((0, 1), "0" * 32), **kind), never)

@@ -515,12 +515,13 @@ class Tables:
         return {key: value for key, value in found.items() if before.get(key) != value}
 
     def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
-        """Removes what attempts have left that died, at this run and at those that it supersedes, of a table that knows
-        them all: whoever still works on one of them builds on a state before this one, and is refused. ``again``: what
-        this run's commit is known to have added."""
+        """Removes what attempts have left that died, at this run and at those that it supersedes, as far as the table
+        knows them: whoever still works on one of these builds on a state before this one, and is refused. ``again``:
+        what this run's commit is known to have added."""
         if wish.mode != "incremental":
             return
-        for run in (*wish.supersedes, wish.run_id):
+        known = known_runs(table)
+        for run in (run for run in (*wish.supersedes, wish.run_id) if run in known):
             begin = self._files.name(_rewrites(table, run))
             there = {self._files.location(info.name) for info in self._files.store.list(begin)}
             if not there.difference(again):
