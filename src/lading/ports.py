@@ -733,9 +733,9 @@ class Past:
 class Cumulative(Protocol):
     """A channel whose deliveries make one whole: a run is added to all that came before it, or not at all."""
 
-    def check_past(self, names: Names, published: Sequence[str]) -> None:
-        """Raises IntegrityError where the whole lacks a run that was published, as far as that shows before a row is
-        read."""
+    def check_past(self, names: Names, past: Past) -> None:
+        """Raises IntegrityError or StoreDenied where the whole lacks a run that was published, or this one could not
+        take the place of those that it supersedes, as far as that shows before a row is read."""
         ...
 
     def follow(self, commit: Mapping[str, object], past: Past) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -87,6 +88,22 @@ def test_values_that_python_does_not_have_take_no_bounds_from_the_rest(kind: Any
 
 def _integer(kind: Any) -> Any:
     return pa.int32() if pa.types.is_date32(kind) else pa.int64()
+
+
+@pytest.mark.parametrize(("digits", "wanted"), [(9, 30), (18, 19), (30, 9), (9, 18), (9, 9)])
+def test_a_decimal_of_fewer_digits_than_its_table_has_bounds_that_hold_or_none(
+    digits: int, wanted: int
+) -> None:
+    values = [Decimal("-1.25"), Decimal("2.50")]
+    sink = io.BytesIO()
+    pq.write_table(
+        pa.table({"value": pa.array(values, pa.decimal128(digits, 2))}), sink, store_decimal_as_integer=True
+    )
+    schema = iceberg_schema(pa.schema([("value", pa.decimal128(max(digits, wanted), 2))]))
+    found = statistics(pq.ParquetFile(sink).metadata, schema, {})
+    assert bounds(schema, found) in [(None, None), tuple(values)]
+    assert found["value_counts"] == {1: 2}
+    assert found["null_value_counts"] == {1: 0}
 
 
 def test_instants_have_the_bounds_that_they_have() -> None:

@@ -17,6 +17,8 @@ class Table(NamedTuple):
     remembered: int = 0  # bit mask: runs in the properties
     snapshots: int = 0  # bit mask: runs whose snapshot has not expired
     marked: int = 0  # bit mask: runs with a success marker
+    cleaned_a: int = 0  # how often all files of it were deleted that the table did not refer to then
+    cleaned_r: int = 0
     lost: bool = False  # files that the table refers to were deleted
 
 
@@ -27,6 +29,7 @@ class Publisher(NamedTuple):
     faults: int = 0  # wrong answers that it may yet get
     landed: bool = False  # what nobody told it: a commit of its own that was refused stands
     refused: bool = False
+    cleaned: int = 0  # how often its run's files were, before it wrote its own
 
 
 class Tables(Model):
@@ -38,6 +41,7 @@ class Tables(Model):
         "snapshots_alone": "looks for the run in snapshots, which expire, and not in the properties",
         "no_condition": "commits whatever stands there by now",
         "delete_on_refusal": "deletes what it wrote when the catalogue says no, without looking",
+        "clean_unlooked": "deletes what others have written for its run before it knows that the table has the run",
         "superseded_forgotten": "a revision does not note the runs that it takes the place of",
         "mark_first": "puts the success marker before the table has the run",
     }
@@ -62,12 +66,16 @@ class Tables(Model):
             return [(self._done(me), s)]
         # Only now is it certain that what was refused is nowhere.
         lost = s.lost or (me.refused and me.landed)
-        return [(me._replace(at="commit", head=s.head, refused=False), s._replace(lost=lost))]
+        after = s._replace(lost=lost)
+        if self.mutant == "clean_unlooked":
+            after = self._cleaned(me, after)
+        writes = me._replace(at="commit", head=s.head, refused=False, cleaned=self._times_cleaned(me, after))
+        return [(writes, after)]
 
     def commit(self, me: Publisher, s: Table) -> list[Any]:
-        again = me._replace(at="look", faults=me.faults - 1)
+        again = me._replace(at="look", faults=me.faults - 1, cleaned=0)
         if s.head != me.head and self.mutant != "no_condition":
-            return [(self._refused(me._replace(at="look")), s)]
+            return [(self._refused(me._replace(at="look", cleaned=0)), s)]
         noted = me.run | (A if me.run == R and self.mutant != "superseded_forgotten" else 0)
         after = s._replace(
             head=s.head + 1,
@@ -75,6 +83,7 @@ class Tables(Model):
             rows_of_r=s.rows_of_r + (me.run == R),
             remembered=s.remembered | noted,
             snapshots=s.snapshots | me.run,
+            lost=s.lost or self._times_cleaned(me, s) > me.cleaned,
         )
         outcomes = [(self._done(me), after)]
         if me.faults:
@@ -84,6 +93,9 @@ class Tables(Model):
             outcomes += [(self._refused(again._replace(landed=True)), deleted)]
         return outcomes
 
+    def clean(self, me: Publisher, s: Table) -> list[Any]:
+        return [(me._replace(at="finished" if self.mutant == "mark_first" else "mark"), self._cleaned(me, s))]
+
     def mark(self, me: Publisher, s: Table) -> list[Any]:
         following = "look" if self.mutant == "mark_first" and me.head < 0 else "finished"
         return [(me._replace(at=following), s._replace(marked=s.marked | me.run))]
@@ -92,7 +104,13 @@ class Tables(Model):
         return me._replace(refused=True)
 
     def _done(self, me: Publisher) -> Publisher:
-        return me._replace(at="finished" if self.mutant == "mark_first" else "mark")
+        return me._replace(at="clean", cleaned=0)
+
+    def _cleaned(self, me: Publisher, s: Table) -> Table:
+        return s._replace(cleaned_a=s.cleaned_a + 1, cleaned_r=s.cleaned_r + (me.run == R))
+
+    def _times_cleaned(self, me: Publisher, s: Table) -> int:
+        return s.cleaned_a if me.run == A else s.cleaned_r
 
     def fault(self, state: State) -> str | None:
         s = state.stores

@@ -108,12 +108,17 @@ def test_a_path_that_names_the_attempt_twice_is_refused(shop: Shop) -> None:
     assert shop.ids() == [1, 2, 3]
 
 
-def test_a_revision_of_what_another_engine_compacted_is_refused(shop: Shop) -> None:  # D7
-    shop.run()
+def test_a_revision_of_what_another_engine_compacted_is_refused_and_stops_nothing(shop: Shop) -> None:  # D7
+    shop.orders([row(1), row(2), row(3, month=2), row(4, month=3)])
+    shop.run(end=MONTHS[2])
     found = table(shop)
     found.overwrite(found.scan().to_arrow())
-    refused(revise(shop), "another engine has rewritten or removed")
+    for month in (1, 2, 1):
+        refused(revise(shop, month), "another engine has rewritten or removed")
+        assert {run["status"] for run in shop.project().runs("orders_table")} <= {"published", "failed"}
     assert shop.ids() == [1, 2, 3]
+    shop.run()
+    assert shop.ids() == [1, 2, 3, 4]
 
 
 def test_a_revision_of_what_another_engine_deleted_from_is_refused(shop: Shop) -> None:  # D7

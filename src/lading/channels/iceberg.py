@@ -14,7 +14,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, cached_property
@@ -57,9 +57,11 @@ from lading.channels.iceberg_state import (
     gap_in,
     known_runs,
     refuse_gap,
+    refuse_rollback,
     run_of,
     runs_of,
     state_of,
+    used_by,
     uses,
 )
 from lading.channels.iceberg_statistics import METRICS, statistics
@@ -81,6 +83,12 @@ REMEMBERED = 1_000
 """So many run ids stand in a table's properties, the newest last; how many stood there before them is counted."""
 CONTENTION, UNREACHABLE = 300.0, 15.0
 """Seconds for which a commit is tried again: while others commit, and while the catalogue fails."""
+
+_WRITTEN_BY_ANOTHER = (
+    "Start a new export, under a new name and in a namespace of its own, and let none but Lading write to its table. "
+    "Only where no run was delivered since may the table be rolled back to its state before that, in that engine: a "
+    "rollback takes the rows of newer runs out."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,7 @@ class Tables:
     def standing(
         self, identifier: tuple[str, str], owner: Mapping[str, object], published: Sequence[str]
     ) -> tuple[State | None, IntegrityError | None]:
-        """What `state` tells, and that the table is not there or lacks some of these runs: of one look."""
+        """What `state` tells, and that the table is not there or its state lacks some of these runs: of one look."""
         table = self.load(identifier)
         own = table if table is not None and belongs_to(table, owner) else None
         return state_of(own), gap_in(own, identifier, published)
@@ -217,10 +225,22 @@ class Tables:
             with _placed(wish):
                 changes(table.schema(), want, all_columns=True)
 
-    def check_past(self, identifier: tuple[str, str], published: Sequence[str]) -> None:
-        """Raises IntegrityError where the table lacks one of these runs."""
-        if published:
-            refuse_gap(self.load(identifier), identifier, published)
+    def check_past(self, wish: Wish) -> None:
+        """Raises what `publish` would raise for what the table is now: IntegrityError where its state lacks a run, or
+        has not just the files of one that is superseded, StoreDenied where it holds delete files in the way."""
+        if not (wish.published or wish.superseded):
+            return
+        table = self.load(wish.identifier)
+        if table is not None:
+            refuse_rollback(table, wish.identifier)
+        refuse_gap(table, wish.identifier, wish.published)
+        if table is None:
+            return
+        if wish.mode == "incremental":
+            self._refuse_delete_files(table, wish)
+        else:
+            current = table.current_snapshot() if wish.superseded else None
+            self._superseded(table, wish, [] if current is None else list(files_of(table, current)))
 
     def refers(self, identifier: tuple[str, str], folder: str) -> bool:
         """Whether any state of the table that can still be read has a file in this folder."""
@@ -260,7 +280,7 @@ class Tables:
 
         Raises StoreUnavailable where others commit faster or the catalogue cannot be reached, SchemaMismatch where the
         table cannot take the files, StoreDenied where it is another's, IntegrityError where it lacks what was published
-        before or what the run takes the place of.
+        before or what the run takes the place of, or was rolled back.
         """
         tried: list[_Tried] = []
         footers = cache(lambda: self._footers(wish))  # files never change, however often this is tried
@@ -278,7 +298,10 @@ class Tables:
                     self._tidy(table, wish, tried)
                     # Before it is asked for the run: another's may well be beyond it, and has not its rows.
                     self._refuse_another_owner(table, wish)
+                    if wish.mode != "full_refresh":  # which has all rows, whatever was rolled back
+                        refuse_rollback(table, wish.identifier)
                     if self._has(table, wish):
+                        self._clean(table, wish, ())
                         return
                     refuse_gap(table, wish.identifier, wish.published)
                     self._refuse_another_partitioning(table, wish)
@@ -425,8 +448,7 @@ class Tables:
                     f"The table {_name(wish)} has {len(files):,} of the {counted(run.files, 'file')} of run "
                     f"{run.run_id}, which {wish.run_id} is to replace: another engine has rewritten or removed some, "
                     "and their rows may stand in others.",
-                    hint="Roll the table back to its state before that, in that engine, and let none but Lading write "
-                    "to it.",
+                    hint=_WRITTEN_BY_ANOTHER,
                 )
             found += files
         return found
@@ -438,8 +460,7 @@ class Tables:
         ):
             raise StoreDenied(
                 f"The table {_name(wish)} holds delete files, which Lading never writes: another engine changes it.",
-                hint="Roll the table back to its state before that, in that engine, and let none but Lading write to "
-                "it.",
+                hint=_WRITTEN_BY_ANOTHER,
             )
 
     def _merged(
@@ -453,10 +474,10 @@ class Tables:
     ) -> tuple[list[DataFile], list[DataFile]]:
         gone: list[DataFile] = []
         again: list[DataFile] = []
-        folder = f"{_rewrites(table, wish)}{uuid.uuid4().hex}/"
+        folder = f"{_rewrites(table, wish.run_id)}{uuid.uuid4().hex}/"
         with Keys(self._files, wish.merge_key, fresh, self._memory) as keys:
             for file in live:
-                if not keys.may_be_in(file, table.schema()):
+                if not keys.may_be_in(file, transaction.table_metadata.schema()):
                     continue
                 rows = keys.rows_in(file.file_path)
                 if rows is None:
@@ -494,10 +515,22 @@ class Tables:
         return {key: value for key, value in found.items() if before.get(key) != value}
 
     def _clean(self, table: Table, wish: Wish, again: Sequence[str]) -> None:
-        """After a commit: removes what attempts at it that died have left."""
-        if wish.mode == "incremental":
-            names = [info.name for info in self._files.store.list(self._files.name(_rewrites(table, wish)))]
-            remove(self._files, [at for name in names if (at := self._files.location(name)) not in again])
+        """Removes what attempts have left that died, at this run and at those that it supersedes, as far as the table
+        knows them: whoever still works on one of these builds on a state before this one, and is refused. ``again``:
+        what this run's commit is known to have added."""
+        if wish.mode != "incremental":
+            return
+        known = known_runs(table)
+        for run in (run for run in (*wish.supersedes, wish.run_id) if run in known):
+            begin = self._files.name(_rewrites(table, run))
+            there = {self._files.location(info.name) for info in self._files.store.list(begin)}
+            if not there.difference(again):
+                continue
+            # One commit added all that a run ever added. Where its state has expired, any later one may have some.
+            states = [s for s in table.metadata.snapshots if run_of(s) == run] or table.metadata.snapshots
+            # What cannot be looked at keeps all of them: room is no reason to withhold a run.
+            with suppress(IntegrityError):
+                remove(self._files, sorted(there.difference(again, used_by(table, states))))
 
     # --- files
 
@@ -616,6 +649,6 @@ def _placed(wish: Wish) -> Iterator[None]:
         raise SchemaMismatch(f"The table {_name(wish)}: {error.message}.", hint=error.hint) from error
 
 
-def _rewrites(table: Table, wish: Wish) -> str:
-    """What locations of files begin with that this run has written anew."""
-    return f"{table.location().rstrip('/')}/data/{wish.run_id}-"
+def _rewrites(table: Table, run_id: str) -> str:
+    """What locations of files begin with that a run has written anew."""
+    return f"{table.location().rstrip('/')}/data/{run_id}-"

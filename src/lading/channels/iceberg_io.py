@@ -95,13 +95,29 @@ class Files:
 
 def parquet(file: Any, location: str, **options: Any) -> pq.ParquetFile:
     """Raises IntegrityError for what is no Parquet file."""
-    try:
+    with _read(location):
         return pq.ParquetFile(file, **options)
+
+
+def batches(opened: pq.ParquetFile, location: str, rows: int, **options: Any) -> Iterator[pa.RecordBatch]:
+    """The file's rows, so many at a time. Raises IntegrityError where they cannot be read."""
+    with _read(location):
+        yield from opened.iter_batches(rows, use_threads=False, **options)
+
+
+@contextmanager
+def _read(location: str) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:  # of which Arrow has its own kind, and which tells nothing of the file
+        raise
     except (pa.ArrowException, OSError) as error:
+        # It is not taken for lost: whether there is a copy is not seen from here.
         raise IntegrityError(
             f"{location} cannot be read: it is not the file that was written there.",
-            hint="Put it back as it was, from a version of the object or a backup, and run again. Nothing but Lading "
-            "may write into folders of deliveries.",
+            hint="Put it back as it was, from a copy, a version of the object or a backup, and run again. If there is "
+            "none, and its interval can be delivered anew by --revise, delete it first: its rows come with the "
+            "revision. Nothing but Lading may write into folders of deliveries.",
         ) from error
 
 

@@ -21,7 +21,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.schema import Schema
 from pyiceberg.types import PrimitiveType
 
-from lading.channels.iceberg_io import Files, parquet
+from lading.channels.iceberg_io import Files, batches, parquet
 from lading.errors import LadingError, StoreFull
 from lading.ports import Upload
 
@@ -34,7 +34,7 @@ class Keys:
 
     def __init__(self, files: Files, columns: Sequence[str], locations: Sequence[str], memory: int) -> None:
         self._files, self._columns, self._memory = files, tuple(columns), max(memory, _FLOOR)
-        self._failed: LadingError | None = None  # of the store, while DuckDB was asking for rows
+        self._failed: LadingError | None = None  # of the store or a file, while DuckDB was asking for rows
         self._kinds: list[pa.DataType] = []  # of the columns, as files have them
         self._names = ", ".join(f"k{index}" for index in range(len(columns)))
         self._folder = Path(tempfile.mkdtemp(prefix="lading-merge-"))
@@ -72,21 +72,30 @@ class Keys:
                 self._ask(
                     ("insert into keys" if index else "create table keys as")
                     + f" select distinct {self._names} from incoming",
-                    self._rows(opened),
+                    self._rows(opened, location),
                 )
 
-    def _rows(self, opened: pq.ParquetFile) -> pa.RecordBatchReader:
-        """The file's keys, and each row's number."""
-        kinds = [opened.schema_arrow.field(name).type for name in self._columns]
+    def _rows(self, opened: pq.ParquetFile, location: str) -> pa.RecordBatchReader:
+        """The file's keys, and each row's number. A column that the file is older than is NULL in all of its rows
+        (table specification, "Column Projection")."""
+        has = set(opened.schema_arrow.names)
+        kinds = [
+            opened.schema_arrow.field(name).type if name in has else kind
+            for name, kind in zip(self._columns, self._kinds, strict=True)
+        ]
         schema = pa.schema(
             [*(pa.field(f"k{index}", kind) for index, kind in enumerate(kinds)), ("row", pa.int64())]
         )
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def keys() -> Iterator[pa.RecordBatch]:
             begin = 0
             try:
-                for batch in opened.iter_batches(_MOST_ROWS, columns=list(self._columns), use_threads=False):
-                    columns = [batch.column(batch.schema.get_field_index(name)) for name in self._columns]
+                present = [name for name in self._columns if name in has]
+                for batch in batches(opened, location, _MOST_ROWS, columns=present):
+                    columns = [
+                        batch.column(name) if name in has else pa.nulls(batch.num_rows, kind)
+                        for name, kind in zip(self._columns, kinds, strict=True)
+                    ]
                     numbers = pa.array(np.arange(begin, begin + batch.num_rows))
                     begin += batch.num_rows
                     yield pa.RecordBatch.from_arrays([*columns, numbers], schema=schema)
@@ -94,7 +103,7 @@ class Keys:
                 self._failed = error
                 raise
 
-        return pa.RecordBatchReader.from_batches(schema, batches())
+        return pa.RecordBatchReader.from_batches(schema, keys())
 
     def _ask(self, sql: str, rows: pa.RecordBatchReader) -> Any:
         try:
@@ -103,7 +112,7 @@ class Keys:
         except duckdb.Error as error:
             raise self._told(error) from error
 
-    def _told(self, error: duckdb.Error) -> Exception:
+    def _told(self, error: Exception) -> Exception:
         if self._failed is not None:
             return self._failed
         if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException):
@@ -129,7 +138,8 @@ class Keys:
         return found
 
     def may_be_in(self, file: DataFile, schema: Schema) -> bool:
-        """By the file's bounds: False where it certainly holds none of the keys."""
+        """By the file's bounds: False where it certainly holds none of the keys. ``schema``: the table's, with all of
+        the key's columns."""
         for name, extremes in zip(self._columns, self._extremes, strict=True):
             field = schema.find_field(name)
             low = (file.lower_bounds or {}).get(field.field_id)
@@ -151,12 +161,14 @@ class Keys:
             same = " and ".join(
                 f"incoming.k{index} is not distinct from keys.k{index}" for index in range(len(self._columns))
             )
-            found = self._ask(f"select row from incoming semi join keys on {same}", self._rows(opened))
+            found = self._ask(
+                f"select row from incoming semi join keys on {same}", self._rows(opened, location)
+            )
             try:
                 for batch in found.to_arrow_reader(_MOST_ROWS):
                     mask[batch.column(0).to_numpy()] = True
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                raise (self._failed or error) from error
+                raise self._told(error) from error
         return mask if mask.any() else None
 
     def rewrite(self, source: str, target: str, without: Any) -> int:
@@ -167,7 +179,13 @@ class Keys:
         upload = self._files.store.write(self._files.name(target))
         try:
             with self._files.open(source) as file:
-                _copy(parquet(file, source, arrow_extensions_enabled=True), upload, ~without, self._memory)
+                _copy(
+                    parquet(file, source, arrow_extensions_enabled=True),
+                    source,
+                    upload,
+                    ~without,
+                    self._memory,
+                )
             upload.finish()
         except BaseException:
             upload.abort()
@@ -175,7 +193,7 @@ class Keys:
         return left
 
 
-def _copy(opened: pq.ParquetFile, upload: Upload, keep: Any, memory: int) -> None:
+def _copy(opened: pq.ParquetFile, source: str, upload: Upload, keep: Any, memory: int) -> None:
     meta = opened.metadata
     plain = sum(meta.row_group(index).total_byte_size for index in range(meta.num_row_groups))
     rows = max(64, min(_MOST_ROWS, (memory // 8) * meta.num_rows // max(plain, 1)))
@@ -190,7 +208,7 @@ def _copy(opened: pq.ParquetFile, upload: Upload, keep: Any, memory: int) -> Non
         store_schema=False,
     ) as writer:
         begin = 0
-        for batch in opened.iter_batches(rows, use_threads=False):
+        for batch in batches(opened, source, rows):
             kept = batch.filter(pa.array(keep[begin : begin + batch.num_rows]))
             begin += batch.num_rows
             if kept.num_rows:

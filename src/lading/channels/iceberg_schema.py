@@ -73,7 +73,9 @@ def _refuse(kind: Any, path: str) -> None:
     unsigned = pa.types.is_uint32(kind) or pa.types.is_uint64(kind)
     wide = pa.types.is_decimal256(kind)
     nanoseconds = pa.types.is_timestamp(kind) and kind.unit == "ns"
-    if unsigned or wide or nanoseconds:
+    # pyiceberg takes it for a float, which Parquet keeps in another way.
+    half = pa.types.is_float16(kind)
+    if unsigned or wide or nanoseconds or half:
         raise SchemaMismatch(
             f"column {path!r}: an Iceberg table of version 2 cannot hold the type {kind}",
             hint="Cast it in a query, declare the column a string in the contract, or leave it out.",

@@ -47,6 +47,32 @@ def forgotten_runs(table: Table) -> int:
     return int(table.properties.get(FORGOTTEN, 0))
 
 
+def rolled_back(table: Table) -> dict[str, Snapshot]:
+    """Runs whose snapshots the table still has, and which its current state does not come from: their rows are not in
+    it, whatever its properties say, which no engine rolls back.
+
+    Where an ancestor has expired, which some engines note as none, those before it are not known to be ancestors, nor
+    not to be. They all have lower sequence numbers than what comes after them (table specification, "Sequence
+    Numbers"), so what comes after the oldest of the line is none of them.
+    """
+    known = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
+    line: dict[int, Snapshot] = {}
+    at = table.current_snapshot()
+    while at is not None:
+        line[at.snapshot_id] = at
+        at = known.get(at.parent_snapshot_id or 0)
+    begins = min((snapshot.sequence_number or 0 for snapshot in line.values()), default=-1)
+    there = {run_of(snapshot) for snapshot in line.values()}
+    return {
+        run: snapshot
+        for number, snapshot in known.items()
+        if number not in line
+        and (snapshot.sequence_number or 0) > begins
+        and (run := run_of(snapshot)) is not None
+        and run not in there
+    }
+
+
 def state_of(table: Table | None) -> State | None:
     current = table.current_snapshot() if table is not None else None
     if table is None or current is None:
@@ -70,12 +96,24 @@ def refuse_gap(table: Table | None, identifier: tuple[str, str], published: Sequ
         raise gap
 
 
+def refuse_rollback(table: Table, identifier: tuple[str, str]) -> None:
+    """Raises IntegrityError where any run's rows are not in the current state, so that what comes next would stand on
+    less than what was there."""
+    if back := rolled_back(table):
+        raise _rolled_back(identifier, back)
+
+
 def gap_in(
     table: Table | None, identifier: tuple[str, str], published: Sequence[str]
 ) -> IntegrityError | None:
-    """``table``: None where there is none. Each of these runs is remembered by it, or is one of so many that it has
-    forgotten; else this is the failure."""
-    known, forgotten = (set[str](), 0) if table is None else (known_runs(table), forgotten_runs(table))
+    """``table``: None where there is none. Each of these runs is remembered by it and was not rolled back, or is one of
+    so many that it has forgotten; else this is the failure."""
+    known, forgotten, back = set[str](), 0, dict[str, Snapshot]()
+    if table is not None:
+        known, forgotten = known_runs(table), forgotten_runs(table)
+        back = {run: snapshot for run, snapshot in rolled_back(table).items() if run in set(published)}
+    if back:
+        return _rolled_back(identifier, back)
     lacks = len(set(published) - known) - forgotten
     if lacks <= 0:
         return None
@@ -85,6 +123,17 @@ def gap_in(
         hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
         "those runs, because the export was no table then or had another catalogue, set that back; or start a new "
         "export, under a new name and in a namespace of its own.",
+    )
+
+
+def _rolled_back(identifier: tuple[str, str], back: Mapping[str, Snapshot]) -> IntegrityError:
+    newest = max(back.values(), key=lambda snapshot: snapshot.sequence_number or 0)
+    return IntegrityError(
+        f"The table {'.'.join(identifier)} was rolled back: it had {counted(len(back), 'run')} whose rows are not in "
+        "its current state.",
+        hint=f"Roll it forward again, in the engine that did it: make {newest.snapshot_id} its current snapshot, or "
+        "register the last metadata file from before the rollback in the catalogue. If the rows are to stay away, "
+        "start a new export, under a new name and in a namespace of its own.",
     )
 
 
@@ -103,3 +152,13 @@ def files_of(table: Table, snapshot: Snapshot) -> Iterator[DataFile]:
 def uses(table: Table, snapshot: Snapshot, folder: str) -> bool:
     """Whether a state of the table has files whose locations begin so."""
     return any(file.file_path.startswith(folder) for file in files_of(table, snapshot))
+
+
+def used_by(table: Table, states: Sequence[Snapshot]) -> set[str]:
+    """The locations of all data files of these states, whose manifests are mostly the same."""
+    manifests = {each.manifest_path: each for state in states for each in state.manifests(table.io)}
+    return {
+        entry.data_file.file_path
+        for manifest in manifests.values()
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+    }

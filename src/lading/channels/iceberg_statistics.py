@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyiceberg.io.pyarrow import (
+    StatsAggregator,
     compute_statistics_plan,
     data_file_statistics_from_parquet_metadata,
     parquet_path_to_id_mapping,
 )
 from pyiceberg.schema import Schema
+from pyiceberg.types import IcebergType, PrimitiveType
 
 METRICS = "write.metadata.metrics.column."
 """A table's properties that say what is told of a column begin like this."""
@@ -28,19 +30,32 @@ _UNTOLD = (ValueError, OverflowError, pa.ArrowException)
 def statistics(footer: pq.FileMetaData, schema: Schema, properties: Mapping[str, str]) -> dict[str, Any]:
     """The arguments of `DataFile.from_args` that tell of a file's values. ``properties``: those with `METRICS`."""
     columns = [footer.schema.column(index) for index in range(footer.num_columns)]
-    asked = {f"{METRICS}{columns[index].path}": "counts" for index in _unreadable(footer)}
+    numbers = parquet_path_to_id_mapping(schema)
+    kinds = [schema.find_type(numbers[column.path]) for column in columns]
+    unread = _unreadable(footer) | {n for n, column in enumerate(columns) if not _told(kinds[n], column)}
+    asked = {f"{METRICS}{columns[index].path}": "counts" for index in unread}
     # Arrow tells the extremes of JSON as bytes, which pyiceberg takes for text.
     asked |= {f"{METRICS}{c.path}": "none" for c in columns if c.logical_type.type == "JSON"}
     found = data_file_statistics_from_parquet_metadata(
         parquet_metadata=footer,
         stats_columns=compute_statistics_plan(schema, {**asked, **properties}),
-        parquet_column_mapping=parquet_path_to_id_mapping(schema),
+        parquet_column_mapping=numbers,
     )
     extremes = found.column_aggregates
     return replace(found, column_aggregates={}).to_serialized_dict() | {
         "lower_bounds": _bounds({number: each.min_as_bytes for number, each in extremes.items()}),
         "upper_bounds": _bounds({number: each.max_as_bytes for number, each in extremes.items()}),
     }
+
+
+def _told(kind: IcebergType, column: pq.ColumnSchema) -> bool:
+    """Whether pyiceberg makes bounds of what the file has for this type of the table: the file's own may be narrower,
+    and a decimal of fewer digits is another physical type."""
+    try:
+        StatsAggregator(cast(PrimitiveType, kind), column.physical_type)
+    except ValueError:
+        return False
+    return True
 
 
 def _unreadable(footer: pq.FileMetaData) -> set[int]:

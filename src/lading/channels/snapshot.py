@@ -92,9 +92,11 @@ class SnapshotChannel(DropChannel):
         found = self._format.schema(schema, self._types)
         self._tables.check(_wish(self._table(names)), found)
 
-    def check_past(self, names: Names, published: Sequence[str]) -> None:
+    def check_past(self, names: Names, past: Past) -> None:
         if self._settings.mode != "full_refresh":  # which has all rows, whatever came before
-            self._tables.check_past(self._identifier(names), published)
+            table = self._table(names)
+            own = {"published": list(past.published), "superseded": _superseded(table, past)}
+            self._tables.check_past(_wish(table | own))
 
     def prepare(self, names: Names, bill: Document, files: Sequence[Written]) -> dict[str, object]:
         commit = super().prepare(names, bill, files)
@@ -126,14 +128,7 @@ class SnapshotChannel(DropChannel):
         table: Any = commit["table"]
         if table["mode"] == "full_refresh":
             return dict(commit)
-        # Those of another major are in another table. Those of a drop are in none, and refused as what it lacks.
-        tables: Any = (each["table"] for each in past.superseded if "table" in each)
-        superseded = [
-            [old["run_id"], old["folder"], sum(1 for _, rows, *_ in old["files"] if rows)]
-            for old in tables
-            if old["identifier"] == table["identifier"]
-        ]
-        own = {"published": list(past.published[-FOLLOWED:]), "superseded": superseded}
+        own = {"published": list(past.published[-FOLLOWED:]), "superseded": _superseded(table, past)}
         return {**commit, "table": table | own}
 
     def _identifier(self, names: Names) -> tuple[str, str]:
@@ -200,6 +195,17 @@ class SnapshotChannel(DropChannel):
         table: Any = commit.get("table")
         if table is not None:
             self._tables.release(tuple(table["identifier"]), table["folder"])
+
+
+def _superseded(table: Mapping[str, Any], past: Past) -> list[list[object]]:
+    """Of the runs that one takes the place of: what their files' locations begin with, and how many hold rows."""
+    # Those of another major are in another table. Those of a drop are in none, and refused as what it lacks.
+    tables: Any = (each["table"] for each in past.superseded if "table" in each)
+    return [
+        [old["run_id"], old["folder"], sum(1 for _, rows, *_ in old["files"] if rows)]
+        for old in tables
+        if old["identifier"] == table["identifier"]
+    ]
 
 
 def _wish(table: Any) -> Wish:

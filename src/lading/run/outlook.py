@@ -10,7 +10,7 @@ from lading.export.identity import instant
 from lading.export.interval import Interval
 from lading.journal.log import open_runs
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
-from lading.ports import Cumulative, SchemaChecker
+from lading.ports import Cumulative, Past, SchemaChecker
 from lading.run.job import Binding, Job
 from lading.run.publish import published
 from lading.run.queries import query_of
@@ -168,7 +168,7 @@ def _check(
         if isinstance(job.channel, SchemaChecker):
             job.channel.check_schema(names, binding.output)
         if isinstance(job.channel, Cumulative):
-            job.channel.check_past(names, before.get((run.tenant, names.major), ()))
+            job.channel.check_past(names, Past(tuple(before.get((run.tenant, names.major), ()))))
 
 
 _UNMET = {"tenant": "unmet-tenant", "run": "deadbeef"}

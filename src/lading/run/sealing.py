@@ -61,7 +61,7 @@ class Sealing:
         job, plan = self.job, self.plan
         now = job.journal.now()
         ordered = sorted(served_runs, key=lambda served: (served.run.tenant, served.run.beside))
-        superseded = self._superseded(ordered)
+        superseded = superseded_commits(job, plan, ordered)
         with ThreadPoolExecutor(PREPARERS, thread_name_prefix="lading-seal") as pool:
             runs = list(pool.map(lambda served: self._run(served, now, superseded), ordered))
         return {
@@ -88,14 +88,6 @@ class Sealing:
             return {}
         promises = sorted(version.promises_sha256 for version in job.versions)
         return {"beside": dict(job.beside.contract), "parity": list(self.parity or ()), "promises": promises}
-
-    def _superseded(self, served_runs: Sequence[Served]) -> Mapping[str, Mapping[str, Any]]:
-        """The commits that those of channels which add to what was there take something out of, by run id."""
-        channels = [served for served in served_runs if isinstance(served.version.channel, Cumulative)]
-        wanted = {run for served in channels for run in served.run.supersedes}
-        if not wanted:
-            return {}
-        return self.job.journal.commits(self.job.export, self.plan.interval.start, wanted)
 
     def _run(
         self, served: Served, now: datetime, superseded: Mapping[str, Mapping[str, Any]]
@@ -230,6 +222,15 @@ class Sealing:
             if action["action"] == "hmac_sha256":
                 action["key_id"] = self.job.keys.key_id(served.run.tenant)
         return keyed
+
+
+def superseded_commits(
+    job: Job, plan: SweepPlan, served_runs: Sequence[Served]
+) -> Mapping[str, Mapping[str, Any]]:
+    """The commits that those of channels which add to what was there take something out of, by run id."""
+    channels = [served for served in served_runs if isinstance(served.version.channel, Cumulative)]
+    wanted = {run for served in channels for run in served.run.supersedes}
+    return job.journal.commits(job.export, plan.interval.start, wanted) if wanted else {}
 
 
 def _public(approval: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from lading.ports import (
     Cumulative,
     FileNumber,
     FileWriter,
+    Past,
     Preflight,
     Reading,
     Reuser,
@@ -53,7 +54,7 @@ from lading.run.job import Binding, Clearance, Job
 from lading.run.lanes import Lanes, apart
 from lading.run.parity import Parity
 from lading.run.queries import query_of
-from lading.run.sealing import Sealing, Served, publishable
+from lading.run.sealing import Sealing, Served, publishable, superseded_commits
 from lading.run.unknown import unknown_anywhere, unknown_tenants
 
 
@@ -324,12 +325,14 @@ class Attempt:
         self._served.update(made)
         self._folders.extend(folders)
         self._check_writable(folders)
+        replaced = superseded_commits(self._job, self._plan, served)
         for each in served:
             if isinstance(each.version.channel, SchemaChecker):
                 each.version.channel.check_schema(each.names, each.binding.output)
             if isinstance(each.version.channel, Cumulative):
-                before = self._published.get((each.run.tenant, each.version.major), ())
-                each.version.channel.check_past(each.names, before)
+                before = tuple(self._published.get((each.run.tenant, each.version.major), ()))
+                commits = tuple(replaced[run] for run in each.run.supersedes)
+                each.version.channel.check_past(each.names, Past(before, commits))
 
     def _check_writable(self, folders: Sequence[Mapping[str, str]]) -> None:
         """Before rows are read for a destination it must be seen to take writing, or hours of reading are for nothing.
