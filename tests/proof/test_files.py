@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from delivered import Objects, lay_out
-from worlds import JANUARY, World, ids, orders, snapshot, some_orders, under
+from delivered import Objects, lay_out, store_of
+from worlds import JANUARY, Hooked, World, ids, orders, snapshot, some_orders, under
 
 from lading import files
 from lading.errors import IntegrityError
 from lading.manifest import canonical
 from lading.plan import Asked, Clock, Standing
 from lading.proof import current
+from lading.proof.found import is_manifest
 from lading.recipient import duckdb_query
 from lading.run import Job, run
 
@@ -48,6 +49,28 @@ def test_a_half_published_delivery_is_absent(tmp_path: Path) -> None:
     lay_out({n: d for n, d in whole.items() if not ("tenant=a" in n and n.endswith("_SUCCESS"))}, tmp_path)
     assert {n for n in files(str(tmp_path)) if "tenant=a" in n} == set()
     assert opened(tmp_path) == Counter({3: 1, 4: 1, 5: 1})
+
+
+def test_a_delivery_whose_manifest_is_gone_is_missed_and_not_passed_over(objects: Objects) -> None:
+    manifests = [name for name in objects if is_manifest(posixpath.basename(name))]
+    assert manifests
+    for gone in manifests:
+        left = store_of({name: data for name, data in objects.items() if name != gone})
+        with pytest.raises(IntegrityError, match="the success marker stands without its manifest"):
+            current(left)
+
+
+def test_a_delivery_that_is_being_removed_is_passed_over(tmp_path: Path) -> None:
+    w = World(some_orders(months=1, customers="ab"))
+    run(w.job())
+
+    def removed(operation: str, name: str) -> None:
+        if operation == "get" and "tenant=a" in name:
+            for each in [n for n in snapshot(w.lake) if "tenant=a" in n]:
+                w.lake.delete(each)
+
+    found = current(Hooked(w.lake, removed))
+    assert {delivery.manifest["tenant"] for delivery in found} == {"b"}
 
 
 def test_after_a_revision_only_the_revision_is_opened(tmp_path: Path) -> None:

@@ -96,16 +96,22 @@ def _overlap(one: Arrivals, other: Arrivals) -> bool:
 def _complete(store: Store, delivery: Delivery, signers: Sequence[AllowedSigner] | None) -> bool:
     """Reads the manifest of a delivery that has its marker. False for one that is not complete, or is being removed.
 
-    Raises IntegrityError where the two do not belong together.
+    Raises IntegrityError where the two do not belong together, or the manifest is gone.
     """
-    if not delivery.manifest_name or not delivery.marker_name:
+    if not delivery.marker_name:
         return False
-    success, data = (
-        get(store, delivery.path(delivery.marker_name)),
-        get(store, delivery.path(delivery.manifest_name)),
-    )
-    if success is None or data is None:
+    success = get(store, delivery.path(delivery.marker_name))
+    if success is None:
         return False
+    data = get(store, delivery.path(delivery.manifest_name)) if delivery.manifest_name else None
+    if data is None:
+        # Whoever removes a delivery begins with its marker.
+        if get(store, delivery.path(delivery.marker_name)) is None:
+            return False
+        raise IntegrityError(
+            f"{delivery.folder}: the success marker stands without its manifest.",
+            hint="The rows of this delivery would be missing: put the manifest back, or have it delivered anew.",
+        )
     try:
         delivery.manifest = parsed(data, Manifest)
         whole = json.loads(success)["manifest_sha256"] == hashlib.sha256(data).hexdigest()
