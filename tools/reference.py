@@ -424,11 +424,16 @@ def _layouts() -> Iterator[str]:
     kind = FileType("parquet", "snappy", "parquet")
     rows = [
         (f"`{preset}`", f"`{layout.folder(names)}`", f"`{layout.data_file(names, 0, 1, 1, kind)}`",
-         f"`{layout.manifest(names)}`, `{layout.success()}`")
+         f"`{layout.manifest(names)}`, `{layout.sums()}`, `{layout.success()}`")
         for preset in ("lake", "dated", "svc002")
         for layout in (Layout(preset, tenanted=True),)
     ]  # fmt: skip
     yield _table(("preset", "folder of an attempt", "file", "control objects"), rows)
+    yield (
+        "`svc002` has a `.sha256` beside each file and a [delivery record](delivery-records.md), too; its paths hold "
+        "neither project nor environment, so give each of these a store, or a prefix of one, of its own. Whoever reads "
+        "a place of two environments gets the rows of both."
+    )
     variables = ", ".join(f"`{{{name}}}`" for name in sorted(RUN_VARIABLES))
     yield (
         f"`partition_by` makes at most {MOST_PARTITIONS:,} partitions of one tenant in one sweep, and {MOST_KEYS:,} of "

@@ -186,6 +186,8 @@ def test_who_has_no_key_checks_all_but_the_records_and_is_told_so(sent: Path, pa
     mine = folders(sent / "lake", "a")
     code, said = run_verifier(Path(verifier.__file__), *mine, "--key", sent / "ops/signers")
     assert (code, said.count(f"not checked: {HELD}")) == (0, 1)
+    assert "packages 1 to 4, 20 records, those of 4 not read" in said
+    assert "all that was read holds, signed by a trusted key" in said
     sealed(sent, package, gzip.compress(b""))
     assert problems(package, None) == [
         "records.jsonl.gz.age: is not the file that was sealed: its size or SHA-256 differs"

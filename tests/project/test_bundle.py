@@ -148,6 +148,7 @@ def test_the_age_tool_opens_an_encrypted_bundle(sealed: tuple[Path, Path], tmp_p
         assert pq.read_table(pa.BufferReader(archive.read(name))).num_rows == 10
         manifest = json.loads(archive.read("manifest.json"))
     assert f"age --decrypt --identity KEY --output {bundle.stem} {bundle.name}" in readme
+    assert f"\n  lading verify {bundle.name} --deep --tenant-key KEY --key signers\n" in readme
     assert manifest["encryption"] == {"type": "age-bundle"}
     assert [file["columns"] for file in manifest["files"]] == [{}]
 
@@ -165,6 +166,7 @@ def test_an_encrypted_bundle_is_proven_with_its_key_and_told_apart_without(
     without = verify(str(bundle.parent))
     assert without.ok
     assert without.notes == [f"{bundle.name}: is encrypted, and what is in it was not looked at"]
+    assert without.unseen == 1
     for asked in ({"key": signers}, {"tenants": ["a"]}):
         (problem,) = verify(str(bundle), **asked).problems  # type: ignore[arg-type]
         assert "shows only with its key" in problem.problem

@@ -97,6 +97,18 @@ def test_what_stands_there_before_it_is_published_is_no_failure(place: Path) -> 
     assert report.notes == [".: 1 object without a manifest; no part of a delivery"]
 
 
+def test_what_was_unpacked_is_no_delivery_and_its_reader_is_told_how_to_check_it(
+    place: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(bundle_in(place)) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    report = verify(str(tmp_path / "unpacked"))
+    assert [problem.problem for problem in report.problems] == ["no delivery found here"]
+    assert report.notes[0] == (
+        ".: what was in a bundle: prove the bundle itself, or here sha256sum --check SHA256SUMS"
+    )
+
+
 def test_an_archive_made_again_of_the_same_members_is_the_same(original: bytes) -> None:
     assert made(members_of(original)) == original
 

@@ -49,7 +49,9 @@ def readme(manifest: Mapping[str, Any], name: str, signature: Mapping[str, str],
         "",
         *_signed(manifest, signature),
         "",
-        f"All of it at once, where Lading is installed: lading verify {name}{sealed and f'.{sealed}'}",
+        "All of it at once, where Lading is installed:",
+        "",
+        f"  {_proven(name, signature, sealed)}",
         "",
     ]
     return "\n".join(told)
@@ -75,6 +77,11 @@ def _opened(name: str, folder: str, sealed: str) -> list[str]:
         f"  {_MAC:8} unzip {name} -d {folder}",
         f"  {_WINDOWS:8} Expand-Archive {name} {folder}",
     ]
+
+
+def _proven(name: str, signature: Mapping[str, str], sealed: str) -> str:
+    opened = f"{name}.{sealed} --deep --tenant-key KEY" if sealed else f"{name} --deep"
+    return f"lading verify {opened}" + (" --key signers" if signature["type"] != "none" else "")
 
 
 def _signed(manifest: Mapping[str, Any], signature: Mapping[str, str]) -> list[str]:

@@ -221,6 +221,6 @@ def _signed(report: Report, *, trusted: bool) -> str:
     if trusted:
         return "trusted keys signed every manifest" if report.all_signed else "no signature could be seen"
     if not report.signatures:
-        return "unsigned: integrity only"
+        return "no signature could be seen: integrity only" if report.unseen else "unsigned: integrity only"
     keys = ", ".join(sorted(report.signatures))
     return f"signed by {keys}, which nobody vouches for: integrity only"

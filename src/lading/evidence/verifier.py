@@ -75,6 +75,7 @@ class Findings:
         self.problems: list[tuple[str, str]] = []
         self.unchecked: list[str] = []
         self.facts: list[str] = []
+        self.read = True  # whether all records were looked at
 
     def problem(self, where: str, what: str) -> None:
         if (where, what) not in self.problems:
@@ -595,6 +596,7 @@ class Package:
         self.checkpoint: Any = None
         self.sha256 = ""
         self.signed = False
+        self.read = True  # whether its records were looked at
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, *name.split("/"))
@@ -743,6 +745,7 @@ class Package:
                 self._findings.not_checked(
                     f"records that are encrypted ({ENCRYPTED}): give your private key of age by --identity"
                 )
+                self.read = False
                 return False
             else:
                 with self._age.opened(read) as clear:
@@ -914,7 +917,9 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
         findings.problem(name, f"package {at} is not the last one that the sender names")
     _tell_gaps(name, packages, findings)
     counts = sum(p.checkpoint["records"]["count"] for p in packages)
-    findings.facts.append(f"{name}: packages {first} to {at}, {counts} records")
+    unread = sum(not p.read for p in packages)
+    told = f", those of {unread} not read" if unread else ""
+    findings.facts.append(f"{name}: packages {first} to {at}, {counts} records{told}")
 
 
 def _tell_gaps(name: str, packages: list[Package], findings: Findings) -> None:
@@ -956,6 +961,7 @@ def verify(
     packages = [Package(folder, signers, findings, age) for folder in folders_of(paths, findings)]
     for package in packages:
         package.check()
+    findings.read = all(package.read for package in packages)
     check_chains(packages, last, findings)
     return findings
 
@@ -1013,7 +1019,8 @@ def main(arguments: list[str] | None = None) -> int:
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     trusted = "by a trusted key" if signers is not None else "consistently; by whom was not checked"
     count = len(findings.problems)
-    print(f"{now} " + (f"{count} problem{'s' * (count != 1)}" if count else f"all holds, signed {trusted}"))
+    held = "all holds" if findings.read else "all that was read holds"
+    print(f"{now} " + (f"{count} problem{'s' * (count != 1)}" if count else f"{held}, signed {trusted}"))
     return 1 if findings.problems else 0
 
 

@@ -54,7 +54,8 @@ class Problem:
 class Report:
     """``notes``: what was seen and is no failure, such as a folder without a manifest. ``all_signed``: trusted keys
     were given, and one of them signed every manifest. ``unsigned``: how many deliveries could be looked at and are not
-    what a trusted key signed, where such keys were given. ``signatures``: how many hold, by their key's fingerprint.
+    what a trusted key signed, where such keys were given. ``unseen``: how many are encrypted as a whole, and were not
+    looked into. ``signatures``: how many hold, by their key's fingerprint.
     ``delivery``: which one it is, where a single one was named and its manifest could be read."""
 
     deliveries: int = 0
@@ -63,6 +64,7 @@ class Report:
     bytes: int = 0
     all_signed: bool = False
     unsigned: int = 0
+    unseen: int = 0
     signatures: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -330,6 +332,7 @@ def _check_archive(
             )
         else:
             report.notes.append(f"{path}: is encrypted, and what is in it was not looked at")
+            report.unseen += 1
         return False, None
     try:
         with ExitStack() as files:
@@ -447,9 +450,11 @@ def _check_strangers(
         else:
             folders[folder] = folders.get(folder, 0) + 1
     for folder, count in sorted(folders.items()):
-        report.notes.append(
-            f"{folder or '.'}: {counted(count, 'object')} without a manifest; no part of a delivery"
-        )
+        if posixpath.join(folder, BUNDLED) in strangers:
+            told = "what was in a bundle: prove the bundle itself, or here sha256sum --check SHA256SUMS"
+        else:
+            told = f"{counted(count, 'object')} without a manifest; no part of a delivery"
+        report.notes.append(f"{folder or '.'}: {told}")
     return pointed
 
 
