@@ -27,6 +27,7 @@ from lading.events import (
     SweepDone,
     SweepsDue,
     SweepStarted,
+    Unexpected,
     Waiting,
 )
 from lading.export.interval import Interval
@@ -447,6 +448,17 @@ def test_what_every_pass_notices_is_told_once(capsys: pytest.CaptureFixture[str]
         "notice: orders_drop: 3 lack",
         "notice: orders_drop: 2 lack",
     ]
+
+
+def test_the_traceback_of_an_unexpected_error_is_shown_to_whoever_asks_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, event = Watch(), Unexpected("orders_drop", ValueError("ada@example.com"))
+    watch(event)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LADING_DEBUG", "1")
+    watch(event)
+    assert "ValueError: ada@example.com" in capsys.readouterr().err
 
 
 def test_once_belongs_to_continuous_exports(lading: Any, project: Path) -> None:

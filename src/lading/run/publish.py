@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lading.errors import IntegrityError, LadingError
-from lading.events import RunPublished, Waiting
+from lading.errors import IntegrityError, LadingError, unexpected
+from lading.events import RunPublished, Unexpected, Waiting
 from lading.history import History
 from lading.journal.log import Attempt, Seen, open_runs
 from lading.journal.owner import Owner
@@ -165,15 +165,15 @@ def publish(
 
     ``already``: the attempt's records, among them those of runs that are published. ``later``: another call has sealed
     it, so that its data files may have been removed or cut meanwhile: such a run is not published. A run that is not,
-    or whose destination is out of reach, stays committed; its error goes to ``blocked``. One that takes the place of
-    what is blocked is published, and what it replaces never will be.
+    or whose destination is out of reach, or that fails in a way nobody foresaw, stays committed; its error goes to
+    ``blocked``. One that takes the place of what is blocked is published, and what it replaces never will be.
     """
     manifests: dict[str, str] = {}
     unclean: LadingError | None = None
     try:
         clean_before(job, attempt)
-    except LadingError as caught:
-        unclean = caught
+    except Exception as caught:  # noqa: BLE001  told as any other
+        unclean = _known(job, caught)
     committed = open_runs(record, already)
     ahead = {run["run_id"]: blocked.before(attempt, run) for run in committed}
 
@@ -195,8 +195,8 @@ def publish(
             for held in before:
                 job.journal.replace(held.attempt, held.run, run["run_id"])
             job.journal.publish(attempt, run)
-        except LadingError as failure:
-            return Held(attempt, record, run, failure)
+        except Exception as failure:  # noqa: BLE001  whatever it is, other tenants and intervals go on
+            return Held(attempt, record, run, _known(job, failure))
         return manifest
 
     # Runs of one seal belong to different tenants or majors, so their order does not matter.
@@ -213,6 +213,13 @@ def publish(
     if len(manifests) == len(committed):
         job.journal.done(attempt)
     return manifests
+
+
+def _known(job: Job, error: Exception) -> LadingError:
+    if isinstance(error, LadingError):
+        return error
+    job.on_event(Unexpected(job.export, error))
+    return unexpected(error)
 
 
 def _close(job: Job, attempts: Iterable[Attempt]) -> None:
