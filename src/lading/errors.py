@@ -22,6 +22,7 @@
 
     ObjectNotFound, ObjectExists      (Failed) answers of a store that its callers handle
     Fenced                            (Retryable) another process has taken the attempt over
+    Lost                              (IntegrityError) what a sealed run has written does not stand any more
 """
 
 from __future__ import annotations
@@ -165,6 +166,10 @@ class IntegrityError(LadingError):
     """What is there is not what the manifest says."""
 
     exit_code = 6
+
+
+class Lost(IntegrityError):
+    """A data file of a sealed run is not there as it was sealed."""
 
 
 def unexpected(error: BaseException) -> LadingError:

@@ -754,7 +754,7 @@ class Releaser(Protocol):
 @runtime_checkable
 class Rechecker(Protocol):
     def require_standing(self, commit: Mapping[str, object]) -> None:
-        """Raises IntegrityError where data files of a commit are gone, or have another size than was sealed, as far as
+        """Raises Lost where data files of a commit are gone, or have another size than was sealed, as far as
         a listing of its folders shows. What its destinations do not list is taken to stand."""
         ...
 

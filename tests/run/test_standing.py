@@ -15,7 +15,7 @@ from worlds import Held as Stopped
 
 from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
-from lading.errors import IntegrityError, StoreUnavailable
+from lading.errors import IntegrityError, Lost, StoreUnavailable
 from lading.export.identity import instant
 from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
@@ -208,12 +208,12 @@ def test_a_revision_of_another_interval_does_not_pass_what_was_lost() -> None:
     assert every_row_once(world)
 
 
-def test_what_only_waits_for_its_destination_is_published_and_not_replaced() -> None:
+def test_what_is_not_lost_is_waited_for_and_never_replaced() -> None:
     attempt = Attempt("orders_drop", JANUARY, 1)
     run_ = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
     revision = {**run_, "run_id": "2", "supersedes": ["1"], "reason": "again"}
-    away, gone = StoreUnavailable("It is out of reach."), IntegrityError("A file is gone.")
-    for error, passes in ((away, False), (gone, True)):
+    away, refused = StoreUnavailable("It is out of reach."), IntegrityError("The table lacks runs.")
+    for error, passes in ((away, False), (refused, False), (Lost("A file is gone."), True)):
         before = [Held(attempt, {}, run_, error)]
         assert replaced(before, revision, "append") is passes
         assert replaced(before, revision, "full_refresh") is passes
@@ -259,7 +259,7 @@ def test_what_waits_behind_a_lost_run_of_another_major_is_not_taken_for_lost() -
     attempt = Attempt("orders_drop", JANUARY, 1)
     waits = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
     revision = {**waits, "major": 2, "run_id": "2", "supersedes": ["1"], "reason": "again"}
-    gone = IntegrityError("A file of an older interval is gone.")
+    gone = Lost("A file of an older interval is gone.")
     assert not replaced([Held(attempt, {}, waits, gone, behind=True)], revision, "append")
     first = Held(attempt, {}, {**waits, "run_id": "0"}, gone)
     both = {**revision, "supersedes": ["0", "1"]}

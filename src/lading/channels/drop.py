@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import IntegrityError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.errors import IntegrityError, Lost, ObjectNotFound, StoreDenied, StoreUnavailable
 from lading.evidence.records import SHIPPED, VERSIONS, Schemas
 from lading.evidence.sshsig import MANIFESTS, PublicKey, armored, message
 from lading.export.interval import parse_instant
@@ -363,7 +363,7 @@ class DropChannel:
                 found = there.get(resolved["folder"] + name)
                 if found == size:
                     continue
-                raise IntegrityError(
+                raise Lost(
                     f"{resolved['url']}{name} "
                     + ("is gone" if found is None else f"has {found:,} bytes where {size:,} were sealed")
                     + f": run {commit['run_id']} is not published.",

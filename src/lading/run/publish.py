@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lading.errors import IntegrityError, LadingError, unexpected
+from lading.errors import LadingError, Lost, unexpected
 from lading.events import RunPublished, Unexpected, Waiting
 from lading.history import History
 from lading.journal.log import Attempt, Seen, open_runs
@@ -78,11 +78,11 @@ class Blocked:
 
 def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
     """Whether a run takes the place of all ``before`` it: their files were lost, or they wait behind one of these, and
-    it supersedes them.
+    it supersedes them. Of what is refused for another reason, the files stand.
 
     A revision of a full refresh holds all rows, so that what older ticks would have delivered does not matter any more.
     """
-    lost = {id(held.error) for held in before if isinstance(held.error, IntegrityError) and not held.behind}
+    lost = {id(held.error) for held in before if isinstance(held.error, Lost) and not held.behind}
     if not all(id(held.error) in lost for held in before):
         return False
     if mode == "full_refresh" and run["reason"]:
@@ -172,7 +172,7 @@ def publish(
     unclean: LadingError | None = None
     try:
         clean_before(job, attempt)
-    except Exception as caught:  # noqa: BLE001  told as any other
+    except Exception as caught:  # noqa: BLE001 - told as any other
         unclean = _known(job, caught)
     committed = open_runs(record, already)
     ahead = {run["run_id"]: blocked.before(attempt, run) for run in committed}
@@ -195,7 +195,7 @@ def publish(
             for held in before:
                 job.journal.replace(held.attempt, held.run, run["run_id"])
             job.journal.publish(attempt, run)
-        except Exception as failure:  # noqa: BLE001  whatever it is, other tenants and intervals go on
+        except Exception as failure:  # noqa: BLE001 - whatever it is, other tenants and intervals go on
             return Held(attempt, record, run, _known(job, failure))
         return manifest
 
@@ -230,13 +230,13 @@ def _close(job: Job, attempts: Iterable[Attempt]) -> None:
 
 
 def _require_standing(job: Job, commit: Mapping[str, Any], withdrawn: Callable[[], bool]) -> None:
-    """Raises IntegrityError where a data file is not there as it was sealed, unless the run is being removed: its files
+    """Raises Lost where a data file is not there as it was sealed, unless the run is being removed: its files
     go then."""
     if not isinstance(job.channel, Rechecker):
         return
     try:
         job.channel.require_standing(commit)
-    except IntegrityError:
+    except Lost:
         if not withdrawn():
             raise
 
