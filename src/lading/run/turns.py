@@ -23,21 +23,22 @@ def take_turn(
     """To be called with the sweep's claim in hand, before its rows are read.
 
     Raises InvalidProject or InProgress for a revision of what is no longer the newest, InProgress for an interval
-    behind a revision that is under way, unless ``wait``, and why a revision before it cannot be published.
+    behind a revision that is under way, unless ``wait``, and why a revision before it cannot be published. A sweep may
+    be both: the one for some of its tenants, the other for the rest.
     """
     seen = job.journal.seen(job.export)
-    if any(run.revision for run in sweep.runs):
+    revised = {run.tenant for run in sweep.runs if run.revision}
+    if revised:
         later = [at for start, attempts in seen.items() if start > sweep.interval.start for at in attempts]
         if open_ := next((at for at in later if not at.ended), None):
             raise InProgress(
                 f"{job.export}: a newer interval, from {instant(open_.attempt.start)}, is being delivered.",
                 hint="Only the newest interval of what is merged into a table can be revised.",
             )
-        refuse_older(
-            job.journal.history(job.export, seen), sweep.interval, {run.tenant for run in sweep.runs}
-        )
+        refuse_older(job.journal.history(job.export, seen), sweep.interval, revised)
+    served = {run.tenant for run in sweep.runs} - revised
+    if revised and not served:
         return
-    served = {run.tenant for run in sweep.runs}
     for start, attempts in seen.items():
         for at in attempts:
             if start < sweep.interval.start and not at.done and _revises(job, at):
