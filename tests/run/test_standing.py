@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -295,3 +296,67 @@ def test_what_is_merged_begins_no_interval_while_its_newest_is_lost() -> None:
     assert [r.status for r in results] == ["succeeded"]
     assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
     assert every_row_once(world)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_lost_revision_is_revised_though_another_host_died_over_the_next_interval(wait: bool) -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world = World(some_orders(months=1), now=FEBRUARY)
+    (first,) = run(world.job(**kind))
+    again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+    at = world.now + timedelta(hours=1)
+    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
+    world.now += timedelta(days=1)
+    turn = Stopped(creates("a0002/runs/"))  # of the revision, when it has had its turn
+
+    def away(operation: str, name: str) -> None:
+        if operation == "put" and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("It is out of reach.")
+
+    stores = {"journal": Hooked(world.journal, turn.hook), "lake": Hooked(world.lake, away)}
+    with turn.running(lambda: run(world.job(**stores, **kind), again)):
+        claim_elsewhere(world, **kind)
+    lose(world, "-a2/")
+    assert [r.exit_code for r in run(world.job(**kind)) if r.status == "failed"] == [6]
+    results = run(world.job(**kind), replace(again, reason="lost"), wait=wait)
+    if not wait:
+        assert {r.exit_code for r in results} == {4, 6}, "nobody has looked for as long as the lease"
+        return
+    assert [r.status for r in results] == ["succeeded"]
+    assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
+    assert every_row_once(world)
+
+
+def claim_elsewhere(world: World, **kind: Any) -> None:
+    """A process of another host that died when it had claimed the next interval."""
+    before = set(snapshot(world.journal))
+
+    def dead(operation: str, name: str) -> None:
+        if claims():
+            raise Crash
+
+    def claims() -> list[str]:
+        return [n for n in snapshot(world.journal).keys() - before if n.endswith("claim.json")]
+
+    with contextlib.suppress(Crash):
+        run(world.job(journal=Hooked(world.journal, dead), **kind))
+    (claim,) = claims()
+    record = json.loads(world.journal.get(claim))
+    world.journal.put(
+        claim, json.dumps({**record, "owner": {**record["owner"], "host": "elsewhere"}}).encode()
+    )
+
+
+def test_a_revision_gives_way_to_a_newer_interval_that_is_alive() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True, "lease": 1.0}
+    world = World(some_orders(months=1), now=FEBRUARY)
+    (first,) = run(world.job(**kind))
+    at = world.now + timedelta(hours=1)
+    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
+    world.now += timedelta(days=1)
+    sealing = Stopped(creates("a0001/runs/"))
+    with sealing.running(lambda: run(world.job(journal=Hooked(world.journal, sealing.hook), **kind))):
+        again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+        (failed,) = run(world.job(**kind), again)
+        assert (failed.exit_code, "is being delivered" in str(failed.error)) == (4, True)
+    assert {r.status for r in sealing.results} == {"succeeded"}
