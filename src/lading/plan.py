@@ -438,7 +438,7 @@ def _onward(standing: Standing, history: History, clock: Clock, asked: Asked) ->
                     inactive=standing.inactive,
                     # Whoever runs for everybody must meet rows of a tenant that nobody knows, where the first begin.
                     only_named=asked.tenants is not None or (not finding and start != min(groups)),
-                    doubtful=doubtful,
+                    doubtful=doubtful & {run.tenant for run in runs},
                     reason=reason,
                 )
             )

@@ -440,6 +440,17 @@ def test_a_reason_plans_what_was_tried_as_it_would_be_planned_without(
         assert again == {run.tenant for run in history.runs if run.interval == interval}
 
 
+def test_who_is_doubtful_is_so_in_their_own_sweep_alone() -> None:
+    (sweep,) = plan(INCREMENTAL, History(), clock(day(1)), Asked(tenants=("a",))).sweeps
+    history = sealed(History(), sweep, INCREMENTAL, day(1))
+    discovering = replace(INCREMENTAL, discover=True)
+    made = plan(discovering, history, clock(day(2)), Asked(tenants=("a", "zz")))
+    assert [({r.tenant for r in s.runs}, s.doubtful) for s in made.sweeps] == [
+        ({"zz"}, {"zz"}),
+        ({"a"}, set()),
+    ]
+
+
 def test_a_reason_moves_nothing_that_was_never_tried() -> None:
     asked = Asked(start=day(0), end=day(9), revise=True, reason="r")
     with pytest.raises(InvalidProject, match="No delivered interval"):
