@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lading.channels.drop import DropChannel
 from lading.cli.progress import Watch
 from lading.cli.run import exit_code
 from lading.errors import InvalidProject
@@ -459,6 +460,23 @@ def test_the_traceback_of_an_unexpected_error_is_shown_to_whoever_asks_for_it(
     monkeypatch.setenv("LADING_DEBUG", "1")
     watch(event)
     assert "ValueError: ada@example.com" in capsys.readouterr().err
+
+
+def test_a_plan_says_what_waits_to_be_published(
+    lading: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("ada@example.com")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DropChannel, "publish", broken)
+        told = lading("run", "orders_drop")
+        assert told.code == 1
+        assert "Committed, but not published yet: Unexpected: ValueError in publish.py:" in told.err
+        assert "ada@example.com" not in told.out + told.err
+    assert "Nothing is due before what is sealed is published" in lading("plan", "orders_drop").out
+    assert lading("run", "orders_drop").code == 0
+    assert "is sealed" not in lading("plan", "orders_drop").out
 
 
 def test_once_belongs_to_continuous_exports(lading: Any, project: Path) -> None:

@@ -24,6 +24,7 @@ from lading.journal.log import Attempt
 from lading.plan import Asked, Clock
 from lading.proof import verify
 from lading.run import Job, record, run
+from lading.run.outlook import outlook
 from lading.run.publish import Held, replaced
 from lading.testing.faults import Crash, Faults
 
@@ -360,3 +361,78 @@ def test_a_revision_gives_way_to_a_newer_interval_that_is_alive() -> None:
         (failed,) = run(world.job(**kind), again)
         assert (failed.exit_code, "is being delivered" in str(failed.error)) == (4, True)
     assert {r.status for r in sealing.results} == {"succeeded"}
+
+
+# --- what is told of it
+
+
+def told(world: World, **kind: Any) -> dict[str, Any]:
+    made = world.job(**kind)
+    standing = made.standing(Clock(world.now, world.now, world.now), None)
+    return record.status(made.journal, made.export, world.now, timedelta(days=40).total_seconds(), standing)
+
+
+def missing(status: dict[str, Any]) -> list[int]:
+    """The months."""
+    return [int(each["start"][5:7]) for each in status["missing_intervals"]]
+
+
+def test_what_waits_to_be_published_is_missing_and_not_fresh() -> None:
+    world = World(some_orders(months=3), now=FEBRUARY + timedelta(days=1))
+    die_sealed(world, "drop")
+    status = told(world)
+    assert (status["watermark"], status["fresh"], missing(status)) == (None, False, [1, 2, 3, 4])
+    assert not [r for r in run(world.job()) if r.status == "failed"]
+    status = told(world)
+    assert (status["watermark"], status["fresh"], missing(status)) == (instant(FEBRUARY), True, [2, 3, 4])
+
+
+def test_one_tenant_whose_run_was_lost_makes_its_interval_and_those_behind_it_missing() -> None:
+    world, tenant = lost()
+    status = told(world)
+    assert (status["watermark"], status["fresh"]) == (None, False)
+    assert missing(status) == [1, 2, 3, 4]
+    others = tuple(set("abc") - {tenant})
+    assert missing(told(world, discover=False, listed=others)) == [], "nobody waits for a tenant that is gone"
+    run(world.job(), AGAIN)
+    run(world.job())
+    assert (told(world)["watermark"], missing(told(world))) == (instant(JANUARY.replace(month=5)), [])
+
+
+def test_a_revision_that_waits_takes_nothing_away_from_what_was_delivered() -> None:
+    world = World(some_orders(months=1), now=FEBRUARY + timedelta(days=1))
+    run(world.job())
+    before = told(world)
+    die_sealed(world, "drop", AGAIN)
+    after = told(world)
+    assert after["unpublished"] == 3
+    assert {**after, "last_run": None, "unpublished": 0} == {**before, "last_run": None}
+
+
+def test_an_interval_without_news_makes_nothing_fresh_that_was_lost_before_it() -> None:
+    kind = {"mode": "incremental", "tenants": False}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    run(world.job(**kind))
+    assert "unchanged" in {r.summary["status"] for r in record.runs(world.job().journal)}
+    assert (told(world, **kind)["watermark"], told(world, **kind)["fresh"]) == (None, False)
+
+
+def test_a_full_refresh_that_waits_is_as_old_as_the_one_before_it() -> None:
+    kind = {"mode": "full_refresh", "tenants": False}
+    world = World(some_orders(months=1))
+    run(world.job(**kind))
+    before = told(world, **kind)["watermark"]
+    world.now += timedelta(days=1)
+    die_sealed(world, "drop", **kind)
+    assert told(world, **kind)["watermark"] == before
+    run(world.job(**kind))
+    assert told(world, **kind)["watermark"] > before
+
+
+def test_the_plan_lists_nothing_that_a_run_will_not_begin() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    found = outlook(world.job(**kind))
+    assert (found.due, found.unpublished, found.something) == ((), 1, True)

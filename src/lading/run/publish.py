@@ -90,12 +90,11 @@ def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
     return all(held.run["run_id"] in run["supersedes"] for held in before)
 
 
-def published(history: History, unpublished: Container[str] = ()) -> dict[tuple[str, int], list[str]]:
-    """By tenant and major, the runs of a history that were delivered, in its order; not those that are known to be
-    ``unpublished`` besides."""
+def published(history: History) -> dict[tuple[str, int], list[str]]:
+    """By tenant and major, the runs of a history that were delivered, in its order."""
     found: dict[tuple[str, int], list[str]] = {}
     for run in history.runs:
-        if run.published and not run.unchanged and run.run_id not in unpublished:
+        if run.published and not run.unchanged:
             found.setdefault((run.tenant, run.major), []).append(run.run_id)
     return found
 
