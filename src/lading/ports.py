@@ -761,10 +761,10 @@ class Rechecker(Protocol):
 
 @runtime_checkable
 class Reuser(Protocol):
-    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+    def reuse(self, before: Names, now: Names, files: Mapping[str, int]) -> bool:
         """Copies finished data files from an earlier attempt's folder into a new one's, at every destination.
 
-        False where that cannot be done: the store does not copy, or the files are gone. What was copied until then may
-        be written over.
+        ``files``: how many bytes each has. False where that cannot be done: the store does not copy, or may not be
+        listed, or the files are gone or have other sizes. What was copied until then may be written over.
         """
         ...

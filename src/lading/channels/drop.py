@@ -203,14 +203,17 @@ class DropChannel:
     def _write(self, destination: Destination, folder: str, name: str) -> Upload:
         return destination.store.write(folder + name)
 
-    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+    def reuse(self, before: Names, now: Names, files: Mapping[str, int]) -> bool:
         old, new = self._staged(before), self._staged(now)
         for destination in self._of(now):
             if not isinstance(destination.store, Copier):
                 return False
             try:
-                for file in files:
+                for file, size in files.items():
                     destination.store.copy(old + file, new + file)
+                    # Of the copy, since the file may change until it is made.
+                    if (new + file, size) not in _sizes(destination.store, new + file):
+                        return False
             except (ObjectNotFound, StoreDenied):
                 return False
         return True
@@ -356,7 +359,7 @@ class DropChannel:
             if destination is None or destination.url(resolved["folder"]) != resolved["url"]:
                 continue  # which `publish` refuses
             try:
-                there = {info.name: info.size for info in destination.store.list(resolved["folder"])}
+                there = dict(_sizes(destination.store, resolved["folder"]))
             except StoreDenied:
                 continue  # who may only write cannot look
             for name, size in self._sealed_files(resolved):
@@ -441,6 +444,10 @@ class DropChannel:
             except StoreDenied as error:
                 left.append(Leftover(name, folder, error.message))
         return Emptied(removed, tuple(left))
+
+
+def _sizes(store: Store, prefix: str) -> list[tuple[str, int]]:
+    return [(info.name, info.size) for info in store.list(prefix)]
 
 
 def emptied(store: Store, folder: str) -> int:

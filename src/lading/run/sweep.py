@@ -285,7 +285,7 @@ class Attempt:
             return False
         (served,) = self._all_served()
         before = self._job.names(served.run, self._plan.interval, part["attempt"])
-        return channel.reuse(before, served.names, [file["name"] for file in part["files"]])
+        return channel.reuse(before, served.names, {file["name"]: file["bytes"] for file in part["files"]})
 
     def _admit(self, tenants: Sequence[str]) -> set[str]:
         """Which of these tenants, met for the first time, this sweep serves. Raises for one that nobody knows."""
