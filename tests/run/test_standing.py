@@ -16,16 +16,18 @@ from worlds import Held as Stopped
 
 from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
-from lading.errors import IntegrityError, Lost, StoreUnavailable
+from lading.errors import InProgress, IntegrityError, Lost, StoreUnavailable
 from lading.export.identity import instant
+from lading.export.interval import Interval
 from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.journal.log import Attempt
-from lading.plan import Asked, Clock
+from lading.plan import Asked, Clock, RunPlan, SweepPlan
 from lading.proof import verify
 from lading.run import Job, record, run
 from lading.run.outlook import outlook
-from lading.run.publish import Held, replaced
+from lading.run.publish import Blocked, Held, replaced
+from lading.run.turns import take_turn
 from lading.testing.faults import Crash, Faults
 
 ENDS = {"drop": ".jsonl", "bundle": ".zip"}
@@ -361,6 +363,23 @@ def test_a_revision_gives_way_to_a_newer_interval_that_is_alive() -> None:
         (failed,) = run(world.job(**kind), again)
         assert (failed.exit_code, "is being delivered" in str(failed.error)) == (4, True)
     assert {r.status for r in sealing.results} == {"succeeded"}
+
+
+def test_a_sweep_that_revises_for_some_of_its_tenants_waits_its_turn_for_the_others() -> None:
+    world = World(some_orders(months=1), now=FEBRUARY)
+    job = world.job(mode="incremental", merged=True)
+    first = run(job)[0].interval
+    ends = {"start": instant(first.start), "end": instant(first.end)}
+    claim = job.journal.claim(
+        Attempt("orders_drop", first.start, 2), {"revises": True, "runs": [], "interval": ends}
+    )
+    assert claim is not None
+    sweep = SweepPlan(
+        Interval(FEBRUARY, MARCH), (RunPlan("a", 1, reason="r"), RunPlan("b", reason="r")), reason="r"
+    )
+    with claim, pytest.raises(InProgress):
+        take_turn(job, sweep, Blocked(), wait=False, waiting=print)
+    take_turn(job, replace(sweep, runs=sweep.runs[:1]), Blocked(), wait=False, waiting=print)
 
 
 # --- what is told of it
