@@ -22,12 +22,15 @@
 
     ObjectNotFound, ObjectExists      (Failed) answers of a store that its callers handle
     Fenced                            (Retryable) another process has taken the attempt over
+    Lost                              (IntegrityError) what a sealed run has written does not stand any more
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 class LadingError(Exception):
@@ -163,3 +166,22 @@ class IntegrityError(LadingError):
     """What is there is not what the manifest says."""
 
     exit_code = 6
+
+
+class Lost(IntegrityError):
+    """A data file of a sealed run is not there as it was sealed."""
+
+
+def unexpected(error: BaseException) -> LadingError:
+    """What is told of an error that Lading does not know: its type and its place, since its text may hold values of the
+    data."""
+    return LadingError(
+        f"Unexpected: {type(error).__name__} in {_place(error)}.",
+        hint="LADING_DEBUG=1 shows the traceback, which may hold values of the data.",
+    )
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "lading" in Path(frame.filename).parts] or list(frames)
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"

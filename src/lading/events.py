@@ -89,6 +89,14 @@ class SweepFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Unexpected(Event):
+    """An error that Lading does not know kept a committed run from being published. It is among the results, without
+    its text, which may hold values of the data."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class SweepDone(Event):
     start: datetime
     end: datetime

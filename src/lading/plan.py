@@ -49,6 +49,7 @@ class SweepPlan:
     inactive: frozenset[str] = frozenset()  # those of them that are inactive: the seal says if they had rows
     only_named: bool = False  # read the rows of these tenants alone
     doubtful: frozenset[str] = frozenset()  # asked for by name but known from nowhere: without a row, a typo
+    reason: str = ""  # of all its runs, those of tenants whom it discovers among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +246,12 @@ def _interval_sweep(
     if asked.revise:
         whom = (set(tenants) | (set(here) if discover else set())) - standing.inactive
         make, have = _revised(standing, whom, every, asked.reason)
-        if not make:
+        # Who is to be discovered is known by no run: whether somebody is left, a sweep that discovered everybody says.
+        if not make and (not discover or (have and interval.start in history.discovered)):
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
         sweep = SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover)
-        return replace(sweep, inactive=standing.inactive, doubtful=doubtful), have
+        return replace(sweep, inactive=standing.inactive, doubtful=doubtful, reason=asked.reason), have
     swept = interval.start in history.discovered and not asked.backfill
     discover = discover and not swept
     # Who was discovered later had no rows here: the sweep that discovered everybody would have met them.
@@ -385,14 +387,21 @@ def _full_refresh(standing: Standing, history: History, clock: Clock, asked: Ask
 
 
 def _incremental(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
-    """One sweep per watermark: tenants at the same watermark share it, laggards form their own."""
     if asked.start is not None or asked.end is not None:
-        return _again(standing, history, asked)
+        return _again(standing, history, clock, asked)
     if asked.revise:
         raise InvalidProject(
-            "--revise of an incremental export needs --start and --end of a delivered interval."
+            "--revise of an incremental export needs --start and --end of a delivered interval, or of one that was "
+            "tried and failed.",
+            hint="`lading runs` lists them.",
         )
+    return _onward(standing, history, clock, asked)
+
+
+def _onward(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    """One sweep per watermark: tenants at the same watermark share it, laggards form their own."""
     assert standing.start is not None
+    reason = asked.reason if asked.revise else ""
     upto = min(clock.bound, standing.upto) if standing.upto else clock.bound
     tenants, discover = _wanted(standing, history, asked)
     last: dict[str, Delivered] = {}
@@ -409,7 +418,7 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
             continue
         fresh = standing.start if tenant in standing.listed or tenant in left else frontier
         at = last[tenant].interval.end if tenant in last else fresh
-        groups.setdefault(at, []).extend(_runs(standing, tenant))
+        groups.setdefault(at, []).extend(_runs(standing, tenant, reason=reason))
     if discover:
         groups.setdefault(frontier, [])
     sweeps: list[SweepPlan] = []
@@ -429,7 +438,8 @@ def _incremental(standing: Standing, history: History, clock: Clock, asked: Aske
                     inactive=standing.inactive,
                     # Whoever runs for everybody must meet rows of a tenant that nobody knows, where the first begin.
                     only_named=asked.tenants is not None or (not finding and start != min(groups)),
-                    doubtful=doubtful,
+                    doubtful=doubtful & {run.tenant for run in runs},
+                    reason=reason,
                 )
             )
         else:
@@ -441,21 +451,37 @@ def _age(run: Delivered) -> tuple[datetime, int]:
     return run.interval.end, run.revision
 
 
-def _again(standing: Standing, history: History, asked: Asked) -> Plan:
-    """Delivered intervals of an incremental export, by name: revised, or shown to be there.
+def _again(standing: Standing, history: History, clock: Clock, asked: Asked) -> Plan:
+    """Intervals of an incremental export, by name: revised, or shown to be there.
 
-    A revision is for those who have a run there. Others have a place of their own from which they go on, before this
-    interval or after it: a run here would take them away from it.
+    A revision is for those who have a run there, and for those who would go on there anyway, if an attempt has chosen
+    the interval's end: it failed, and the reason says that it need not again. Others have a place of their own from
+    which they go on, before this interval or after it: a run here would take them away from it.
     """
     sweeps: list[SweepPlan] = []
     skipped: list[Delivered] = []
-    delivered = sorted({run.interval for run in history.runs if not run.unchanged})
-    chosen = [i for i in delivered if i.start >= (asked.start or i.start) and i.end <= (asked.end or i.end)]
+    delivered = {
+        run.interval
+        for run in history.runs
+        if not run.unchanged or (asked.revise and run.reason == asked.reason)
+    }
+    onward = {
+        sweep.interval: sweep
+        for sweep in (_onward(standing, history, clock, asked).sweeps if asked.revise else ())
+        if sweep.interval.start in history.ends
+    }
+    chosen = [
+        interval
+        for interval in sorted(delivered | onward.keys())
+        if (asked.start is None or interval.start >= asked.start)
+        and (asked.end is None or interval.end <= asked.end)
+    ]
     if not chosen:
         raise InvalidProject(
             "No delivered interval lies in what was asked for.",
             hint="The intervals of an incremental export follow from its runs: `lading runs` lists them.",
         )
+    waiting: set[str] = set()  # tenants with a revision of an older interval in this plan
     for interval in chosen:
         here = {
             t: r for t, r in _at(history, interval.start).items() if not asked.tenants or t in asked.tenants
@@ -475,10 +501,19 @@ def _again(standing: Standing, history: History, asked: Asked) -> Plan:
             continue
         make, have = _revised(standing, here.keys() - standing.inactive, here, asked.reason)
         skipped.extend(have)
-        if make:
-            if standing.merged:
-                refuse_older(history, interval, {run.tenant for run in make})
-            sweeps.append(SweepPlan(interval, _sorted(make), only_named=True))
+        revised = {run.tenant for run in make}
+        if make and standing.merged:
+            refuse_older(history, interval, revised)
+        sweep = onward.get(interval)
+        # Behind a newer interval, what is merged could not be revised: it is begun when the revision has ended well.
+        if sweep is not None and standing.merged and waiting & {run.tenant for run in sweep.runs}:
+            sweep = None
+        if sweep is not None:
+            both = _sorted((*sweep.runs, *make))
+            sweeps.append(replace(sweep, runs=both, delivered=sweep.delivered - revised))
+        elif make:
+            sweeps.append(SweepPlan(interval, _sorted(make), only_named=True, reason=asked.reason))
+        waiting |= revised
     if not sweeps and not skipped:
         raise InvalidProject("None of these tenants has a delivery in what was asked for.")
     return Plan(tuple(sweeps), tuple(skipped))

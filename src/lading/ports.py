@@ -754,17 +754,17 @@ class Releaser(Protocol):
 @runtime_checkable
 class Rechecker(Protocol):
     def require_standing(self, commit: Mapping[str, object]) -> None:
-        """Raises IntegrityError where data files of a commit are gone, or have another size than was sealed, as far as
+        """Raises Lost where data files of a commit are gone, or have another size than was sealed, as far as
         a listing of its folders shows. What its destinations do not list is taken to stand."""
         ...
 
 
 @runtime_checkable
 class Reuser(Protocol):
-    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+    def reuse(self, before: Names, now: Names, files: Mapping[str, int]) -> bool:
         """Copies finished data files from an earlier attempt's folder into a new one's, at every destination.
 
-        False where that cannot be done: the store does not copy, or the files are gone. What was copied until then may
-        be written over.
+        ``files``: how many bytes each has. False where that cannot be done: the store does not copy, or may not be
+        listed, or the files are gone or have other sizes. What was copied until then may be written over.
         """
         ...

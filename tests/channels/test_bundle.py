@@ -136,7 +136,8 @@ def test_what_another_process_staged_for_a_sealed_bundle_is_written_again() -> N
     place, run = SealedPlace(MemoryStore()), Delivery()
     files = run.write(place.channel())
     again = Delivery(attempt=2)
-    assert not place.channel().reuse(run.names, again.names, [file.name for file in files])
+    sizes = {file.name: file.bytes for file in files}
+    assert not place.channel().reuse(run.names, again.names, sizes)
 
 
 def test_equal_files_make_an_equal_bundle_in_another_process() -> None:

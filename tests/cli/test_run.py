@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lading.channels.drop import DropChannel
 from lading.cli.progress import Watch
 from lading.cli.run import exit_code
 from lading.errors import InvalidProject
@@ -28,6 +29,7 @@ from lading.events import (
     SweepDone,
     SweepsDue,
     SweepStarted,
+    Unexpected,
     Waiting,
 )
 from lading.export.interval import Interval
@@ -476,6 +478,34 @@ def test_what_every_pass_notices_is_told_once(capsys: pytest.CaptureFixture[str]
         "notice: orders_drop: 3 lack",
         "notice: orders_drop: 2 lack",
     ]
+
+
+def test_the_traceback_of_an_unexpected_error_is_shown_to_whoever_asks_for_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, event = Watch(), Unexpected("orders_drop", ValueError("ada@example.com"))
+    watch(event)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LADING_DEBUG", "1")
+    watch(event)
+    assert "ValueError: ada@example.com" in capsys.readouterr().err
+
+
+def test_a_plan_says_what_waits_to_be_published(
+    lading: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("ada@example.com")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DropChannel, "publish", broken)
+        told = lading("run", "orders_drop")
+        assert told.code == 1
+        assert "Committed, but not published yet: Unexpected: ValueError in publish.py:" in told.err
+        assert "ada@example.com" not in told.out + told.err
+    assert "Nothing is due before what is sealed is published" in lading("plan", "orders_drop").out
+    assert lading("run", "orders_drop").code == 0
+    assert "is sealed" not in lading("plan", "orders_drop").out
 
 
 def test_once_belongs_to_continuous_exports(lading: Any, project: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_error_is_on_the_page_and_can_be_imported_but_those_that_are_handl
     tool: ModuleType,
 ) -> None:
     tree = {n for n, e in vars(errors).items() if isinstance(e, type) and issubclass(e, errors.LadingError)}
-    inside = {"ObjectNotFound", "ObjectExists", "Fenced"}
+    inside = {"ObjectNotFound", "ObjectExists", "Fenced", "Lost"}
     assert {name for name in tree if hasattr(lading, name)} == tree - inside
     assert all(getattr(lading, name) is getattr(errors, name) for name in tree - inside)
     assert all(name in tool.PAGE.read_text("utf-8") for name in tree)

@@ -54,6 +54,7 @@ def sealed(
                 "full",
                 run_id(t, standing.major, sweep.interval.start, 0),
                 bound,
+                sweep.reason,
             )
             for t in met
             if t not in there
@@ -404,6 +405,96 @@ def test_a_revision_takes_nobody_away_from_the_place_that_they_go_on_from() -> N
     assert starts == {"a": day(3), "b": day(1), "new": day(0)}
     with pytest.raises(InvalidProject, match="None of these tenants"):
         plan(standing, history, clock(day(3)), replace(asked, tenants=("b",)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=steps, discover=st.booleans())
+def test_a_reason_plans_what_was_tried_as_it_would_be_planned_without(
+    steps: list[tuple[float, tuple[str, ...] | None, list[bool]]], discover: bool
+) -> None:
+    standing = replace(INCREMENTAL, discover=discover)
+    history, latest = History(), 0.0
+    for at, tenants, well in steps:
+        latest = max(latest, at)
+        made = plan(standing, history, clock(day(latest)), Asked(tenants))
+        history = replace(
+            history, ends={**{s.interval.start: s.interval.end for s in made.sweeps}, **history.ends}
+        )
+        for sweep, ends_well in zip(made.sweeps, well, strict=False):
+            if ends_well:
+                history = sealed(history, sweep, standing, day(latest), met=("c",))
+    latest += 1
+    ordinary = {s.interval: s for s in plan(standing, history, clock(day(latest))).sweeps}
+    everything = Asked(start=day(0), end=day(latest), revise=True, reason="r")
+    tried = {interval for interval in ordinary if interval.start in history.ends}
+    if not tried and not history.runs:
+        return
+    revised = {s.interval: s for s in plan(standing, history, clock(day(latest)), everything).sweeps}
+    assert revised.keys() - {run.interval for run in history.runs} <= tried <= revised.keys()
+    for interval in tried:
+        one, other = ordinary[interval], revised[interval]
+        first = tuple(replace(r, reason="") for r in other.runs if not r.revision)
+        again = {r.tenant for r in other.runs if r.revision}
+        assert all(r.reason == "r" for r in other.runs)
+        assert replace(other, runs=first, reason="", delivered=other.delivered | again) == one
+        assert again == {run.tenant for run in history.runs if run.interval == interval}
+
+
+def test_who_is_doubtful_is_so_in_their_own_sweep_alone() -> None:
+    (sweep,) = plan(INCREMENTAL, History(), clock(day(1)), Asked(tenants=("a",))).sweeps
+    history = sealed(History(), sweep, INCREMENTAL, day(1))
+    discovering = replace(INCREMENTAL, discover=True)
+    made = plan(discovering, history, clock(day(2)), Asked(tenants=("a", "zz")))
+    assert [({r.tenant for r in s.runs}, s.doubtful) for s in made.sweeps] == [
+        ({"zz"}, {"zz"}),
+        ({"a"}, set()),
+    ]
+
+
+def test_a_reason_moves_nothing_that_was_never_tried() -> None:
+    asked = Asked(start=day(0), end=day(9), revise=True, reason="r")
+    with pytest.raises(InvalidProject, match="No delivered interval"):
+        plan(INCREMENTAL, History(), clock(day(2)), asked)
+    tried = History(ends={day(0): day(1)})
+    with pytest.raises(InvalidProject, match="No delivered interval"):
+        plan(INCREMENTAL, tried, clock(day(2)), replace(asked, revise=False))
+    with pytest.raises(InvalidProject, match="No delivered interval"):
+        plan(INCREMENTAL, tried, clock(day(0.5)), asked)
+    (sweep,) = plan(INCREMENTAL, tried, clock(day(2)), asked).sweeps
+    assert sweep.interval == Interval(day(0), day(1))
+
+
+def test_what_is_merged_goes_on_when_the_revision_before_it_has_ended_well() -> None:
+    merged = replace(INCREMENTAL, merged=True)
+    history = all_sealed(History(), plan(merged, History(), clock(day(1))), merged, day(1))
+    history = replace(history, ends={**history.ends, day(1): day(2)})
+    asked = Asked(start=day(0), end=day(2), revise=True, reason="r")
+    made = plan(merged, history, clock(day(3)), asked)
+    assert [s.interval for s in made.sweeps] == [Interval(day(0), day(1))]
+    made = plan(merged, all_sealed(history, made, merged, day(3)), clock(day(3)), asked)
+    assert [(s.interval, s.runs[0].revision) for s in made.sweeps] == [(Interval(day(1), day(2)), 0)]
+    waits = replace(history, runs=tuple(replace(run, published=False) for run in history.runs))
+    made = plan(merged, waits, clock(day(3)), replace(asked, start=day(0), end=day(2)))
+    assert [s.interval for s in made.sweeps] == [Interval(day(0), day(1))]
+
+
+def test_a_revision_of_what_nobody_is_known_to_have_finds_everybody() -> None:
+    for standing, asked in (
+        (replace(APPEND, listed=(), discover=True), Asked(start=day(0), end=day(1), revise=True, reason="r")),
+        (
+            Standing(Terms("full_refresh"), major=1, discover=True, tick=Interval(day(0), day(1))),
+            Asked(revise=True, reason="r"),
+        ),
+    ):
+        (sweep,) = plan(standing, History(), clock(day(2)), asked).sweeps
+        assert (sweep.runs, sweep.discover, sweep.only_named, sweep.reason) == ((), True, False, "r")
+        history = sealed(History(), sweep, standing, day(2), met=("a", "b"))
+        made = plan(standing, history, clock(day(2)), asked)
+        assert (made.sweeps, {run.tenant for run in made.skipped}) == ((), {"a", "b"})
+        (sweep,) = plan(standing, History(), clock(day(2)), replace(asked, tenants=("a",))).sweeps
+        history = sealed(History(), sweep, standing, day(2))
+        (rest,) = plan(standing, history, clock(day(2)), asked).sweeps
+        assert (rest.runs, rest.discover, rest.delivered, rest.reason) == ((), True, {"a"}, "r")
 
 
 @pytest.mark.parametrize("standing", [APPEND, INCREMENTAL], ids=["append", "incremental"])

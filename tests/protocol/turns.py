@@ -30,6 +30,7 @@ class Turns(Model):
     mutants: ClassVar = {
         "look_before_claim": "looks for the other before it has its claim",
         "revision_stays": "a revision gives way to what is sealed alone",
+        "believes_unread": "a revision takes a newer interval's owner for dead and does not read what stands there",
         "interval_goes_on": "an interval does not wait for a revision that is under way",
         "seal_is_enough": "an interval waits for the revision's seal, and not until it is merged",
     }
@@ -61,13 +62,19 @@ class Turns(Model):
         if me.at != "decide":
             return me, s
         if me.run == V:
-            stays = me.found == OPEN and self.mutant == "revision_stays"
-            return me._replace(at="give_way" if me.found in (OPEN, SEALED) and not stays else "seal"), s
+            met = me.found if self.mutant != "revision_stays" or me.found != OPEN else ""
+            return me._replace(at={OPEN: "meet", SEALED: "give_way"}.get(met, "seal")), s
         if me.found == OPEN and self.mutant != "interval_goes_on":
             return me._replace(at="settle"), s
         if me.found == SEALED and self.mutant != "seal_is_enough":
             return me._replace(at="finish"), s
         return me._replace(at="seal"), s
+
+    def meet(self, me: Caller, s: Stores) -> list[Any]:
+        """Takes the newer interval's owner for dead, and reads what stands there then; or sees that it lives."""
+        ended = s._replace(next=OVER) if s.next == OPEN else s
+        stays = ended.next == OVER or self.mutant == "believes_unread"
+        return [(me._replace(at="seal" if stays else "give_way"), ended), (me._replace(at="give_way"), s)]
 
     def give_way(self, me: Caller, s: Stores) -> list[Any]:
         return [(me._replace(at="finished"), s._replace(revision=OVER if s.revision == OPEN else s.revision))]

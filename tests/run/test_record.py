@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from worlds import JANUARY, World, snapshot, some_orders, under
+from worlds import JANUARY, World, orders, snapshot, some_orders, under
 
 from lading.errors import DataRefused
 from lading.plan import Asked, Clock
@@ -141,6 +142,23 @@ class _Broken:
     def close(self) -> None: ...
     def result(self) -> CheckResult:
         return CheckResult("row_count(min)", False, "fail", 1, "0 rows")
+
+
+def test_beside_a_misspelt_tenant_the_others_of_an_incremental_export_have_theirs() -> None:
+    w = World(some_orders(months=1), now=FIRST.end)
+    kind = {"mode": "incremental"}
+    run(w.job(**kind), Asked(tenants=("a",)))
+    at = w.now + timedelta(hours=1)
+    w.table = pa.concat_tables([w.table, orders([(100, "a", at, at)])])
+    w.now += timedelta(days=1)
+    results = run(w.job(**kind), Asked(tenants=("a", "nobody")))
+    assert {(r.tenant, r.status, r.exit_code) for r in results} == {
+        ("nobody", "failed", 5),
+        ("a", "succeeded", 0),
+    }
+    (failed,) = (r for r in results if r.status == "failed")
+    assert "'nobody' has no rows here and is not known from anywhere else" in str(failed.error)
+    assert failures(w, w.job(**kind)) == 0
 
 
 def test_whoever_was_asked_for_beside_a_misspelt_tenant_is_still_owed() -> None:

@@ -168,6 +168,20 @@ def test_what_the_first_of_many_attempts_finished_the_last_uses(shop: Shop):
     shop.assert_whole()
 
 
+@pytest.mark.parametrize("how", ["cut", "longer", "gone"])
+def test_a_part_whose_file_was_changed_in_its_size_is_read_again(shop: Shop, how: str) -> None:
+    shop.break_at("_003-001")
+    lake = shop.world.lake
+    name = min(name for name in snapshot(lake) if name.endswith(".jsonl"))
+    data = lake.get(name)
+    lake.delete(name)
+    if how != "gone":
+        lake.put(name, data[:-3] if how == "cut" else data + b"\n")
+    assert [r.status for r in shop.run()] == ["succeeded"]
+    assert sorted(shop.source.read) == [0, *range(2, shop.source.parts)]
+    shop.assert_whole()
+
+
 @pytest.mark.slow
 def test_killed_at_any_call_of_a_store_nothing_finished_is_read_again(url: str):  # D15
     dry, calm = Faults(), Shop(url)

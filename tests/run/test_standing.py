@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,15 +16,18 @@ from worlds import Held as Stopped
 
 from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
-from lading.errors import IntegrityError, StoreUnavailable
+from lading.errors import InProgress, IntegrityError, Lost, StoreUnavailable
 from lading.export.identity import instant
+from lading.export.interval import Interval
 from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.journal.log import Attempt
-from lading.plan import Asked, Clock
+from lading.plan import Asked, Clock, RunPlan, SweepPlan
 from lading.proof import verify
 from lading.run import Job, record, run
-from lading.run.publish import Held, replaced
+from lading.run.outlook import outlook
+from lading.run.publish import Blocked, Held, replaced
+from lading.run.turns import take_turn
 from lading.testing.faults import Crash, Faults
 
 ENDS = {"drop": ".jsonl", "bundle": ".zip"}
@@ -208,12 +212,12 @@ def test_a_revision_of_another_interval_does_not_pass_what_was_lost() -> None:
     assert every_row_once(world)
 
 
-def test_what_only_waits_for_its_destination_is_published_and_not_replaced() -> None:
+def test_what_is_not_lost_is_waited_for_and_never_replaced() -> None:
     attempt = Attempt("orders_drop", JANUARY, 1)
     run_ = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
     revision = {**run_, "run_id": "2", "supersedes": ["1"], "reason": "again"}
-    away, gone = StoreUnavailable("It is out of reach."), IntegrityError("A file is gone.")
-    for error, passes in ((away, False), (gone, True)):
+    away, refused = StoreUnavailable("It is out of reach."), IntegrityError("The table lacks runs.")
+    for error, passes in ((away, False), (refused, False), (Lost("A file is gone."), True)):
         before = [Held(attempt, {}, run_, error)]
         assert replaced(before, revision, "append") is passes
         assert replaced(before, revision, "full_refresh") is passes
@@ -259,7 +263,7 @@ def test_what_waits_behind_a_lost_run_of_another_major_is_not_taken_for_lost() -
     attempt = Attempt("orders_drop", JANUARY, 1)
     waits = {"tenant": "a", "major": 1, "run_id": "1", "supersedes": [], "reason": ""}
     revision = {**waits, "major": 2, "run_id": "2", "supersedes": ["1"], "reason": "again"}
-    gone = IntegrityError("A file of an older interval is gone.")
+    gone = Lost("A file of an older interval is gone.")
     assert not replaced([Held(attempt, {}, waits, gone, behind=True)], revision, "append")
     first = Held(attempt, {}, {**waits, "run_id": "0"}, gone)
     both = {**revision, "supersedes": ["0", "1"]}
@@ -295,3 +299,159 @@ def test_what_is_merged_begins_no_interval_while_its_newest_is_lost() -> None:
     assert [r.status for r in results] == ["succeeded"]
     assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
     assert every_row_once(world)
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_lost_revision_is_revised_though_another_host_died_over_the_next_interval(wait: bool) -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world = World(some_orders(months=1), now=FEBRUARY)
+    (first,) = run(world.job(**kind))
+    again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+    at = world.now + timedelta(hours=1)
+    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
+    world.now += timedelta(days=1)
+    turn = Stopped(creates("a0002/runs/"))  # of the revision, when it has had its turn
+
+    def away(operation: str, name: str) -> None:
+        if operation == "put" and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("It is out of reach.")
+
+    stores = {"journal": Hooked(world.journal, turn.hook), "lake": Hooked(world.lake, away)}
+    with turn.running(lambda: run(world.job(**stores, **kind), again)):
+        claim_elsewhere(world, **kind)
+    lose(world, "-a2/")
+    assert [r.exit_code for r in run(world.job(**kind)) if r.status == "failed"] == [6]
+    results = run(world.job(**kind), replace(again, reason="lost"), wait=wait)
+    if not wait:
+        assert {r.exit_code for r in results} == {4, 6}, "nobody has looked for as long as the lease"
+        return
+    assert [r.status for r in results] == ["succeeded"]
+    assert not [r for r in run(world.job(**kind)) if r.status == "failed"]
+    assert every_row_once(world)
+
+
+def claim_elsewhere(world: World, **kind: Any) -> None:
+    """A process of another host that died when it had claimed the next interval."""
+    before = set(snapshot(world.journal))
+
+    def dead(operation: str, name: str) -> None:
+        if claims():
+            raise Crash
+
+    def claims() -> list[str]:
+        return [n for n in snapshot(world.journal).keys() - before if n.endswith("claim.json")]
+
+    with contextlib.suppress(Crash):
+        run(world.job(journal=Hooked(world.journal, dead), **kind))
+    (claim,) = claims()
+    record = json.loads(world.journal.get(claim))
+    world.journal.put(
+        claim, json.dumps({**record, "owner": {**record["owner"], "host": "elsewhere"}}).encode()
+    )
+
+
+def test_a_revision_gives_way_to_a_newer_interval_that_is_alive() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True, "lease": 1.0}
+    world = World(some_orders(months=1), now=FEBRUARY)
+    (first,) = run(world.job(**kind))
+    at = world.now + timedelta(hours=1)
+    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
+    world.now += timedelta(days=1)
+    sealing = Stopped(creates("a0001/runs/"))
+    with sealing.running(lambda: run(world.job(journal=Hooked(world.journal, sealing.hook), **kind))):
+        again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+        (failed,) = run(world.job(**kind), again)
+        assert (failed.exit_code, "is being delivered" in str(failed.error)) == (4, True)
+    assert {r.status for r in sealing.results} == {"succeeded"}
+
+
+def test_a_sweep_that_revises_for_some_of_its_tenants_waits_its_turn_for_the_others() -> None:
+    world = World(some_orders(months=1), now=FEBRUARY)
+    job = world.job(mode="incremental", merged=True)
+    first = run(job)[0].interval
+    ends = {"start": instant(first.start), "end": instant(first.end)}
+    claim = job.journal.claim(
+        Attempt("orders_drop", first.start, 2), {"revises": True, "runs": [], "interval": ends}
+    )
+    assert claim is not None
+    sweep = SweepPlan(
+        Interval(FEBRUARY, MARCH), (RunPlan("a", 1, reason="r"), RunPlan("b", reason="r")), reason="r"
+    )
+    with claim, pytest.raises(InProgress):
+        take_turn(job, sweep, Blocked(), wait=False, waiting=print)
+    take_turn(job, replace(sweep, runs=sweep.runs[:1]), Blocked(), wait=False, waiting=print)
+
+
+# --- what is told of it
+
+
+def told(world: World, **kind: Any) -> dict[str, Any]:
+    made = world.job(**kind)
+    standing = made.standing(Clock(world.now, world.now, world.now), None)
+    return record.status(made.journal, made.export, world.now, timedelta(days=40).total_seconds(), standing)
+
+
+def missing(status: dict[str, Any]) -> list[int]:
+    """The months."""
+    return [int(each["start"][5:7]) for each in status["missing_intervals"]]
+
+
+def test_what_waits_to_be_published_is_missing_and_not_fresh() -> None:
+    world = World(some_orders(months=3), now=FEBRUARY + timedelta(days=1))
+    die_sealed(world, "drop")
+    status = told(world)
+    assert (status["watermark"], status["fresh"], missing(status)) == (None, False, [1, 2, 3, 4])
+    assert not [r for r in run(world.job()) if r.status == "failed"]
+    status = told(world)
+    assert (status["watermark"], status["fresh"], missing(status)) == (instant(FEBRUARY), True, [2, 3, 4])
+
+
+def test_one_tenant_whose_run_was_lost_makes_its_interval_and_those_behind_it_missing() -> None:
+    world, tenant = lost()
+    status = told(world)
+    assert (status["watermark"], status["fresh"]) == (None, False)
+    assert missing(status) == [1, 2, 3, 4]
+    others = tuple(set("abc") - {tenant})
+    assert missing(told(world, discover=False, listed=others)) == [], "nobody waits for a tenant that is gone"
+    run(world.job(), AGAIN)
+    run(world.job())
+    assert (told(world)["watermark"], missing(told(world))) == (instant(JANUARY.replace(month=5)), [])
+
+
+def test_a_revision_that_waits_takes_nothing_away_from_what_was_delivered() -> None:
+    world = World(some_orders(months=1), now=FEBRUARY + timedelta(days=1))
+    run(world.job())
+    before = told(world)
+    die_sealed(world, "drop", AGAIN)
+    after = told(world)
+    assert after["unpublished"] == 3
+    assert {**after, "last_run": None, "unpublished": 0} == {**before, "last_run": None}
+
+
+def test_an_interval_without_news_makes_nothing_fresh_that_was_lost_before_it() -> None:
+    kind = {"mode": "incremental", "tenants": False}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    run(world.job(**kind))
+    assert "unchanged" in {r.summary["status"] for r in record.runs(world.job().journal)}
+    assert (told(world, **kind)["watermark"], told(world, **kind)["fresh"]) == (None, False)
+
+
+def test_a_full_refresh_that_waits_is_as_old_as_the_one_before_it() -> None:
+    kind = {"mode": "full_refresh", "tenants": False}
+    world = World(some_orders(months=1))
+    run(world.job(**kind))
+    before = told(world, **kind)["watermark"]
+    world.now += timedelta(days=1)
+    die_sealed(world, "drop", **kind)
+    assert told(world, **kind)["watermark"] == before
+    run(world.job(**kind))
+    assert told(world, **kind)["watermark"] > before
+
+
+def test_the_plan_lists_nothing_that_a_run_will_not_begin() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world, _ = lost(**kind)
+    world.now += timedelta(days=1)
+    found = outlook(world.job(**kind))
+    assert (found.due, found.unpublished, found.something) == ((), 1, True)

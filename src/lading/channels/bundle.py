@@ -67,7 +67,7 @@ class BundleChannel(DropChannel):
     def _note(self, destination: Destination, folder: str, name: str) -> _Note | None:
         return self._notes.get((destination.name, folder), {}).get(name)
 
-    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+    def reuse(self, before: Names, now: Names, files: Mapping[str, int]) -> bool:
         # What another process has staged of an encrypted bundle, nobody can open.
         return self._sealer is None and super().reuse(before, now, files)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.errors import IntegrityError, ObjectNotFound, StoreDenied, StoreUnavailable
+from lading.errors import IntegrityError, Lost, ObjectNotFound, StoreDenied, StoreUnavailable
 from lading.evidence.records import SHIPPED, VERSIONS, Schemas
 from lading.evidence.sshsig import MANIFESTS, PublicKey, armored, message
 from lading.export.interval import parse_instant
@@ -203,14 +203,17 @@ class DropChannel:
     def _write(self, destination: Destination, folder: str, name: str) -> Upload:
         return destination.store.write(folder + name)
 
-    def reuse(self, before: Names, now: Names, files: Sequence[str]) -> bool:
+    def reuse(self, before: Names, now: Names, files: Mapping[str, int]) -> bool:
         old, new = self._staged(before), self._staged(now)
         for destination in self._of(now):
             if not isinstance(destination.store, Copier):
                 return False
             try:
-                for file in files:
+                for file, size in files.items():
                     destination.store.copy(old + file, new + file)
+                    # Of the copy, since the file may change until it is made.
+                    if (new + file, size) not in _sizes(destination.store, new + file):
+                        return False
             except (ObjectNotFound, StoreDenied):
                 return False
         return True
@@ -356,14 +359,14 @@ class DropChannel:
             if destination is None or destination.url(resolved["folder"]) != resolved["url"]:
                 continue  # which `publish` refuses
             try:
-                there = {info.name: info.size for info in destination.store.list(resolved["folder"])}
+                there = dict(_sizes(destination.store, resolved["folder"]))
             except StoreDenied:
                 continue  # who may only write cannot look
             for name, size in self._sealed_files(resolved):
                 found = there.get(resolved["folder"] + name)
                 if found == size:
                     continue
-                raise IntegrityError(
+                raise Lost(
                     f"{resolved['url']}{name} "
                     + ("is gone" if found is None else f"has {found:,} bytes where {size:,} were sealed")
                     + f": run {commit['run_id']} is not published.",
@@ -441,6 +444,10 @@ class DropChannel:
             except StoreDenied as error:
                 left.append(Leftover(name, folder, error.message))
         return Emptied(removed, tuple(left))
+
+
+def _sizes(store: Store, prefix: str) -> list[tuple[str, int]]:
+    return [(info.name, info.size) for info in store.list(prefix)]
 
 
 def emptied(store: Store, folder: str) -> int:

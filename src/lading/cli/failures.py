@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import Any
 
 from typer.exceptions import Abort, TyperException
 
 from lading.cli.console import emit, plain, say
-from lading.errors import InvalidProject, LadingError
+from lading.errors import InvalidProject, LadingError, unexpected
 
 INTERRUPTED = 130
 LOST = 4
@@ -37,13 +36,19 @@ GLOBAL_OPTIONS = ("--project", "--environment", "--lease", "--buffer-memory")
 
 def told(error: BaseException, *, as_json: bool) -> int:
     """Says what went wrong on stderr, and as one JSON document on stdout where that was asked for."""
-    if os.environ.get("LADING_DEBUG") == "1" and not isinstance(error, TyperException | KeyboardInterrupt):
-        traceback.print_exception(error, file=sys.stderr)
+    if not isinstance(error, TyperException | KeyboardInterrupt):
+        trace(error)
     record = describe(error)
     _say(record)
     if as_json:
         emit({"error": record})
     return int(record["exit_code"])
+
+
+def trace(error: BaseException) -> None:
+    """The traceback, on stderr, for whoever asked for it: it may hold values of the data."""
+    if os.environ.get("LADING_DEBUG") == "1":
+        traceback.print_exception(error, file=sys.stderr)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -69,12 +74,8 @@ def describe(error: BaseException) -> dict[str, Any]:
         )
     if isinstance(error, TyperException):
         return _record(error, error.format_message(), _usage_hint(error), error.exit_code)
-    return _record(
-        error,
-        f"Unexpected: {type(error).__name__} in {_place(error)}.",
-        "LADING_DEBUG=1 shows the traceback, which may hold values of the data.",
-        1,
-    )
+    told = unexpected(error)
+    return _record(error, told.message, told.hint, told.exit_code)
 
 
 def _record(
@@ -117,9 +118,3 @@ def _usage_hint(error: TyperException) -> str | None:
     if getattr(error, "option_name", None) in GLOBAL_OPTIONS:
         return f"{', '.join(GLOBAL_OPTIONS)} stand before the command."
     return f"{context.command_path} --help" if context is not None else None
-
-
-def _place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "lading" in Path(frame.filename).parts] or list(frames)
-    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"

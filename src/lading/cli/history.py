@@ -24,7 +24,8 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
     """Show how fresh and complete each export is.
 
     The last run, the watermark, the data's age against the contract's SLA (from the watermark on; of a full refresh,
-    from when it was read), failures that no later run has mended, and intervals that are missing. What failed before
+    from when it was read), failures that no later run has mended, and intervals that are missing. An interval that some
+    tenant has not got, since it is committed and not published, is missing, and not fresh. What failed before
     it could claim an interval, since the source was out of reach or its columns no longer fit the contract, leaves
     nothing in the journal: its own exit code and stderr tell of it.
     """

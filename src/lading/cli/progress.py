@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lading.cli.console import day, plain, say, size
+from lading.cli.failures import trace
 from lading.errors import counted, sentence
 from lading.events import (
     CheckWarned,
@@ -22,6 +23,7 @@ from lading.events import (
     SweepFailed,
     SweepsDue,
     SweepStarted,
+    Unexpected,
     Waiting,
 )
 from lading.export.identity import instant
@@ -80,6 +82,8 @@ class Watch:
             self.before = event.runs
         elif isinstance(event, Resting):
             self._rest(event)
+        elif isinstance(event, Unexpected):
+            trace(event.error)
         else:
             with self._lock:
                 self._count(event)

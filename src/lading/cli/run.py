@@ -260,6 +260,10 @@ def _show_plan(found: Outlook) -> None:
         f"{found.unpublished} to publish first; rows have arrived up to {found.bound}"
     )
     out(*table(("interval", "tenants", "parts", "rows (estimated)", "size", "folder"), rows))
+    if found.unpublished and not found.due:
+        out(
+            "Nothing is due before what is sealed is published, which `lading run` does: it says what is in the way."
+        )
     if waiting := record["not_due"]:
         first, last = waiting[0], waiting[-1]
         many = f" ({len(waiting):,} intervals)" if len(waiting) > 1 else ""

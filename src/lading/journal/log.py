@@ -194,23 +194,32 @@ class Journal:
 
     # --- liveness
 
-    def settle(self, attempt: Attempt, *, wait: bool, waiting: Callable[[Owner], object], upto: str) -> None:
+    def settle(
+        self,
+        attempt: Attempt,
+        *,
+        wait: bool,
+        waiting: Callable[[Owner], object],
+        upto: str,
+        yields: bool = False,
+    ) -> None:
         """Returns once ``upto`` (end.json or done.json) is there, or the attempt's owner is dead.
 
-        A dead owner's attempt without a seal is abandoned. Raises InProgress for a live owner unless ``wait``.
+        A dead owner's attempt without a seal is abandoned. Raises InProgress for a live owner unless ``wait``; with
+        ``yields`` also once it has been seen to live, since it may be waiting for the caller.
         """
         owner = Owner.of(self.claim_of(attempt)["owner"])
         watch = Watch(owner, self.lease, self._monotonic)
         pause, told = 0.02, False
+        first = now = self.again(attempt)
         while True:
-            now = self.again(attempt)
             if upto in now.names:
                 return
             if watch.dead(now.beat):
                 if not now.ended:
                     self.abandon(attempt)
                 return
-            if not wait:
+            if not wait or (yields and now.beat > first.beat):
                 raise InProgress(
                     f"{attempt.export}, interval {instant(attempt.start)}: {owner} is at work on it.",
                     hint="Call again later, or leave out --no-wait to wait for it.",
@@ -220,6 +229,7 @@ class Journal:
                 told = True
             self._sleep(pause)
             pause = min(pause * 1.5, max(self.lease / 4, 0.02), 2.0)
+            now = self.again(attempt)
 
     def abandon(self, attempt: Attempt) -> None:
         """Fences an attempt whose owner is believed dead. Whoever sealed it before has won, which is as good."""

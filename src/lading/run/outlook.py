@@ -94,11 +94,6 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     binding = job.binding()
     clock = clock_of(job, binding)
     seen = job.journal.seen(job.export)
-    history = job.journal.history(job.export, seen)
-    standing = job.standing(clock, asked.end)
-    due = plan(standing, history, clock, asked)
-    where = late_window(standing, history, asked)
-    sweeps = []
     sealed = [
         s for attempts in seen.values() for s in attempts
         if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
@@ -106,7 +101,12 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
     unpublished = {
         run["run_id"] for s in sealed for run in open_runs(job.journal.end(s.attempt), s.names)
     }  # fmt: skip
-    _check(job, binding, due.sweeps, published(history, unpublished))
+    history = job.journal.history(job.export, seen, unpublished)
+    standing = job.standing(clock, asked.end)
+    due = plan(standing, history, clock, asked)
+    where = late_window(standing, history, asked)
+    sweeps = []
+    _check(job, binding, due.sweeps, published(history))
     for index, sweep in enumerate(due.sweeps):
         sizes: dict[str, Any] = {}
         if index < SURVEYED:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from lading.errors import IntegrityError, LadingError
-from lading.events import RunPublished, Waiting
+from lading.errors import LadingError, Lost, unexpected
+from lading.events import RunPublished, Unexpected, Waiting
 from lading.history import History
 from lading.journal.log import Attempt, Seen, open_runs
 from lading.journal.owner import Owner
@@ -78,11 +78,11 @@ class Blocked:
 
 def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
     """Whether a run takes the place of all ``before`` it: their files were lost, or they wait behind one of these, and
-    it supersedes them.
+    it supersedes them. Of what is refused for another reason, the files stand.
 
     A revision of a full refresh holds all rows, so that what older ticks would have delivered does not matter any more.
     """
-    lost = {id(held.error) for held in before if isinstance(held.error, IntegrityError) and not held.behind}
+    lost = {id(held.error) for held in before if isinstance(held.error, Lost) and not held.behind}
     if not all(id(held.error) in lost for held in before):
         return False
     if mode == "full_refresh" and run["reason"]:
@@ -90,12 +90,11 @@ def replaced(before: Sequence[Held], run: Mapping[str, Any], mode: str) -> bool:
     return all(held.run["run_id"] in run["supersedes"] for held in before)
 
 
-def published(history: History, unpublished: Container[str] = ()) -> dict[tuple[str, int], list[str]]:
-    """By tenant and major, the runs of a history that were delivered, in its order; not those that are known to be
-    ``unpublished`` besides."""
+def published(history: History) -> dict[tuple[str, int], list[str]]:
+    """By tenant and major, the runs of a history that were delivered, in its order."""
     found: dict[tuple[str, int], list[str]] = {}
     for run in history.runs:
-        if run.published and not run.unchanged and run.run_id not in unpublished:
+        if run.published and not run.unchanged:
             found.setdefault((run.tenant, run.major), []).append(run.run_id)
     return found
 
@@ -165,15 +164,15 @@ def publish(
 
     ``already``: the attempt's records, among them those of runs that are published. ``later``: another call has sealed
     it, so that its data files may have been removed or cut meanwhile: such a run is not published. A run that is not,
-    or whose destination is out of reach, stays committed; its error goes to ``blocked``. One that takes the place of
-    what is blocked is published, and what it replaces never will be.
+    or whose destination is out of reach, or that fails in a way nobody foresaw, stays committed; its error goes to
+    ``blocked``. One that takes the place of what is blocked is published, and what it replaces never will be.
     """
     manifests: dict[str, str] = {}
     unclean: LadingError | None = None
     try:
         clean_before(job, attempt)
-    except LadingError as caught:
-        unclean = caught
+    except Exception as caught:  # noqa: BLE001 - told as any other
+        unclean = _known(job, caught)
     committed = open_runs(record, already)
     ahead = {run["run_id"]: blocked.before(attempt, run) for run in committed}
 
@@ -195,8 +194,8 @@ def publish(
             for held in before:
                 job.journal.replace(held.attempt, held.run, run["run_id"])
             job.journal.publish(attempt, run)
-        except LadingError as failure:
-            return Held(attempt, record, run, failure)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, other tenants and intervals go on
+            return Held(attempt, record, run, _known(job, failure))
         return manifest
 
     # Runs of one seal belong to different tenants or majors, so their order does not matter.
@@ -215,6 +214,13 @@ def publish(
     return manifests
 
 
+def _known(job: Job, error: Exception) -> LadingError:
+    if isinstance(error, LadingError):
+        return error
+    job.on_event(Unexpected(job.export, error))
+    return unexpected(error)
+
+
 def _close(job: Job, attempts: Iterable[Attempt]) -> None:
     """Notes those as done of which every run is published or replaced."""
     for attempt in attempts:
@@ -223,13 +229,13 @@ def _close(job: Job, attempts: Iterable[Attempt]) -> None:
 
 
 def _require_standing(job: Job, commit: Mapping[str, Any], withdrawn: Callable[[], bool]) -> None:
-    """Raises IntegrityError where a data file is not there as it was sealed, unless the run is being removed: its files
+    """Raises Lost where a data file is not there as it was sealed, unless the run is being removed: its files
     go then."""
     if not isinstance(job.channel, Rechecker):
         return
     try:
         job.channel.require_standing(commit)
-    except IntegrityError:
+    except Lost:
         if not withdrawn():
             raise
 

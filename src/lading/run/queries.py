@@ -24,7 +24,7 @@ def query_of(job: Job, binding: Binding, plan: SweepPlan, clock: Clock) -> Query
         if window.arrival is not None:
             ranges.append(Range(window.arrival, plan.since, clock.arrived))
     # A revision says that rows did change: it reads all of them anew, in one snapshot.
-    immutable = job.immutable and not any(run.reason for run in plan.runs)
+    immutable = job.immutable and not plan.reason
     member = None
     if job.tenant_column is not None and plan.only_named:
         member = Member(job.tenant_column, tuple(dict.fromkeys(run.tenant for run in plan.runs)))

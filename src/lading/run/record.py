@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -173,6 +173,30 @@ def _met_nobody(journal: Journal, seen: list[Seen]) -> set[datetime]:
     }
 
 
+def _delivered(recorded: Sequence[Recorded], standing: Standing) -> tuple[list[Recorded], set[datetime]]:
+    """Of the sealed runs, those by which an export may be judged: of intervals that every tenant and major has that was
+    to have it, and of seals from which nothing waits to be published. A revision that waits takes nothing away. And the
+    starts of the intervals that somebody has not got."""
+    has = {_whose(r) for r in recorded if r.summary["status"] in _HAD}
+    waiting = [r for r in recorded if r.summary["status"] not in _HAD and _counts(r.run["tenant"], standing)]
+    lacking = {r.attempt.start for r in waiting if _whose(r) not in has}
+    unfinished = {r.attempt for r in waiting if r.summary["status"] == "committed"}
+    had = [
+        r
+        for r in recorded
+        if r.summary["status"] in _HAD and r.attempt.start not in lacking and r.attempt not in unfinished
+    ]
+    return had, lacking
+
+
+_HAD = ("published", "unchanged")
+
+
+def _whose(recorded: Recorded) -> tuple[datetime, str, int]:
+    run = recorded.run
+    return recorded.attempt.start, run["tenant"], run["major"]
+
+
 def _at(record: Mapping[str, Any]) -> datetime:
     """When an attempt was claimed, or ended."""
     return parse_instant(record["at"])
@@ -193,18 +217,22 @@ def status(
     """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``standing``: as of ``now``.
 
     What intervals deliver is as old as the end of the newest. A full refresh has no end: its interval, the watermark,
-    only names it, and its rows are those of when the newest reading began.
+    only names it, and its rows are those of when the newest reading began. What is committed and not published counts
+    for none of these: its recipient has nothing of it.
     """
     seen = _attempts(journal, export)
     journal.read_ends(seen)
     recorded = sorted((r for s in seen for r in _of(journal, s) if r.summary["sealed_at"]), key=_order)
     whole = standing.terms.mode == "full_refresh"
     side = "start" if whole else "end"
-    watermark = max((parse_instant(r.summary["interval"][side]) for r in recorded), default=None)
-    upto = _at(journal.claim_of(recorded[-1].attempt)) if whole and recorded else watermark
+    had, lacking = _delivered(recorded, standing)
+    # Behind what somebody has not got there may be intervals in which nothing was new.
+    reached = had if whole or not lacking else [r for r in had if r.attempt.start < min(lacking)]
+    watermark = max((parse_instant(r.summary["interval"][side]) for r in reached), default=None)
+    upto = _at(journal.claim_of(had[-1].attempt)) if whole and had else watermark
     age = (now - upto).total_seconds() if upto else None
     failures = _unmended(journal, seen, standing)
-    delivered = {parse_instant(r.summary["interval"]["start"]) for r in recorded} | _met_nobody(journal, seen)
+    delivered = {r.attempt.start for r in had} | _met_nobody(journal, seen)
     fresh = None if sla is None or age is None else age <= sla
     return {
         "export": export,

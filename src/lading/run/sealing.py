@@ -94,7 +94,9 @@ class Sealing:
     ) -> dict[str, Any]:
         job = self.job
         quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
-        if quiet and not served.tally.read and not served.run.reason:
+        # A revision without rows takes others away; where there were none, there is nothing to tell.
+        revises = served.run.reason and served.run.revision
+        if quiet and not served.tally.read and not revises:
             return self._unchanged(served)
         if not served.tally.files:
             served.tally.files.append(self._empty(served))

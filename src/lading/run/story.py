@@ -341,7 +341,7 @@ class Story:
                 for r in self._named(sweep)
             ],
             "discover": sweep.discover,
-            "revises": self.asked.revise,
+            "revises": any(run.reason and run.revision for run in sweep.runs),
             "interval": {"start": instant(sweep.interval.start), "end": instant(sweep.interval.end)},
             "definition": self.job.definition,
             "at": instant(self.job.journal.now()),

@@ -286,7 +286,7 @@ class Attempt:
             return False
         (served,) = self._all_served()
         before = self._job.names(served.run, self._plan.interval, part["attempt"])
-        return channel.reuse(before, served.names, [file["name"] for file in part["files"]])
+        return channel.reuse(before, served.names, {file["name"]: file["bytes"] for file in part["files"]})
 
     def _admit(self, tenants: Sequence[str]) -> set[str]:
         """Which of these tenants, met for the first time, this sweep serves. Raises for one that nobody knows."""
@@ -297,7 +297,9 @@ class Attempt:
                 raise unknown_tenants(self._job, self._binding, new)
             self._inactive |= set(tenants) & plan.inactive
             both = (False, True) if self._job.beside else (False,)
-            self._serve([RunPlan(tenant, beside=beside) for tenant in new for beside in both])
+            self._serve(
+                [RunPlan(tenant, reason=plan.reason, beside=beside) for tenant in new for beside in both]
+            )
             return set(tenants) - plan.delivered
 
     def _serve(self, runs: Sequence[RunPlan]) -> None:
@@ -394,12 +396,12 @@ class Attempt:
             raise (Shrunk if rows < before else DataRefused)(
                 f"An earlier attempt found {counted(before, 'row')} in this interval, and now there are {rows:,}: "
                 "rows changed that the export declares immutable.",
-                hint="If that is right, say so: run it again with --revise --reason.",
+                hint=self._say_so(),
             )
 
     def _refuse_shrunk(self, reading: Reading, rows: int) -> None:
         """What can be read again may not have become less since an earlier attempt. A revision says why it may."""
-        if not reading.replayable or any(run.reason for run in self._plan.runs):
+        if not reading.replayable or self._plan.reason:
             return
         # Readings that asked for other rows say nothing about these.
         asked = {key: self._same[key] for key in ("definition", "query")}
@@ -409,8 +411,16 @@ class Attempt:
                 raise Shrunk(
                     f"An earlier attempt read {counted(before, 'row')} here, and now there are {rows:,}: rows went "
                     "missing.",
-                    hint="If that is right, say so: run it again with --revise --reason.",
+                    hint=self._say_so(),
                 )
+
+    def _say_so(self) -> str:
+        """What makes it right that rows are gone; an interval that was never delivered is named by its ends, too."""
+        interval = self._plan.interval
+        named = f"--start {instant(interval.start)} --end {instant(interval.end)} "
+        if self._job.mode == "full_refresh":
+            named = ""
+        return f"If that is right, say so: run it again with --revise {named}--reason."
 
     def _judge(self, results: Sequence[CheckResult]) -> None:
         self._unmet = {t for t in self._plan.doubtful if not self._served[t][0].tally.read}

@@ -298,12 +298,22 @@ class ChannelSuite:
         if not isinstance(channel, Reuser):
             pytest.skip("this channel copies no files")
         files, again = run.write(channel), replace(run, attempt=2)
-        if channel.reuse(run.names, again.names, [file.name for file in files]):
+        sizes = {file.name: file.bytes for file in files}
+        if channel.reuse(run.names, again.names, sizes):
             channel.discard(channel.folders(run.names))
             channel.publish(again.commit(channel, files), never)
             assert {name: list(ids) for name, ids in place.rows().items()} == {run.run: [1, 2, 3]}
         missing = replace(run, attempt=3)
-        assert channel.reuse(missing.names, again.names, ["nothing"]) is False
+        assert channel.reuse(missing.names, again.names, {"nothing": 0}) is False
+
+    def test_a_file_of_another_size_than_it_was_written_with_is_not_copied_for_the_next(
+        self, place: Place
+    ) -> None:
+        channel, run = place.channel(), Delivery()
+        if not isinstance(channel, Reuser):
+            pytest.skip("this channel copies no files")
+        sizes = {file.name: file.bytes + 1 for file in run.write(channel)}
+        assert channel.reuse(run.names, replace(run, attempt=2).names, sizes) is False
 
     def test_a_denied_delete_is_told_and_hides_nothing_else(self, place: Place) -> None:
         channel, run = place.channel(), Delivery()
