@@ -250,7 +250,8 @@ def _interval_sweep(
         if not make and (not discover or (have and interval.start in history.discovered)):
             return None, have
         done = frozenset(run.tenant for run in have) | standing.inactive
-        sweep = SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=not discover)
+        named = asked.tenants is not None
+        sweep = SweepPlan(interval, _sorted(make), discover, delivered=done, only_named=named)
         return replace(sweep, inactive=standing.inactive, doubtful=doubtful, reason=asked.reason), have
     swept = interval.start in history.discovered and not asked.backfill
     discover = discover and not swept

@@ -122,6 +122,17 @@ def test_an_unknown_tenant_fails_the_sweep_with_its_name():
     assert not [n for n in snapshot(w.lake) if "2024/01" in n and "_FAILURE" not in n]
 
 
+def test_a_revision_leaves_no_tenant_out_because_nobody_lists_it_any_more() -> None:
+    w = World(some_orders(months=1))
+    run(w.job(discover=False, listed=("a", "b", "c")))
+    again = Asked(start=JANUARY, end=JANUARY.replace(month=2), revise=True, reason="a wrong price")
+    results = run(w.job(discover=False, listed=("a", "b")), again)
+    assert {(r.status, r.exit_code) for r in results} == {("failed", 5)}
+    assert "unknown tenant 'c'" in (results[0].error or "")
+    some = replace(again, tenants=("a", "b"))
+    assert statuses(run(w.job(discover=False, listed=("a", "b")), some)) == {"succeeded"}
+
+
 def test_a_failed_sweep_leaves_a_failure_marker_until_it_succeeds():  # D10
     w = World(some_orders(months=1))
     run(w.job(discover=False, listed=("a", "b")))
