@@ -30,7 +30,8 @@ whole; what follows from it:
     What ``lading status`` holds the last delivery against.
 ``slaProperties``: ``freshness``, ``latency`` and ``frequency``
     ``lading validate`` refuses a schedule that cannot hold them, however fast the runs are. It does not hold an export
-    against them whose ``window`` has an ``end``: that delivers history.
+    against them whose ``window`` has an ``end``: that delivers history. ``lading run`` delivers all the same: what is
+    late helps more than nothing.
 
 Options of types and quality rules that no check judges are listed in the manifest, as promised and not checked. Other
 ``slaProperties`` are neither judged nor listed.
