@@ -88,11 +88,12 @@ def test_five_attempts_with_delays_from_30_s_doubled() -> None:
 def test_each_wait_is_told_with_its_reason_and_without_anything_of_the_objects(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bare = Bare([StoreUnavailable("s3://b/x: it does not answer.")] * 2)
+    bare = Bare([StoreUnavailable("s3://b/x: it does not answer.")] * 2 + [StoreUnavailable("\ud800.")])
     assert RetryStore(bare, sleep=lambda seconds: None, random=Waits()).get("x") == b"1"
     assert [record.getMessage() for record in caplog.records] == [
         "waiting: s3://b/x: it does not answer. Trying again in 15 s (2 of 5).",
         "waiting: s3://b/x: it does not answer. Trying again in 30 s (3 of 5).",
+        "waiting: \\ud800. Trying again in 60 s (4 of 5).",
     ]
     assert {record.name for record in caplog.records} == {"lading.stores"}
 

@@ -150,8 +150,10 @@ class RetryStore(Wrapper):
         # The exponent is bounded where the product is far beyond any maximum, before a float overflows.
         bound = min(self._maximum, self._initial * self._multiplier ** min(failures - 1, 64))
         delay = max(self._random.uniform(0, bound), error.retry_after or 0.0)
+        # A name may be what no log can be written in.
+        why = str(error).encode(errors="backslashreplace").decode()
         _LOG.warning(
-            "waiting: %s Trying again in %.0f s (%d of %d).", error, delay, failures + 1, self._attempts
+            "waiting: %s Trying again in %.0f s (%d of %d).", why, delay, failures + 1, self._attempts
         )
         self._sleep(delay)
         if PATIENCE.lost:
