@@ -63,6 +63,9 @@ def approvals(
 
 def _noted(record: dict[str, Any]) -> tuple[object, ...]:
     what = record.get("name") or record.get("export")
+    if promotion := record.get("promotion"):
+        # Its approval was asked for and granted by this name.
+        what = f"{promotion['contract']} {promotion['channel']} {promotion['to']}"
     which = " ".join(each["sha256"][:16] for each in record.get("approvals", ()))
     which = which or str(record.get("approval") or record.get("run_id", ""))[:16]
     return record["number"], record["at"], record["event"], f"{what} {which}", record.get("by")
