@@ -163,6 +163,19 @@ def test_what_was_approved_is_what_stands_in_the_files(lading: Any, bare: Path, 
     assert lading("run", "orders_drop").code == 0
 
 
+def test_a_step_of_the_contract_s_status_voids_what_was_approved_and_is_named(
+    lading: Any, bare: Path, replace: Any
+) -> None:
+    approve(bare)
+    (granted,) = (bare / "ops/approvals").glob("*.json")
+    replace(CONTRACT, "status: active", "status: deprecated")
+    Project.load(bare).ask("orders_drop", by="bob", purpose="p", expires=SOON, sign=BOB.sign)
+    replace(CONTRACT, "status: deprecated", "status: retired")
+    told = lading("run", "orders_drop").err
+    assert f"the approval {granted.stem} is for another definition" in told
+    assert "the export orders_drop has changed since (differs in: contract)" in told
+
+
 def test_an_approval_that_ends_while_nothing_is_due_stops_nothing(lading: Any, bare: Path) -> None:
     approve(bare)
     assert lading("run", "orders_drop").code == 0

@@ -8,7 +8,7 @@ SHA-256 of its bytes, so what was signed cannot be changed, and what has changed
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -151,25 +151,42 @@ class Approval:
     def objection(self, subject: Subject, owners: Owners, at: datetime) -> str | None:
         """Why it does not allow this subject now; None if it does."""
         if not self.covers(subject):
-            return f"is for another definition: {subject} has changed since"
+            return (
+                f"is for another definition: {subject} has changed since (differs in: "
+                f"{', '.join(self._differs(subject))})"
+            )
         if at >= self.expires:
             return f"ended at {instant(self.expires)}"
         if at < parse_instant(self.document["requested_at"]) - _EARLY:
             return f"begins at {self.document['requested_at']}"
+        return self._unsigned(subject, owners)
+
+    def settled(self, subject: Subject, owners: Owners) -> bool:
+        """Whether all who have to have signed it, whatever became of it since."""
+        return self._unsigned(subject, owners) is None
+
+    def _differs(self, subject: Subject) -> list[str]:
+        """The parts of the definition that are not as they were."""
+        was, now = self.document["definition"], subject.definition
+        if not isinstance(was, dict):
+            return sorted(now)
+        return sorted(
+            key
+            for key in was.keys() | now.keys()
+            if key not in was or key not in now or canonical(was[key]) != canonical(now[key])
+        )
+
+    def _unsigned(self, subject: Subject, owners: Owners) -> str | None:
+        """Whose signature is missing; None if none is."""
+        if why := ungrantable(subject, self.requested_by, owners):
+            return f"cannot be granted: {why}"
         signers = self.signers(owners)
         if self.requested_by not in signers:
             return f"is not signed by {self.requested_by}, who asked for it"
-        others = signers - {self.requested_by}
-        for scope in subject.scopes:
-            allowed = owners.of(scope) - {self.requested_by}
-            if not allowed & others:
-                section, name = scope
-                who = (
-                    f": {' or '.join(sorted(allowed))} may"
-                    if allowed
-                    else f", and {FILE} names none but them"
-                )
-                return f"is not signed by another owner of {section}.{name}{who}"
+        for section, name in subject.scopes:
+            allowed = owners.of((section, name)) - {self.requested_by}
+            if not allowed & signers:
+                return f"is not signed by another owner of {section}.{name}: {_either(allowed)} may"
         return None
 
     def record(self) -> dict[str, str]:
@@ -193,9 +210,33 @@ def granted(
     valid = [approval for approval in about if approval.objection(subject, owners, at) is None]
     if valid:
         return max(valid, key=lambda approval: (approval.expires, approval.sha256))
-    # The newest request is what people are at.
-    newest = max(about, key=lambda approval: (approval.document["requested_at"], approval.sha256))
-    return f"the approval {newest.id} {newest.objection(subject, owners, at)}"
+    # A request for what stands now is what people are at; else what they had granted tells them what has changed.
+    named = max(
+        about,
+        key=lambda each: (
+            each.covers(subject) and at < each.expires,
+            each.settled(subject, owners),
+            each.document["requested_at"],
+            each.sha256,
+        ),
+    )
+    return f"the approval {named.id} {named.objection(subject, owners, at)}"
+
+
+def ungrantable(subject: Subject, by: str, owners: Owners) -> str | None:
+    """Why nobody could grant what this person asks for; None if somebody could."""
+    for section, name in subject.scopes:
+        those = owners.of((section, name))
+        if not those:
+            return f"nobody owns {section}.{name}: name an owner in {FILE}"
+        if those == {by}:
+            mend = f"add another to {FILE}, or let somebody else ask"
+            return f"{by} asked and is the only owner of {section}.{name}: {mend}"
+    return None
+
+
+def _either(people: Collection[str]) -> str:
+    return " or ".join(sorted(people))
 
 
 def _legible(document: Mapping[str, Any]) -> bytes:
