@@ -270,7 +270,7 @@ class Gate:
 
     def request(self, subject: Subject, purpose: str, by: str, expires: datetime) -> Approval:
         """A new approval, which nobody has signed yet and which is not kept. Raises InvalidProject."""
-        self._person(by)
+        self.person(by)
         try:
             return Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
         except ValueError as error:
@@ -278,17 +278,19 @@ class Gate:
 
     def asked_for(self, what: str, standing: Standing, by: str) -> list[Approval]:
         """What somebody else has asked for and this person may sign, of subjects that have no approval. Raises
-        InvalidProject where there is nothing."""
-        self._person(by)
-        approvals, now = self.approvals(), datetime.now(UTC)
+        Refused where only they themselves have asked, and InvalidProject where there is nothing."""
+        owners = self.person(by)
         found: list[Approval] = []
-        for subject, outcome in standing:
-            if isinstance(outcome, str):
-                pending = [
-                    a for a in approvals if a.covers(subject) and a.expires > now and a.requested_by != by
-                ]
-                # The one that was asked for last is the one that people talk about.
-                found += sorted(pending, key=lambda a: a.document["requested_at"])[-1:]
+        own: list[tuple[Subject, Approval]] = []
+        for subject, pending in self.pending(standing):
+            # The one that was asked for last is the one that people talk about.
+            found += [each for each in pending if each.requested_by != by][-1:]
+            own += [(subject, each) for each in pending if each.requested_by == by][-1:]
+        if own and not found:
+            ids = ", ".join(approval.id for _, approval in own)
+            others = set[str]().union(*(subject.owners(owners) for subject, _ in own)) - {by}
+            who = f" ({' or '.join(sorted(others))})" if others else ""
+            raise Refused(f"{what}: you asked for {ids} yourself: another owner grants it{who}.")
         if not found:
             raise InvalidProject(
                 f"{what}: there is nothing that {by} could grant: nothing is needed, or nobody else has asked for "
@@ -297,9 +299,24 @@ class Gate:
             )
         return found
 
+    def pending(self, standing: Standing) -> list[tuple[Subject, list[Approval]]]:
+        """What was asked for of subjects that have no approval, as they stand now: of each, the newest last."""
+        approvals, now = self.approvals(), datetime.now(UTC)
+        return [
+            (
+                subject,
+                sorted(
+                    (each for each in approvals if each.covers(subject) and each.expires > now),
+                    key=lambda each: str(each.document["requested_at"]),
+                ),
+            )
+            for subject, outcome in standing
+            if isinstance(outcome, str)
+        ]
+
     def check(self, approval: Approval, by: str, signature: bytes) -> None:
         """Raises InvalidProject for a signature that is not this person's over this approval."""
-        owners = self._person(by)
+        owners = self.person(by)
         try:
             holder = owners.holder(verified_person(signature, APPROVALS, approval.data))
         except ValueError as error:
@@ -319,7 +336,8 @@ class Gate:
         (folder / f"{approval.id}.{by}.sig").write_bytes(signature)
         (folder / f"{approval.id}.json").write_bytes(approval.data)
 
-    def _person(self, name: str) -> Owners:
+    def person(self, name: str) -> Owners:
+        """Who may approve, this person among them. Raises InvalidProject where they are nobody of `ops/owners.yaml`."""
         owners = self.owners()
         if owners is None:
             raise InvalidProject(

@@ -49,6 +49,10 @@ class Subject:
     def __str__(self) -> str:
         return f"the {self.kind} {self.name}"
 
+    def owners(self, owners: Owners) -> frozenset[str]:
+        """Everybody who owns something of it."""
+        return frozenset().union(*map(owners.of, self.scopes))
+
     def request(self, purpose: str, by: str, at: datetime, expires: datetime) -> bytes:
         """The document that the people sign. Raises ValueError for a time that no approval may have."""
         if not purpose.strip():
