@@ -16,7 +16,7 @@ from typing import Any
 from lading.assemble import Workshop, is_local, versions
 from lading.documents import load, nearest, show_duration, unknown, validate
 from lading.errors import IntegrityError, InvalidProject, Problem, Refused
-from lading.evidence.approvals import FOLDER, Approval, Subject, granted
+from lading.evidence.approvals import FOLDER, Approval, Subject, granted, ungrantable
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
 from lading.export.definition import Export, definition_bytes, resolved
@@ -268,13 +268,25 @@ class Gate:
 
     # --- asking and granting
 
-    def request(self, subject: Subject, purpose: str, by: str, expires: datetime) -> Approval:
-        """A new approval, which nobody has signed yet and which is not kept. Raises InvalidProject."""
-        self.person(by)
-        try:
-            return Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
-        except ValueError as error:
-            raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+    def requests(
+        self, what: str, standing: Standing, purpose: str, by: str, expires: datetime
+    ) -> list[Approval]:
+        """New approvals of what has none, which nobody has signed yet and which are not kept; none of what this person
+        has pending for the same purpose and time. Raises InvalidProject, and Refused where nobody could grant them."""
+        if not standing:
+            return []
+        owners, found = self.person(by), list[Approval]()
+        for subject, pending in self.pending(standing):
+            try:
+                made = Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
+            except ValueError as error:
+                raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+            if any(each.repeats(made) and by in each.signers(owners) for each in pending):
+                continue
+            if why := ungrantable(subject, by, owners):
+                raise Refused(f"{what}: {why}.")
+            found.append(made)
+        return found
 
     def asked_for(self, what: str, standing: Standing, by: str) -> list[Approval]:
         """What somebody else has asked for and this person may sign, of subjects that have no approval. Raises

@@ -246,12 +246,21 @@ class Project:
         a contract's version, ``flights@1``, on a channel.
 
         ``sign`` gives the person's SSH signature over a document: `lading.keys.ssh.signing_with`. Returns what
-        `approvals` does. Raises InvalidProject for a wrong signature, an unknown person, a time beyond a year.
+        `approvals` does, and of each whether it was ``asked`` for now, and the ids of what was ``pending`` before: what
+        is pending for the same purpose and time is not asked for twice. Raises InvalidProject for a wrong signature, an
+        unknown person, a time beyond a year, and Refused where nobody else could grant it.
         """
         _refuse_unclear("expires", expires)
-        missing = [s for s, outcome in self._approvable(what, channel) if isinstance(outcome, str)]
-        made = [self._gate.request(subject, purpose, by, expires) for subject in missing]
-        return self._signed(what, channel, by, made, sign, "asked")
+        standing = self._approvable(what, channel)
+        pending = {(s.kind, s.name): [each.id for each in found] for s, found in self._gate.pending(standing)}
+        made = self._gate.requests(what, standing, purpose, by, expires)
+        asked = {(each.document["kind"], each.document["name"]) for each in made}
+        done = self._signed(what, channel, by, made, sign, "asked")
+        keys = ((each["kind"], each["name"]) for each in done)
+        return [
+            {**each, "asked": key in asked, "pending": pending.get(key, [])}
+            for each, key in zip(done, keys, strict=True)
+        ]
 
     def asked_for(self, what: str, by: str, *, channel: str = "drop") -> list[Approval]:
         """The approvals that this person could grant, of an export or of a contract's step as they stand."""

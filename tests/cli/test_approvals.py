@@ -249,17 +249,22 @@ def test_each_grant_and_use_is_in_the_audit_chain(lading: Any, bare: Path) -> No
     assert lading("approvals", "--log").code == 6
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
-def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
-    lading: Any, bare: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("ssh")
+def with_ssh_keys(root: Path, folder: Path) -> Path:
+    """A folder with the keys of ada, who owns everything, and of bob."""
     people: dict[str, list[str]] = {}
     for name, kind in (("ada", "ecdsa"), ("bob", "ed25519")):
         subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", kind, "-f", folder / name], check=True)
         people[name] = [(folder / f"{name}.pub").read_text().strip()]
     owned = {section: {"*": ["ada"]} for section in ("datasets", "channels")}
-    (bare / "ops/owners.yaml").write_text(json.dumps({"people": people, **owned}))
+    (root / "ops/owners.yaml").write_text(json.dumps({"people": people, **owned}))
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
+def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
+    lading: Any, bare: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = with_ssh_keys(bare, tmp_path_factory.mktemp("ssh"))
     until = f"{SOON:%Y-%m-%d}"
     asked = lading("approve", "orders_drop", "--as", "bob", "--key", str(folder / "bob"),
                    "--purpose", "audit", "--expires", until)  # fmt: skip
@@ -284,6 +289,72 @@ def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
     assert granted.code == 0, granted.err
     assert granted.out.rstrip().endswith("granted")
     assert lading("run", "orders_drop").code == 0
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
+def test_who_asks_is_told_what_was_asked_for_and_what_was_not(
+    lading: Any, bare: Path, replace: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = with_ssh_keys(bare, tmp_path_factory.mktemp("ssh"))
+    one, other = f"{SOON:%Y-%m-%d}", f"{SOON + timedelta(days=1):%Y-%m-%d}"
+
+    def ask(who: str = "bob", until: str = one, key: str = "") -> Any:
+        return lading("approve", "orders_drop", "--as", who, "--key", str(folder / (key or who)),
+                      "--purpose", "audit", "--expires", until)  # fmt: skip
+
+    def documents() -> list[str]:
+        return sorted(path.stem for path in (bare / "ops/approvals").glob("*.json"))
+
+    assert "Asked for, in ops/approvals: somebody else grants it" in ask().err
+    (first,) = documents()
+    again = ask()
+    assert (again.code, again.err) == (
+        0,
+        f"orders_drop: pending already: {first}; nothing was asked for.\n",
+    )
+    assert documents() == [first]
+    longer = ask(until=other)
+    assert f"export orders_drop: pending too: {first}; what was asked for last is granted." in longer.err
+    assert "Asked for, in ops/approvals" in longer.err
+    assert len(documents()) == 2
+    own = lading("approve", "orders_drop", "--as", "bob", "--key", str(folder / "bob"), "--yes")
+    assert own.code == 3
+    assert "yourself: another owner grants it (ada)." in own.err
+    assert (
+        lading("approve", "orders_drop", "--as", "ada", "--key", str(folder / "ada"), "--yes").out
+        == "export orders_drop: granted\n"
+    )
+    granted = ask()
+    assert (granted.code, granted.err) == (
+        0,
+        f"orders_drop: approved until {other}; nothing was asked for.\n",
+    )
+    # Whatever is due, a key that is not there is told.
+    missing = ask(key="nobody")
+    assert missing.code == 2
+    assert "nobody cannot be read: No such file or directory." in missing.err
+    assert "names nobody called" in ask(who="eve", key="bob").err
+    assert len(lading("approvals", "--log", "--json").json) == 3
+    replace(CONTRACT, ", tags: [pii]", "")
+    needless = ask()
+    assert (needless.code, needless.out, needless.err) == (
+        0,
+        "",
+        "orders_drop: needs no approval; nothing was asked for.\n",
+    )
+
+
+def test_what_only_the_asker_owns_is_not_asked_for(bare: Path) -> None:
+    write_owners(bare, datasets={"*": ["ada"]}, channels={"*": ["ada", "bob"]})
+    project = Project.load(bare)
+    with pytest.raises(Refused) as refused:
+        project.ask("orders_drop", by="ada", purpose="p", expires=SOON, sign=ADA.sign)
+    assert str(refused.value) == (
+        "orders_drop: ada asked and is the only owner of datasets.orders: add another to ops/owners.yaml, "
+        "or let somebody else ask."
+    )
+    assert not (bare / "ops/approvals").exists()
+    approve(bare, BOB, ADA)
 
 
 # --- protected destinations

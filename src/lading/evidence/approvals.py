@@ -140,6 +140,10 @@ class Approval:
             for name in ("project", "environment", "kind", "name")
         )
 
+    def repeats(self, other: Approval) -> bool:
+        """Whether it asks for the same, but for when that was."""
+        return {**self.document, "requested_at": None} == {**other.document, "requested_at": None}
+
     def signers(self, owners: Owners) -> frozenset[str]:
         """The people who have signed it, by keys that are theirs now."""
         found = set()
