@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from lading.assemble import Workshop, is_local, versions
-from lading.documents import load, nearest, show_duration, unknown, validate
-from lading.errors import IntegrityError, InvalidProject, Problem, Refused
+from lading.documents import Loc, load, nearest, show_duration, unknown, validate
+from lading.errors import IntegrityError, InvalidProject, Problem, Refused, sentence
 from lading.evidence.approvals import FOLDER, Approval, Subject, granted, ungrantable
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
 from lading.export.definition import Export, definition_bytes, resolved
 from lading.export.identity import instant
 from lading.manifest import canonical, sha256
-from lading.policy import Decision, Judgement, judge, told
+from lading.policy import Decision, Exposure, Judgement, judge, told
 from lading.project_files import ProjectFiles, gathered
 from lading.run.job import Clearance
 from lading.settings import SIGNERS
-from lading.transforms.lineage import exposures
+from lading.transforms.lineage import exposures, references, told_name
 
 Standing = list[tuple[Subject, Approval | str]]
 """What needs an approval, and the one that it has, or why it has none."""
@@ -94,8 +94,9 @@ class Gate:
     def problems(self, name: str) -> list[Problem]:
         """What no approval mends."""
         document, export = self.project.documents[name], self.project.exports[name]
-        broken = _broken(self._judgement(name))
-        found = [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
+        broken = list(_broken(self._judgement(name), export))
+        found = [document.problem(reason, *at) for at, reason in self._misspelt(name)] if broken else []
+        found += [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
         contracts = [self.project.contracts[each.contract] for each in export.versions()]
         fields = list(dict.fromkeys(field.name for each in contracts for field in each.fields))
         for index, column in enumerate(export.not_secret or ()):
@@ -244,8 +245,27 @@ class Gate:
         return named and all(tenant.kms_key is not None for tenant in served)
 
     def _refuse_unprotected(self, name: str, judgement: Judgement) -> None:
-        for rule, remedy in _broken(judgement):
-            raise Refused(f"{name}: {rule}.", hint=f"{remedy[0].upper()}{remedy[1:]}.")
+        for rule, remedy in _broken(judgement, self.project.exports[name]):
+            hints = (*(reason for _, reason in self._misspelt(name)), remedy)
+            raise Refused(
+                f"{name}: {rule}.",
+                hint=" ".join(sentence(f"{hint[0].upper()}{hint[1:]}") for hint in hints),
+            )
+
+    def _misspelt(self, name: str) -> list[tuple[Loc, str]]:
+        """What an `exclude` names that no contract does, where it looks like a column that then is not excluded."""
+        export, document = self.project.exports[name], self.project.documents[name]
+        delivered = versions(export, document, self.project.contracts)
+        promised = {field.column for _, contract, _ in delivered for field in contract.fields}
+        found = {
+            each.at: f'exclude: there is no column "{each.column}" in {contract.path}{near}'
+            for own, contract, transforms in delivered
+            for each in references(own, transforms)
+            if each.at[::2] == ("transforms", "exclude")
+            and each.column not in promised
+            and (near := told_name(each.column, contract, sorted(promised)))
+        }
+        return list(found.items())
 
     def _why_approved(self, name: str, judgement: Judgement) -> str:
         if judgement.unapproved:
@@ -466,17 +486,33 @@ def needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, An
     }
 
 
-def _broken(judgement: Judgement) -> Iterator[tuple[str, str]]:
+def _broken(judgement: Judgement, export: Export) -> Iterator[tuple[str, str]]:
     """Rules that no approval mends, each with its columns, and what would."""
     if judgement.refused:
         columns = ", ".join(map(told, judgement.refused))
         yield (
             f"restricted: {columns} may leave only under a key of the recipient's own",
-            "classify them in the contract, exclude or mask them (hmac_sha256, null, a constant), or encrypt the files "
-            "for their recipient (encryption: {key: recipient})",
+            _unrestricting(judgement.refused, export),
         )
     if judgement.secret:
         yield (
             f"secrets: {', '.join(judgement.secret)} would leave, called like a password, a key or a token",
             "exclude or mask them (hmac_sha256, null, a constant); what is none is named under not_secret",
         )
+
+
+def _unrestricting(refused: Sequence[Exposure], export: Export) -> str:
+    remedy = (
+        "exclude or mask them (hmac_sha256, null, a constant), or encrypt the files for their recipient "
+        "(encryption: {key: recipient})"
+    )
+    # To one that is classified this would be advice to classify it lower.
+    if silent := [each.column for each in refused if not each.classification]:
+        which = "them" if len(silent) == len(refused) else ", ".join(silent)
+        remedy = f"classify {which} in the contract, {remedy}"
+    if export.encryption is not None:
+        remedy += (
+            "; encryption: {key: tenant} counts only where tenants are not discovered and every one is listed with "
+            "its own kms_key"
+        )
+    return remedy

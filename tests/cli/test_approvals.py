@@ -68,6 +68,46 @@ def test_a_restricted_column_without_a_key_of_the_recipient_s_stops_before_a_row
 
 
 @pytest.mark.parametrize(
+    ("said", "encryption", "told", "untold"),
+    [
+        ("", "", "Classify them in the contract, exclude or mask them", "kms_key"),
+        ("restricted", "", "Exclude or mask them (hmac_sha256,", "lassify"),
+        ("restricted", "encryption: {key: tenant}\n",
+         "; encryption: {key: tenant} counts only where tenants are not discovered and every one is listed with its "
+         "own kms_key", "lassify"),
+    ],
+)  # fmt: skip
+def test_what_would_let_a_restricted_column_leave_is_said_of_this_column_and_this_key(
+    lading: Any, project: Path, replace: Any, said: str, encryption: str, told: str, untold: str
+) -> None:
+    replace(CONTRACT, f", {CONFIDENTIAL}", f", classification: {said}" if said else "")
+    replace(EXPORT, "transforms:\n" + MASK + "\n", encryption)
+    refused = lading("run", "orders_drop")
+    assert refused.code == 3
+    shown = " ".join(refused.err.split())
+    assert told in shown
+    assert untold not in shown
+
+
+def test_a_misspelt_exclude_is_told_beside_what_it_lets_through(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    replace(CONTRACT, CONFIDENTIAL, "classification: restricted")
+    replace(EXPORT, MASK, "  - exclude: [emial]")
+    words = 'xclude: there is no column "emial" in contracts/orders.v1.odcs.yaml – did you mean "email"?'
+    for command, code in ((["validate"], 2), (["plan", "orders_drop"], 3), (["run", "orders_drop"], 3)):
+        told = lading(*command)
+        assert told.code == code
+        assert words in told.err
+        assert "restricted: email (classified restricted)" in told.err
+    replace(EXPORT, "[emial]", "[email]")
+    assert lading("validate").code == 0
+    # What no column resembles may be one of the source's that the contract leaves out.
+    replace(EXPORT, "exclude: [email]", "exclude: [remarks]")
+    assert "remarks" not in lading("validate").err
+
+
+@pytest.mark.parametrize(
     ("mask", "code"),
     [("hmac_sha256", 0), ("null", 0), ("{constant: x}", 0), ("hash_sha256", 3), ("mask_except_last_4", 3)],
 )
