@@ -1,8 +1,9 @@
 """Approvals: what two people have signed, one who asks and another who owns what it is about.
 
-An approval is a JSON document in `ops/approvals/`, which holds in full what is approved, for what purpose, and until
-when; and beside it the signatures of people, as `ssh-keygen -Y sign -n lading-approval` makes them. Its id is the
-SHA-256 of its bytes, so what was signed cannot be changed, and what has changed since is not approved.
+An approval is a JSON document in `ops/approvals/`, which holds in full what is approved (contracts by the SHA-256 of
+their files), for what purpose, and until when; and beside it the signatures of people, as `ssh-keygen -Y sign -n
+lading-approval` makes them. Its id is the SHA-256 of its bytes, so what was signed cannot be changed, and what has
+changed since is not approved.
 """
 
 from __future__ import annotations
