@@ -377,7 +377,10 @@ class Gate:
                 hint="docs/protection.md shows one.",
             )
         if name not in owners.people:
-            raise InvalidProject(f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or "."}')
+            those = f"; there are {', '.join(sorted(owners.people))}."
+            raise InvalidProject(
+                f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or those}'
+            )
         return owners
 
     # --- evidence

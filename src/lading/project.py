@@ -362,11 +362,16 @@ class Project:
     def packages(self, export: str) -> list[dict[str, Any]]:
         """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
         newest packages are. ``replaced_by``: the number of the package that took the place of one whose files were lost
-        before it was published; None for all others. Raises IntegrityError where a chain is broken."""
+        before it was published; None for all others. Raises IntegrityError where a chain is broken, and InvalidProject
+        for an export of another channel."""
         journal = self.journal()
         known = tenants_of(journal, export)
-        if not known:
-            self.export(export)
+        # One that is removed, or has another channel by now, may have packages all the same.
+        if not known and (channel := self.export(export).channel) != "audit":
+            raise InvalidProject(
+                f"{export} has no packages: its channel is {channel}.",
+                hint="An export whose channel is audit makes them.",
+            )
         found: list[dict[str, Any]] = []
         for tenant in known:
             chain = [
