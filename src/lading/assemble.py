@@ -484,10 +484,20 @@ class Workshop:
                 if why := self._objection(PublicKey(signer.public_key), namespace):
                     raise Refused(
                         f"A signature made now {why}: recipients go by {SIGNERS}.",
-                        hint="`lading signing new` makes a key and its line there.",
+                        hint=self._towards_trust(),
                     )
                 self._signers[namespace] = signer
         return self._signers[MANIFESTS]
+
+    def _towards_trust(self) -> str:
+        new = "`lading signing new` makes a key and its line there"
+        if (self._files.root / SIGNERS).exists():
+            return f"{new}."
+        # A list with a new key alone would prove nothing that was delivered before.
+        return (
+            f"Restore {SIGNERS} from Git: it lists the keys that signed what is delivered. "
+            f"If there never was one, {new}."
+        )
 
     def _objection(self, key: PublicKey, namespace: str) -> str | None:
         return objection(self.signers(), key, self._files.settings.name, datetime.now(UTC), namespace)

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from lading.assemble import Workshop, is_local, versions
-from lading.documents import load, nearest, show_duration, unknown, validate
-from lading.errors import IntegrityError, InvalidProject, Problem, Refused
-from lading.evidence.approvals import FOLDER, Approval, Subject, granted
+from lading.documents import Loc, load, nearest, show_duration, unknown, validate
+from lading.errors import IntegrityError, InvalidProject, Problem, Refused, sentence
+from lading.evidence.approvals import FOLDER, Approval, Subject, granted, ungrantable
 from lading.evidence.owners import FILE, Owners, Scope
 from lading.evidence.sshsig import APPROVALS, verified_person
 from lading.export.definition import Export, definition_bytes, resolved
 from lading.export.identity import instant
 from lading.manifest import canonical, sha256
-from lading.policy import Decision, Judgement, judge, told
+from lading.policy import Decision, Exposure, Judgement, judge, told
 from lading.project_files import ProjectFiles, gathered
 from lading.run.job import Clearance
 from lading.settings import SIGNERS
-from lading.transforms.lineage import exposures
+from lading.transforms.lineage import exposures, references, told_name
 
 Standing = list[tuple[Subject, Approval | str]]
 """What needs an approval, and the one that it has, or why it has none."""
@@ -94,8 +94,9 @@ class Gate:
     def problems(self, name: str) -> list[Problem]:
         """What no approval mends."""
         document, export = self.project.documents[name], self.project.exports[name]
-        broken = _broken(self._judgement(name))
-        found = [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
+        broken = list(_broken(self._judgement(name), export))
+        found = [document.problem(reason, *at) for at, reason in self._misspelt(name)] if broken else []
+        found += [document.problem(f"{rule}: {remedy}", "contract") for rule, remedy in broken]
         contracts = [self.project.contracts[each.contract] for each in export.versions()]
         fields = list(dict.fromkeys(field.name for each in contracts for field in each.fields))
         for index, column in enumerate(export.not_secret or ()):
@@ -244,8 +245,27 @@ class Gate:
         return named and all(tenant.kms_key is not None for tenant in served)
 
     def _refuse_unprotected(self, name: str, judgement: Judgement) -> None:
-        for rule, remedy in _broken(judgement):
-            raise Refused(f"{name}: {rule}.", hint=f"{remedy[0].upper()}{remedy[1:]}.")
+        for rule, remedy in _broken(judgement, self.project.exports[name]):
+            hints = (*(reason for _, reason in self._misspelt(name)), remedy)
+            raise Refused(
+                f"{name}: {rule}.",
+                hint=" ".join(sentence(f"{hint[0].upper()}{hint[1:]}") for hint in hints),
+            )
+
+    def _misspelt(self, name: str) -> list[tuple[Loc, str]]:
+        """What an `exclude` names that no contract does, where it looks like a column that then is not excluded."""
+        export, document = self.project.exports[name], self.project.documents[name]
+        delivered = versions(export, document, self.project.contracts)
+        promised = {field.column for _, contract, _ in delivered for field in contract.fields}
+        found = {
+            each.at: f'exclude: there is no column "{each.column}" in {contract.path}{near}'
+            for own, contract, transforms in delivered
+            for each in references(own, transforms)
+            if each.at[::2] == ("transforms", "exclude")
+            and each.column not in promised
+            and (near := told_name(each.column, contract, sorted(promised)))
+        }
+        return list(found.items())
 
     def _why_approved(self, name: str, judgement: Judgement) -> str:
         if judgement.unapproved:
@@ -268,27 +288,41 @@ class Gate:
 
     # --- asking and granting
 
-    def request(self, subject: Subject, purpose: str, by: str, expires: datetime) -> Approval:
-        """A new approval, which nobody has signed yet and which is not kept. Raises InvalidProject."""
-        self._person(by)
-        try:
-            return Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
-        except ValueError as error:
-            raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+    def requests(
+        self, what: str, standing: Standing, purpose: str, by: str, expires: datetime
+    ) -> list[Approval]:
+        """New approvals of what has none, which nobody has signed yet and which are not kept; none of what this person
+        has pending for the same purpose and time. Raises InvalidProject, and Refused where nobody could grant them."""
+        if not standing:
+            return []
+        owners, found = self.person(by), list[Approval]()
+        for subject, pending in self.pending(standing):
+            try:
+                made = Approval.read(subject.request(purpose, by, datetime.now(UTC), expires), ())
+            except ValueError as error:
+                raise InvalidProject(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+            if any(each.repeats(made) and by in each.signers(owners) for each in pending):
+                continue
+            if why := ungrantable(subject, by, owners):
+                raise Refused(f"{what}: {why}.")
+            found.append(made)
+        return found
 
     def asked_for(self, what: str, standing: Standing, by: str) -> list[Approval]:
         """What somebody else has asked for and this person may sign, of subjects that have no approval. Raises
-        InvalidProject where there is nothing."""
-        self._person(by)
-        approvals, now = self.approvals(), datetime.now(UTC)
+        Refused where only they themselves have asked, and InvalidProject where there is nothing."""
+        owners = self.person(by)
         found: list[Approval] = []
-        for subject, outcome in standing:
-            if isinstance(outcome, str):
-                pending = [
-                    a for a in approvals if a.covers(subject) and a.expires > now and a.requested_by != by
-                ]
-                # The one that was asked for last is the one that people talk about.
-                found += sorted(pending, key=lambda a: a.document["requested_at"])[-1:]
+        own: list[tuple[Subject, Approval]] = []
+        for subject, pending in self.pending(standing):
+            # The one that was asked for last is the one that people talk about.
+            found += [each for each in pending if each.requested_by != by][-1:]
+            own += [(subject, each) for each in pending if each.requested_by == by][-1:]
+        if own and not found:
+            ids = ", ".join(approval.id for _, approval in own)
+            others = set[str]().union(*(subject.owners(owners) for subject, _ in own)) - {by}
+            who = f" ({' or '.join(sorted(others))})" if others else ""
+            raise Refused(f"{what}: you asked for {ids} yourself: another owner grants it{who}.")
         if not found:
             raise InvalidProject(
                 f"{what}: there is nothing that {by} could grant: nothing is needed, or nobody else has asked for "
@@ -297,9 +331,24 @@ class Gate:
             )
         return found
 
+    def pending(self, standing: Standing) -> list[tuple[Subject, list[Approval]]]:
+        """What was asked for of subjects that have no approval, as they stand now: of each, the newest last."""
+        approvals, now = self.approvals(), datetime.now(UTC)
+        return [
+            (
+                subject,
+                sorted(
+                    (each for each in approvals if each.covers(subject) and each.expires > now),
+                    key=lambda each: str(each.document["requested_at"]),
+                ),
+            )
+            for subject, outcome in standing
+            if isinstance(outcome, str)
+        ]
+
     def check(self, approval: Approval, by: str, signature: bytes) -> None:
         """Raises InvalidProject for a signature that is not this person's over this approval."""
-        owners = self._person(by)
+        owners = self.person(by)
         try:
             holder = owners.holder(verified_person(signature, APPROVALS, approval.data))
         except ValueError as error:
@@ -319,7 +368,8 @@ class Gate:
         (folder / f"{approval.id}.{by}.sig").write_bytes(signature)
         (folder / f"{approval.id}.json").write_bytes(approval.data)
 
-    def _person(self, name: str) -> Owners:
+    def person(self, name: str) -> Owners:
+        """Who may approve, this person among them. Raises InvalidProject where they are nobody of `ops/owners.yaml`."""
         owners = self.owners()
         if owners is None:
             raise InvalidProject(
@@ -327,7 +377,10 @@ class Gate:
                 hint="docs/protection.md shows one.",
             )
         if name not in owners.people:
-            raise InvalidProject(f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or "."}')
+            those = f"; there are {', '.join(sorted(owners.people))}."
+            raise InvalidProject(
+                f'{FILE} names nobody called "{name}"{nearest(name, owners.people) or those}'
+            )
         return owners
 
     # --- evidence
@@ -436,17 +489,33 @@ def needed(name: str, subject: Subject, outcome: Approval | str) -> dict[str, An
     }
 
 
-def _broken(judgement: Judgement) -> Iterator[tuple[str, str]]:
+def _broken(judgement: Judgement, export: Export) -> Iterator[tuple[str, str]]:
     """Rules that no approval mends, each with its columns, and what would."""
     if judgement.refused:
         columns = ", ".join(map(told, judgement.refused))
         yield (
             f"restricted: {columns} may leave only under a key of the recipient's own",
-            "classify them in the contract, exclude or mask them (hmac_sha256, null, a constant), or encrypt the files "
-            "for their recipient (encryption: {key: recipient})",
+            _unrestricting(judgement.refused, export),
         )
     if judgement.secret:
         yield (
             f"secrets: {', '.join(judgement.secret)} would leave, called like a password, a key or a token",
             "exclude or mask them (hmac_sha256, null, a constant); what is none is named under not_secret",
         )
+
+
+def _unrestricting(refused: Sequence[Exposure], export: Export) -> str:
+    remedy = (
+        "exclude or mask them (hmac_sha256, null, a constant), or encrypt the files for their recipient "
+        "(encryption: {key: recipient})"
+    )
+    # To one that is classified this would be advice to classify it lower.
+    if silent := [each.column for each in refused if not each.classification]:
+        which = "them" if len(silent) == len(refused) else ", ".join(silent)
+        remedy = f"classify {which} in the contract, {remedy}"
+    if export.encryption is not None:
+        remedy += (
+            "; encryption: {key: tenant} counts only where tenants are not discovered and every one is listed with "
+            "its own kms_key"
+        )
+    return remedy

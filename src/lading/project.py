@@ -246,12 +246,21 @@ class Project:
         a contract's version, ``flights@1``, on a channel.
 
         ``sign`` gives the person's SSH signature over a document: `lading.keys.ssh.signing_with`. Returns what
-        `approvals` does. Raises InvalidProject for a wrong signature, an unknown person, a time beyond a year.
+        `approvals` does, and of each whether it was ``asked`` for now, and the ids of what was ``pending`` before: what
+        is pending for the same purpose and time is not asked for twice. Raises InvalidProject for a wrong signature, an
+        unknown person, a time beyond a year, and Refused where nobody else could grant it.
         """
         _refuse_unclear("expires", expires)
-        missing = [s for s, outcome in self._approvable(what, channel) if isinstance(outcome, str)]
-        made = [self._gate.request(subject, purpose, by, expires) for subject in missing]
-        return self._signed(what, channel, by, made, sign, "asked")
+        standing = self._approvable(what, channel)
+        pending = {(s.kind, s.name): [each.id for each in found] for s, found in self._gate.pending(standing)}
+        made = self._gate.requests(what, standing, purpose, by, expires)
+        asked = {(each.document["kind"], each.document["name"]) for each in made}
+        done = self._signed(what, channel, by, made, sign, "asked")
+        keys = ((each["kind"], each["name"]) for each in done)
+        return [
+            {**each, "asked": key in asked, "pending": pending.get(key, [])}
+            for each, key in zip(done, keys, strict=True)
+        ]
 
     def asked_for(self, what: str, by: str, *, channel: str = "drop") -> list[Approval]:
         """The approvals that this person could grant, of an export or of a contract's step as they stand."""
@@ -353,11 +362,16 @@ class Project:
     def packages(self, export: str) -> list[dict[str, Any]]:
         """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
         newest packages are. ``replaced_by``: the number of the package that took the place of one whose files were lost
-        before it was published; None for all others. Raises IntegrityError where a chain is broken."""
+        before it was published; None for all others. Raises IntegrityError where a chain is broken, and InvalidProject
+        for an export of another channel."""
         journal = self.journal()
         known = tenants_of(journal, export)
-        if not known:
-            self.export(export)
+        # One that is removed, or has another channel by now, may have packages all the same.
+        if not known and (channel := self.export(export).channel) != "audit":
+            raise InvalidProject(
+                f"{export} has no packages: its channel is {channel}.",
+                hint="An export whose channel is audit makes them.",
+            )
         found: list[dict[str, Any]] = []
         for tenant in known:
             chain = [

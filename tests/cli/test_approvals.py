@@ -68,6 +68,46 @@ def test_a_restricted_column_without_a_key_of_the_recipient_s_stops_before_a_row
 
 
 @pytest.mark.parametrize(
+    ("said", "encryption", "told", "untold"),
+    [
+        ("", "", "Classify them in the contract, exclude or mask them", "kms_key"),
+        ("restricted", "", "Exclude or mask them (hmac_sha256,", "lassify"),
+        ("restricted", "encryption: {key: tenant}\n",
+         "; encryption: {key: tenant} counts only where tenants are not discovered and every one is listed with its "
+         "own kms_key", "lassify"),
+    ],
+)  # fmt: skip
+def test_what_would_let_a_restricted_column_leave_is_said_of_this_column_and_this_key(
+    lading: Any, project: Path, replace: Any, said: str, encryption: str, told: str, untold: str
+) -> None:
+    replace(CONTRACT, f", {CONFIDENTIAL}", f", classification: {said}" if said else "")
+    replace(EXPORT, "transforms:\n" + MASK + "\n", encryption)
+    refused = lading("run", "orders_drop")
+    assert refused.code == 3
+    shown = " ".join(refused.err.split())
+    assert told in shown
+    assert untold not in shown
+
+
+def test_a_misspelt_exclude_is_told_beside_what_it_lets_through(
+    lading: Any, project: Path, replace: Any
+) -> None:
+    replace(CONTRACT, CONFIDENTIAL, "classification: restricted")
+    replace(EXPORT, MASK, "  - exclude: [emial]")
+    words = 'xclude: there is no column "emial" in contracts/orders.v1.odcs.yaml – did you mean "email"?'
+    for command, code in ((["validate"], 2), (["plan", "orders_drop"], 3), (["run", "orders_drop"], 3)):
+        told = lading(*command)
+        assert told.code == code
+        assert words in told.err
+        assert "restricted: email (classified restricted)" in told.err
+    replace(EXPORT, "[emial]", "[email]")
+    assert lading("validate").code == 0
+    # What no column resembles may be one of the source's that the contract leaves out.
+    replace(EXPORT, "exclude: [email]", "exclude: [remarks]")
+    assert "remarks" not in lading("validate").err
+
+
+@pytest.mark.parametrize(
     ("mask", "code"),
     [("hmac_sha256", 0), ("null", 0), ("{constant: x}", 0), ("hash_sha256", 3), ("mask_except_last_4", 3)],
 )
@@ -163,6 +203,19 @@ def test_what_was_approved_is_what_stands_in_the_files(lading: Any, bare: Path, 
     assert lading("run", "orders_drop").code == 0
 
 
+def test_a_step_of_the_contract_s_status_voids_what_was_approved_and_is_named(
+    lading: Any, bare: Path, replace: Any
+) -> None:
+    approve(bare)
+    (granted,) = (bare / "ops/approvals").glob("*.json")
+    replace(CONTRACT, "status: active", "status: deprecated")
+    Project.load(bare).ask("orders_drop", by="bob", purpose="p", expires=SOON, sign=BOB.sign)
+    replace(CONTRACT, "status: deprecated", "status: retired")
+    told = lading("run", "orders_drop").err
+    assert f"the approval {granted.stem} is for another definition" in told
+    assert "the export orders_drop has changed since (differs in: contract)" in told
+
+
 def test_an_approval_that_ends_while_nothing_is_due_stops_nothing(lading: Any, bare: Path) -> None:
     approve(bare)
     assert lading("run", "orders_drop").code == 0
@@ -184,11 +237,17 @@ def test_a_revoked_approval_and_one_of_somebody_who_left_allow_nothing(lading: A
     assert "needs an approval, and there is none" in lading("run", "orders_drop").err
 
 
-def test_nobody_grants_their_own(bare: Path) -> None:
+def test_nobody_grants_their_own(bare: Path, replace: Any) -> None:
     project = Project.load(bare)
     project.ask("orders_drop", by="ada", purpose="p", expires=SOON, sign=ADA.sign)
-    with pytest.raises(InvalidProject, match="nothing that ada could grant"):
+    (document,) = (bare / "ops/approvals").glob("*.json")
+    told = rf"you asked for {document.stem} yourself: another owner grants it \(bob\)\.$"
+    with pytest.raises(Refused, match=told):
         project.asked_for("orders_drop", "ada")
+    # Of what has changed since, nothing is pending any more.
+    replace(EXPORT, "checks:\n", "checks:\n  - not_null: [shop]\n")
+    with pytest.raises(InvalidProject, match="nothing that ada could grant"):
+        Project.load(bare).asked_for("orders_drop", "ada")
     with pytest.raises(Refused, match="not signed by another owner"):
         project.run("orders_drop")
 
@@ -197,7 +256,7 @@ def test_a_signature_of_somebody_else_is_not_kept(bare: Path) -> None:
     project = Project.load(bare)
     with pytest.raises(InvalidProject, match="The signature is eve's, not bob's"):
         project.ask("orders_drop", by="bob", purpose="p", expires=SOON, sign=EVE.sign)
-    with pytest.raises(InvalidProject, match='names nobody called "mallory"'):
+    with pytest.raises(InvalidProject, match='names nobody called "mallory"; there are ada, bob, eve'):
         project.ask("orders_drop", by="mallory", purpose="p", expires=SOON, sign=EVE.sign)
     with pytest.raises(InvalidProject, match="An approval needs a purpose"):
         project.ask("orders_drop", by="bob", purpose=" ", expires=SOON, sign=BOB.sign)
@@ -230,17 +289,22 @@ def test_each_grant_and_use_is_in_the_audit_chain(lading: Any, bare: Path) -> No
     assert lading("approvals", "--log").code == 6
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
-def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
-    lading: Any, bare: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("ssh")
+def with_ssh_keys(root: Path, folder: Path) -> Path:
+    """A folder with the keys of ada, who owns everything, and of bob."""
     people: dict[str, list[str]] = {}
     for name, kind in (("ada", "ecdsa"), ("bob", "ed25519")):
         subprocess.run(["ssh-keygen", "-q", "-N", "", "-t", kind, "-f", folder / name], check=True)
         people[name] = [(folder / f"{name}.pub").read_text().strip()]
     owned = {section: {"*": ["ada"]} for section in ("datasets", "channels")}
-    (bare / "ops/owners.yaml").write_text(json.dumps({"people": people, **owned}))
+    (root / "ops/owners.yaml").write_text(json.dumps({"people": people, **owned}))
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
+def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
+    lading: Any, bare: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = with_ssh_keys(bare, tmp_path_factory.mktemp("ssh"))
     until = f"{SOON:%Y-%m-%d}"
     asked = lading("approve", "orders_drop", "--as", "bob", "--key", str(folder / "bob"),
                    "--purpose", "audit", "--expires", until)  # fmt: skip
@@ -265,6 +329,72 @@ def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
     assert granted.code == 0, granted.err
     assert granted.out.rstrip().endswith("granted")
     assert lading("run", "orders_drop").code == 0
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not here")
+def test_who_asks_is_told_what_was_asked_for_and_what_was_not(
+    lading: Any, bare: Path, replace: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = with_ssh_keys(bare, tmp_path_factory.mktemp("ssh"))
+    one, other = f"{SOON:%Y-%m-%d}", f"{SOON + timedelta(days=1):%Y-%m-%d}"
+
+    def ask(who: str = "bob", until: str = one, key: str = "") -> Any:
+        return lading("approve", "orders_drop", "--as", who, "--key", str(folder / (key or who)),
+                      "--purpose", "audit", "--expires", until)  # fmt: skip
+
+    def documents() -> list[str]:
+        return sorted(path.stem for path in (bare / "ops/approvals").glob("*.json"))
+
+    assert "Asked for, in ops/approvals: somebody else grants it" in ask().err
+    (first,) = documents()
+    again = ask()
+    assert (again.code, again.err) == (
+        0,
+        f"orders_drop: pending already: {first}; nothing was asked for.\n",
+    )
+    assert documents() == [first]
+    longer = ask(until=other)
+    assert f"export orders_drop: pending too: {first}; what was asked for last is granted." in longer.err
+    assert "Asked for, in ops/approvals" in longer.err
+    assert len(documents()) == 2
+    own = lading("approve", "orders_drop", "--as", "bob", "--key", str(folder / "bob"), "--yes")
+    assert own.code == 3
+    assert "yourself: another owner grants it (ada)." in own.err
+    assert (
+        lading("approve", "orders_drop", "--as", "ada", "--key", str(folder / "ada"), "--yes").out
+        == "export orders_drop: granted\n"
+    )
+    granted = ask()
+    assert (granted.code, granted.err) == (
+        0,
+        f"orders_drop: approved until {other}; nothing was asked for.\n",
+    )
+    # Whatever is due, a key that is not there is told.
+    missing = ask(key="nobody")
+    assert missing.code == 2
+    assert "nobody cannot be read: No such file or directory." in missing.err
+    assert "names nobody called" in ask(who="eve", key="bob").err
+    assert len(lading("approvals", "--log", "--json").json) == 3
+    replace(CONTRACT, ", tags: [pii]", "")
+    needless = ask()
+    assert (needless.code, needless.out, needless.err) == (
+        0,
+        "",
+        "orders_drop: needs no approval; nothing was asked for.\n",
+    )
+
+
+def test_what_only_the_asker_owns_is_not_asked_for(bare: Path) -> None:
+    write_owners(bare, datasets={"*": ["ada"]}, channels={"*": ["ada", "bob"]})
+    project = Project.load(bare)
+    with pytest.raises(Refused) as refused:
+        project.ask("orders_drop", by="ada", purpose="p", expires=SOON, sign=ADA.sign)
+    assert str(refused.value) == (
+        "orders_drop: ada asked and is the only owner of datasets.orders: add another to ops/owners.yaml, "
+        "or let somebody else ask."
+    )
+    assert not (bare / "ops/approvals").exists()
+    approve(bare, BOB, ADA)
 
 
 # --- protected destinations

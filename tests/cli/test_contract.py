@@ -304,6 +304,12 @@ def test_a_channel_s_rule_is_confirmed_by_its_owners(lading: Any, orders: Path, 
     assert "the sign-off of compliance, which owners confirm by an approval" in refused.err
     granted(project, "orders@1", "audit")
     assert lading(*promote).out == "orders@1 is active\n"
+    # The use tells its step by the name that it was asked for and granted by.
+    told = [line.split()[2:7] for line in lading("approvals", "--log").out.splitlines()[1:]]
+    assert [each[:4] for each in told] == [
+        [event, "orders@1", "audit", "active"] for event in ("asked", "granted", "used")
+    ]
+    assert len({approval for *_, approval in told}) == 1
 
 
 def test_a_version_does_not_end_before_what_was_committed_is_published(

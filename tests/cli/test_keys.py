@@ -103,6 +103,7 @@ def test_rotating_and_destroying(lading: Any, encrypting: Path, monkeypatch: pyt
     made = lading("keys", "rotate", "berlin", "--json").json
     assert made["tenant"] == "berlin"
     assert lading("keys", "copy", "berlin", "two.keys", "--json").json["keys"] == before + 1
+    assert "lading keys copy lisbon FILE" in lading("keys", "rotate", "lisbon").err
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     asked = lading("keys", "destroy", "berlin")
     assert asked.code == 2

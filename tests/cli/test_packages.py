@@ -76,6 +76,21 @@ def test_an_unknown_export_has_no_packages(lading: Any, audited: Path) -> None:
     assert 'did you mean "orders_drop"?' in told.err
 
 
+def test_an_export_of_another_channel_has_no_packages_but_those_that_it_had(
+    lading: Any, audited: Path, replace: Any
+) -> None:
+    export = "exports/orders_drop.yaml"
+    replace(export, "channel: audit\n", "")
+    told = lading("packages", "orders_drop")
+    assert told.code == 2
+    assert "orders_drop has no packages: its channel is drop." in told.err
+    with (audited / export).open("a") as file:
+        file.write("channel: audit\n")
+    assert lading("run", "orders_drop").code == 0
+    replace(export, "channel: audit\n", "")
+    assert lading("packages", "orders_drop", "--json").json
+
+
 def test_what_a_package_cannot_be_is_refused_by_validate(lading: Any, audited: Path, replace: Any) -> None:
     replace("exports/orders_drop.yaml", "compression: gzip", "compression: zstd")
     told = lading("validate")

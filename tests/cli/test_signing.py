@@ -77,8 +77,11 @@ def test_a_key_that_recipients_do_not_know_signs_nothing(lading: Any, signing: P
     assert told.code == 3
     assert "none of the trusted keys" in told.err
     assert "ops/signers" in told.err
+    assert "Restore" not in told.err
     (signing / "ops/signers").unlink()
-    assert lading("run", "orders_drop").code == 3
+    lost = lading("run", "orders_drop")
+    assert lost.code == 3
+    assert "Restore ops/signers from Git" in lost.err
     assert not list((signing / "deliveries").rglob("*.parquet"))
     # Who reads or plans signs nothing, and needs no key.
     assert lading("plan", "orders_drop").code == 0

@@ -47,14 +47,31 @@ def test_what_one_asks_for_and_an_owner_signs_is_approved() -> None:
 
 
 def test_nobody_approves_their_own() -> None:
-    assert "not signed by another owner of datasets.orders" in why_not(approval(ADA, by="ada"))
+    owned = {"datasets": {"*": ["ada", "eve"]}, "channels": {"*": ["ada", "eve"]}}
+    assert "not signed by another owner of datasets.orders: eve may" in why_not(
+        approval(ADA, by="ada"), **owned
+    )
     # Nor with a second key, nor with somebody who owns nothing.
     other = Person.called("ada", 1)
     people = {"ada": (ADA.public.line, other.public.line), "eve": (EVE.public.line,)}
     both = Owners.model_validate({"people": people, "datasets": {"*": ["ada"]}, "channels": {"*": ["ada"]}})
     outcome = granted(SUBJECT, [approval(ADA, other, EVE, by="ada")], both, NOW)
     assert isinstance(outcome, str)
-    assert "ops/owners.yaml names none but them" in outcome
+    assert "cannot be granted: ada asked and is the only owner of datasets.orders" in outcome
+
+
+def test_what_nobody_can_grant_is_told_as_such() -> None:
+    words = (
+        "ada asked and is the only owner of datasets.orders: add another to ops/owners.yaml, or let somebody "
+        "else ask"
+    )
+    assert why_not(approval(ADA, by="ada")).endswith(f" cannot be granted: {words}")
+    # Also where another owner of something else could sign first, for nothing.
+    divided = {"datasets": {"*": ["eve"]}, "channels": {"*": ["bob"]}}
+    assert "bob asked and is the only owner of channels.drop" in why_not(approval(BOB), **divided)
+    assert "nobody owns channels.drop: name an owner in ops/owners.yaml" in why_not(
+        approval(BOB, ADA), channels={}
+    )
 
 
 def test_who_is_said_to_have_asked_must_have_signed() -> None:
@@ -70,10 +87,29 @@ def test_every_owner_s_own_has_to_be_approved_by_an_owner_of_it() -> None:
 
 def test_what_changed_since_is_not_approved() -> None:
     changed = replace(SUBJECT, definition={"table": "orders", "rows": 2**60 + 1})
-    assert "has changed since" in why_not(approval(BOB, ADA), subject=changed)
+    assert "has changed since (differs in: rows)" in why_not(approval(BOB, ADA), subject=changed)
+    grown = replace(SUBJECT, definition={"rows": 2**60, "where": "x"})
+    assert "(differs in: table, where)" in why_not(approval(BOB, ADA), subject=grown)
     for elsewhere in ({"project": "other"}, {"environment": "dev"}, {"name": "x"}, {"kind": "query"}):
         outcome = why_not(approval(BOB, ADA), subject=replace(SUBJECT, **elsewhere))
         assert "needs an approval, and there is none" in outcome
+
+
+def test_of_several_the_one_is_named_that_was_granted_unless_a_request_for_what_stands_now_is_pending() -> (
+    None
+):
+    was = replace(SUBJECT, definition={"table": "orders", "rows": 1})
+    signed, unsigned = approval(BOB, ADA, subject=was, days=9), approval(BOB, subject=was, days=10)
+    for each in ([signed, unsigned], [unsigned, signed]):
+        outcome = granted(SUBJECT, each, owners(), NOW)
+        assert outcome == (
+            f"the approval {signed.id} is for another definition: the export orders_drop has changed since "
+            "(differs in: rows)"
+        )
+    pending = approval(BOB)
+    outcome = granted(SUBJECT, [signed, pending], owners(), NOW)
+    assert isinstance(outcome, str)
+    assert outcome.startswith(f"the approval {pending.id} is not signed by another owner")
 
 
 def test_an_approval_ends() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,6 +64,9 @@ def approvals(
 
 def _noted(record: dict[str, Any]) -> tuple[object, ...]:
     what = record.get("name") or record.get("export")
+    if promotion := record.get("promotion"):
+        # Its approval was asked for and granted by this name.
+        what = f"{promotion['contract']} {promotion['channel']} {promotion['to']}"
     which = " ".join(each["sha256"][:16] for each in record.get("approvals", ()))
     which = which or str(record.get("approval") or record.get("run_id", ""))[:16]
     return record["number"], record["at"], record["event"], f"{what} {which}", record.get("by")
@@ -111,11 +115,10 @@ def approve(
     if (purpose is None) != (expires is None):
         missing = "--expires" if expires is None else "--purpose"
         raise typer.BadParameter("--purpose and --expires belong together", param_hint=f"'{missing}'")
+    sign = signing_with(key)
     project = context.obj.project()
     if purpose is not None and expires is not None:
-        done = project.ask(
-            what, by=person, purpose=purpose, expires=expires, sign=signing_with(key), channel=channel
-        )
+        done = project.ask(what, by=person, purpose=purpose, expires=expires, sign=sign, channel=channel)
     else:
         pending = project.asked_for(what, person, channel=channel)
         if not yes:
@@ -128,13 +131,30 @@ def approve(
             if not typer.confirm(f"Sign this as {person}?", err=True):
                 say("Nothing was signed.")
                 return NOT_DONE
-        done = project.grant(what, by=person, approvals=pending, sign=signing_with(key), channel=channel)
+        done = project.grant(what, by=person, approvals=pending, sign=sign, channel=channel)
     if as_json:
         emit(done)
     else:
         out(*(f"{each['kind']} {each['name']}: {each['missing'] or 'granted'}" for each in done))
     if purpose is not None:
-        say("Asked for, in ops/approvals: somebody else grants it, by the same command without --purpose.")
+        say(*_told(what, done))
         return 0
     # A signature that does not count is kept, and is no success.
     return NOT_GRANTED if any(each["missing"] for each in done) else 0
+
+
+def _told(what: str, done: list[dict[str, Any]]) -> Iterator[str]:
+    """What came of asking."""
+    if any(each["asked"] for each in done):
+        for each in done:
+            if each["asked"] and each["pending"]:
+                ids = ", ".join(each["pending"])
+                yield f"{each['kind']} {each['name']}: pending too: {ids}; what was asked for last is granted."
+        yield "Asked for, in ops/approvals: somebody else grants it, by the same command without --purpose."
+    elif pending := ", ".join(id for each in done for id in each["pending"]):
+        yield f"{what}: pending already: {pending}; nothing was asked for."
+    elif done:
+        until = min(each["expires"] for each in done).removesuffix("T00:00:00Z")
+        yield f"{what}: approved until {until}; nothing was asked for."
+    else:
+        yield f"{what}: needs no approval; nothing was asked for."

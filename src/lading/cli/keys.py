@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def rotate(context: typer.Context, tenant: Tenant, as_json: Json = False) -> int
         emit({"tenant": tenant, "key_id": made})
     else:
         out(f"{tenant}: {made} wraps from now on")
+        say(f"Next: give the recipient a new copy: lading keys copy {shlex.quote(tenant)} FILE")
     return 0
 
 

@@ -1,14 +1,15 @@
 """Approvals: what two people have signed, one who asks and another who owns what it is about.
 
-An approval is a JSON document in `ops/approvals/`, which holds in full what is approved, for what purpose, and until
-when; and beside it the signatures of people, as `ssh-keygen -Y sign -n lading-approval` makes them. Its id is the
-SHA-256 of its bytes, so what was signed cannot be changed, and what has changed since is not approved.
+An approval is a JSON document in `ops/approvals/`, which holds in full what is approved (contracts by the SHA-256 of
+their files), for what purpose, and until when; and beside it the signatures of people, as `ssh-keygen -Y sign -n
+lading-approval` makes them. Its id is the SHA-256 of its bytes, so what was signed cannot be changed, and what has
+changed since is not approved.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -48,6 +49,10 @@ class Subject:
 
     def __str__(self) -> str:
         return f"the {self.kind} {self.name}"
+
+    def owners(self, owners: Owners) -> frozenset[str]:
+        """Everybody who owns something of it."""
+        return frozenset().union(*map(owners.of, self.scopes))
 
     def request(self, purpose: str, by: str, at: datetime, expires: datetime) -> bytes:
         """The document that the people sign. Raises ValueError for a time that no approval may have."""
@@ -136,6 +141,10 @@ class Approval:
             for name in ("project", "environment", "kind", "name")
         )
 
+    def repeats(self, other: Approval) -> bool:
+        """Whether it asks for the same, but for when that was."""
+        return {**self.document, "requested_at": None} == {**other.document, "requested_at": None}
+
     def signers(self, owners: Owners) -> frozenset[str]:
         """The people who have signed it, by keys that are theirs now."""
         found = set()
@@ -151,25 +160,42 @@ class Approval:
     def objection(self, subject: Subject, owners: Owners, at: datetime) -> str | None:
         """Why it does not allow this subject now; None if it does."""
         if not self.covers(subject):
-            return f"is for another definition: {subject} has changed since"
+            return (
+                f"is for another definition: {subject} has changed since (differs in: "
+                f"{', '.join(self._differs(subject))})"
+            )
         if at >= self.expires:
             return f"ended at {instant(self.expires)}"
         if at < parse_instant(self.document["requested_at"]) - _EARLY:
             return f"begins at {self.document['requested_at']}"
+        return self._unsigned(subject, owners)
+
+    def settled(self, subject: Subject, owners: Owners) -> bool:
+        """Whether all who have to have signed it, whatever became of it since."""
+        return self._unsigned(subject, owners) is None
+
+    def _differs(self, subject: Subject) -> list[str]:
+        """The parts of the definition that are not as they were."""
+        was, now = self.document["definition"], subject.definition
+        if not isinstance(was, dict):
+            return sorted(now)
+        return sorted(
+            key
+            for key in was.keys() | now.keys()
+            if key not in was or key not in now or canonical(was[key]) != canonical(now[key])
+        )
+
+    def _unsigned(self, subject: Subject, owners: Owners) -> str | None:
+        """Whose signature is missing; None if none is."""
+        if why := ungrantable(subject, self.requested_by, owners):
+            return f"cannot be granted: {why}"
         signers = self.signers(owners)
         if self.requested_by not in signers:
             return f"is not signed by {self.requested_by}, who asked for it"
-        others = signers - {self.requested_by}
-        for scope in subject.scopes:
-            allowed = owners.of(scope) - {self.requested_by}
-            if not allowed & others:
-                section, name = scope
-                who = (
-                    f": {' or '.join(sorted(allowed))} may"
-                    if allowed
-                    else f", and {FILE} names none but them"
-                )
-                return f"is not signed by another owner of {section}.{name}{who}"
+        for section, name in subject.scopes:
+            allowed = owners.of((section, name)) - {self.requested_by}
+            if not allowed & signers:
+                return f"is not signed by another owner of {section}.{name}: {_either(allowed)} may"
         return None
 
     def record(self) -> dict[str, str]:
@@ -193,9 +219,33 @@ def granted(
     valid = [approval for approval in about if approval.objection(subject, owners, at) is None]
     if valid:
         return max(valid, key=lambda approval: (approval.expires, approval.sha256))
-    # The newest request is what people are at.
-    newest = max(about, key=lambda approval: (approval.document["requested_at"], approval.sha256))
-    return f"the approval {newest.id} {newest.objection(subject, owners, at)}"
+    # A request for what stands now is what people are at; else what they had granted tells them what has changed.
+    named = max(
+        about,
+        key=lambda each: (
+            each.covers(subject) and at < each.expires,
+            each.settled(subject, owners),
+            each.document["requested_at"],
+            each.sha256,
+        ),
+    )
+    return f"the approval {named.id} {named.objection(subject, owners, at)}"
+
+
+def ungrantable(subject: Subject, by: str, owners: Owners) -> str | None:
+    """Why nobody could grant what this person asks for; None if somebody could."""
+    for section, name in subject.scopes:
+        those = owners.of((section, name))
+        if not those:
+            return f"nobody owns {section}.{name}: name an owner in {FILE}"
+        if those == {by}:
+            mend = f"add another to {FILE}, or let somebody else ask"
+            return f"{by} asked and is the only owner of {section}.{name}: {mend}"
+    return None
+
+
+def _either(people: Collection[str]) -> str:
+    return " or ".join(sorted(people))
 
 
 def _legible(document: Mapping[str, Any]) -> bytes:
