@@ -15,7 +15,7 @@ from lading.stores.memory import MemoryStore
 from lading.stores.patience import PATIENCE
 from lading.stores.retry import RetryOptions, RetryStore
 from lading.testing.faults import Faults
-from lading.testing.store import StoreSuite
+from lading.testing.store import StoreSuite, together
 
 
 class TestRetryStore(StoreSuite):
@@ -36,7 +36,22 @@ class TestRetryStoreOnAStoreThatFails(StoreSuite):
     @pytest.fixture(params=range(5))
     def store(self, request: pytest.FixtureRequest) -> RetryStore:
         faulty = Faults(seed=request.param, transient=0.2).wrap(MemoryStore())
-        return RetryStore(faulty, sleep=lambda seconds: None)
+        return RetryStore(faulty, attempts=20, sleep=lambda seconds: None)
+
+    def test_no_swap_is_lost_among_many(self, store: Store) -> None:
+        """Where equal bytes are by the same writer. One may be made twice: its answer was lost, and another had swapped
+        on before it was tried again."""
+        assert isinstance(store, Swapper)
+        store.put("names", b"")
+
+        def add(number: int) -> None:
+            while True:
+                seen = store.get("names")
+                if store.swap("names", seen, seen + b" %d" % number):
+                    return
+
+        assert together(8, add) == [None] * 8
+        assert {int(name) for name in store.get("names").split()} == set(range(8))
 
 
 class Bare:

@@ -52,8 +52,10 @@ class RetryStore(Wrapper):
     """Retries the calls of ``store``.
 
     A retried create that finds the object there compares it: equal bytes mean that an earlier attempt had written it
-    and its answer was lost. The same goes for a swap. A listing goes on after the last name that it gave, a download at
-    its position. An upload cannot be replayed from here: it is aborted, and its StoreUnavailable reaches the caller.
+    and its answer was lost. The same goes for a swap, whose bytes must therefore say by whom it is; where another has
+    swapped the object on by then, it counts as refused, though it may have been made. A listing goes on after the
+    last name that it gave, a download at its position. An upload cannot be replayed from here: it is aborted, and its
+    StoreUnavailable reaches the caller.
     """
 
     def __init__(
