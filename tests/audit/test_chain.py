@@ -212,6 +212,31 @@ def test_a_number_that_was_lost_twice_is_told_once_by_the_one_that_is_published(
         assert packed(world) == Counter(world.table["id"].to_pylist()), at
 
 
+@pytest.mark.parametrize("asleep", ["chain/orders_drop/a/00000001.json", "_checkpoint.json.sig"])
+def test_who_sleeps_until_a_revision_has_taken_the_place_of_a_lost_package_publishes_nothing(
+    asleep: str, tmp_path: Path
+) -> None:
+    """Before it takes a number, or before its marker: it has seen its file standing."""
+    w = World(some_orders(months=1, customers="a"), now=datetime(2024, 2, 2, tzinfo=UTC))
+    held = Held(lambda operation, name: operation in ("create", "put") and name.endswith(asleep))
+    slow = job(w, journal=Hooked(w.journal, held.hook), lake=Hooked(w.lake, held.hook), lease=3600)
+    with held.running(lambda: run(slow, month(1))):
+        for name in [name for name in snapshot(w.lake) if name.endswith(".gz")]:
+            w.lake.delete(name)
+        assert {r.exit_code for r in run(job(w), month(1))} == {6}
+        again = Asked(start=month(1).start, end=month(1).end, revise=True, reason="its file was lost")
+        assert [r.status for r in run(job(w), again)] == ["succeeded"]
+    assert [(r.status, r.exit_code) for r in held.results] == [("failed", 6)]
+    assert "took the place of run" in str(held.results[0].error)
+    w.now = datetime(2024, 4, 2, tzinfo=UTC)
+    assert {r.status for r in run(job(w))} <= {"succeeded", "skipped"}
+    assert len([name for name in snapshot(w.lake) if name.endswith("_SUCCESS")]) == 3
+    chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
+    lay_out(snapshot(w.lake), tmp_path)
+    found = verifier.verify([str(tmp_path)], None, (len(chain), chain[-1].place.sha256))
+    assert not [what for _, what in found.problems if "package" in what]
+
+
 def test_a_package_that_was_published_is_missed_whatever_takes_its_place(tmp_path: Path) -> None:
     w = World(some_orders(customers="a"))
     run(job(w))
@@ -271,7 +296,7 @@ def test_numbers_follow_each_other_and_a_run_has_one() -> None:
     chain = PackageChain(Journal(MemoryStore()), "e", "t")
 
     def sign(after: Place) -> tuple[str, str]:
-        return f"checkpoint {after.number + 1} after {after.sha256}", "signature"
+        return json.dumps({"number": after.number + 1, "after": after.sha256, "supersedes": []}), "signature"
 
     start = Place(0, FIRST)
     assert chain.last() == start

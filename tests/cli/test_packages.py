@@ -58,7 +58,7 @@ def test_a_number_without_a_package_is_told_with_what_took_its_place(lading: Any
         told = [{**after.record(), "previous": FIRST, "run_id": "1" * 32}] if after.number else []
         made = {
             "tenant": "lisbon", "number": after.number + 1, "interval": interval, "records": {"count": 7},
-            "chained_at": "2024-03-01T00:00:00Z", "replaced": told,
+            "chained_at": "2024-03-01T00:00:00Z", "replaced": told, "supersedes": [],
         }  # fmt: skip
         return json.dumps(made), "signature"
 

@@ -18,7 +18,7 @@ from lading.channels.bundle import BundleChannel
 from lading.channels.drop import Destination
 from lading.errors import InProgress, IntegrityError, Lost, StoreUnavailable
 from lading.export.identity import instant
-from lading.export.interval import Interval
+from lading.export.interval import Interval, parse_instant
 from lading.export.layout import Layout
 from lading.formats.jsonl import JsonlFormat, JsonlOptions
 from lading.journal.log import Attempt
@@ -455,3 +455,29 @@ def test_the_plan_lists_nothing_that_a_run_will_not_begin() -> None:
     world.now += timedelta(days=1)
     found = outlook(world.job(**kind))
     assert (found.due, found.unpublished, found.something) == ((), 1, True)
+
+
+@pytest.mark.parametrize("mode", ["append", "incremental"])
+def test_what_a_new_major_has_taken_the_place_of_is_missed_no_more(mode: str) -> None:
+    kind = {"mode": mode, "tenants": False}
+    world, _ = lost(**kind)
+
+    def second() -> Job:
+        made = world.job(**kind)
+        old = made.standing
+        return replace(
+            made,
+            own=replace(made.own, major=2, contract={**made.own.contract, "version": "2.0.0"}),
+            standing=lambda clock, upto: replace(old(clock, upto), major=2),
+        )
+
+    first = min((r.summary["interval"] for r in record.runs(world.job().journal)), key=lambda i: i["start"])
+    again = replace(AGAIN, start=parse_instant(first["start"]), end=parse_instant(first["end"]))
+    run(second(), again)
+    world.now += timedelta(days=1)
+    run(second())
+    made = second()
+    standing = made.standing(Clock(world.now, world.now, world.now), None)
+    status = record.status(made.journal, made.export, world.now, None, standing)
+    assert (missing(status), status["unpublished"]) == ([], 0)
+    assert status["watermark"] > first["start"]

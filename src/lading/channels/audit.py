@@ -10,13 +10,14 @@ everybody knows, whoever guesses the records could see that they guessed right.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lading.channels.drop import Destination, DropChannel, delivery_record
-from lading.errors import IntegrityError, ObjectNotFound
+from lading.errors import IntegrityError, Lost, ObjectNotFound
 from lading.evidence import verifier
 from lading.evidence.records import SHIPPED, Schemas
 from lading.evidence.sshsig import CHECKPOINTS, PublicKey
@@ -148,7 +149,18 @@ class AuditChannel(DropChannel):
         ]
         destinations: Any = commit["destinations"]
         closed = [{**each, "objects": [*each["objects"], *last]} for each in destinations]
-        return super().publish({**commit, "destinations": closed}, withdrawn)
+        return super().publish({**commit, "destinations": closed, "chained": chained}, withdrawn)
+
+    def _before_marker(self, commit: Mapping[str, object]) -> None:
+        chained: Any = commit["chained"]
+        told = json.loads(chained.checkpoint)
+        try:
+            PackageChain(self._journal, self._export, told["tenant"]).require_standing(chained)
+        except Lost:
+            start = parse_instant(told["interval"]["start"])
+            # Another call may have published it long ago, and a revision have followed as revisions do.
+            if self._journal.unpublished(self._export, start, (chained.run_id,)):
+                raise
 
     def _replaced(self, chain: PackageChain, told: Mapping[str, Any], after: Place) -> list[dict[str, Any]]:
         """The packages whose place this one takes, of those up to ``after`` that have a number and never were

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from lading.errors import IntegrityError, ObjectExists, ObjectNotFound
+from lading.errors import IntegrityError, Lost, ObjectExists, ObjectNotFound
 from lading.export.layout import segment
 from lading.journal.log import Journal, encode
 
@@ -50,6 +50,14 @@ class Chained:
     def place(self) -> Place:
         return Place(self.number, sha256(self.checkpoint.encode()).hexdigest())
 
+    def refuse(self, run_id: str) -> None:
+        """Raises Lost for a run that this package supersedes."""
+        if run_id in json.loads(self.checkpoint)["supersedes"]:
+            raise Lost(
+                f"Package {self.number} took the place of run {run_id}, which is not published: its files were lost.",
+                hint="Call it again: what takes its place is published then.",
+            )
+
     def record(self) -> dict[str, Any]:
         return {
             "number": self.number,
@@ -76,7 +84,8 @@ class PackageChain:
         """The package of a run, chained now or before.
 
         ``after``: a place in the chain at a time when the run was not in it. ``sign`` makes the checkpoint, and its
-        signature, of a package that follows a place. Raises IntegrityError where ``after`` is not in the chain.
+        signature, of a package that follows a place. Raises IntegrityError where ``after`` is not in the chain, and
+        Lost for a run that gets no number any more: a package stands there that supersedes it.
         """
         if after.number and self._get(after.number).place != after:
             raise self._broken(after.number)
@@ -94,7 +103,16 @@ class PackageChain:
                     return made
             if found.run_id == run_id:
                 return found
+            found.refuse(run_id)
             after = found.place
+
+    def require_standing(self, chained: Chained) -> None:
+        """Raises Lost where a package behind this one supersedes it. If this one is not published, whoever chained that
+        did not wait for it, since its files were lost, whoever has seen them before."""
+        number = chained.number + 1
+        while (found := self._find(number)) is not None:
+            found.refuse(chained.run_id)
+            number += 1
 
     def find(self, run_id: str, after: Place, upto: int) -> Chained | None:
         """The package of a run, if one of those behind ``after``, up to that number, is its."""

@@ -178,7 +178,15 @@ def _delivered(recorded: Sequence[Recorded], standing: Standing) -> tuple[list[R
     to have it, and of seals from which nothing waits to be published. A revision that waits takes nothing away. And the
     starts of the intervals that somebody has not got."""
     has = {_whose(r) for r in recorded if r.summary["status"] in _HAD}
-    waiting = [r for r in recorded if r.summary["status"] not in _HAD and _counts(r.run["tenant"], standing)]
+    # What took the place of a lost run may be of another major.
+    whoever = {(start, tenant) for start, tenant, _ in has}
+    waiting = [
+        r
+        for r in recorded
+        if r.summary["status"] not in _HAD
+        and _counts(r.run["tenant"], standing)
+        and not (r.summary["status"] == "replaced" and _whose(r)[:2] in whoever)
+    ]
     lacking = {r.attempt.start for r in waiting if _whose(r) not in has}
     unfinished = {r.attempt for r in waiting if r.summary["status"] == "committed"}
     had = [
