@@ -234,7 +234,7 @@ def test_a_run_whose_bucket_is_down_says_what_it_waits_for_and_ends_when_it_is_t
         taken.bind(("127.0.0.1", 0))
         bucket = f's3://outbox", endpoint: "http://127.0.0.1:{taken.getsockname()[1]}", allow_http: true, '
         bucket += 'region: us-east-1, access_key_id: a, secret_access_key: "b'
-        replace("lading.yaml", "file://./deliveries", bucket)
+        replace("lading.yaml", 'file://./deliveries", durable: false', f'{bucket}"')
         code = "from lading.cli import main; raise SystemExit(main(['run', 'orders_drop']))"
         with subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
