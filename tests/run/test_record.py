@@ -9,11 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from worlds import JANUARY, World, orders, snapshot, some_orders, under
+from worlds import JANUARY, Broken, World, orders, snapshot, some_orders, under
 
 from lading.errors import DataRefused
 from lading.plan import Asked, Clock
-from lading.ports import CheckResult
 from lading.run import Job, record, run
 
 
@@ -126,22 +125,12 @@ def test_a_misspelt_tenant_is_told_where_a_check_finds_its_want_of_rows_first() 
     w = World(some_orders())
 
     def too_few(*_: Any) -> Any:
-        return [_Broken()]
+        return [Broken()]
 
     asked = replace(FIRST, tenants=("nobody",))
     assert {r.status for r in run(under(w.job(), checks=too_few), asked)} == {"failed"}
     assert snapshot(w.lake) == {}
     assert failures(w, w.job()) == 0
-
-
-class _Broken:
-    """A check over all rows that no rows can pass."""
-
-    def bind(self, schema: Any) -> None: ...
-    def observe(self, batch: Any) -> None: ...
-    def close(self) -> None: ...
-    def result(self) -> CheckResult:
-        return CheckResult("row_count(min)", False, "fail", 1, "0 rows")
 
 
 def test_beside_a_misspelt_tenant_the_others_of_an_incremental_export_have_theirs() -> None:
@@ -175,7 +164,7 @@ def test_whoever_was_asked_for_beside_a_misspelt_tenant_is_still_owed() -> None:
 
 def test_a_newcomer_whose_rows_are_refused_is_a_failure_that_stands() -> None:
     w = World(some_orders())
-    broken = under(w.job(), checks=lambda *_: [_Broken()])
+    broken = under(w.job(), checks=lambda *_: [Broken()])
     run(broken, replace(FIRST, tenants=("a",)))
     standing = w.job().standing(Clock(w.now, w.now, w.now), None)
     told = record.status(w.job().journal, "orders_drop", w.now, None, standing)

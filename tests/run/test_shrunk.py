@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from worlds import JANUARY, World, ids, orders, some_orders, under
+from worlds import JANUARY, Broken, World, ids, orders, some_orders, under
 
 from lading.export.interval import parse_instant
 from lading.plan import Asked
-from lading.ports import CheckResult
 from lading.run import Result, record, run
 
 FEBRUARY = JANUARY.replace(month=2)
@@ -30,7 +29,7 @@ MODES: dict[str, dict[str, Any]] = {
 def shrunken(**kind: Any) -> tuple[World, Result]:
     """A first attempt failed a check behind its last row; one of its rows has another time since."""
     world = World(some_orders(months=1, customers="ab"), now=FEBRUARY)
-    run(under(world.job(**kind), checks=lambda *_: [_Broken()]))
+    run(under(world.job(**kind), checks=lambda *_: [Broken()]))
     rows = list(zip(*world.table.to_pydict().values(), strict=True))
     moved = rows.pop(1)
     world.now += timedelta(days=1)
@@ -43,16 +42,6 @@ def shrunken(**kind: Any) -> tuple[World, Result]:
     assert failed.exit_code == 5
     assert "rows went missing" in str(failed.error)
     return world, failed
-
-
-class _Broken:
-    """A check over all rows that no rows can pass."""
-
-    def bind(self, schema: Any) -> None: ...
-    def observe(self, batch: Any) -> None: ...
-    def close(self) -> None: ...
-    def result(self) -> CheckResult:
-        return CheckResult("row_count(min)", False, "fail", 1, "0 rows")
 
 
 def hinted(failed: Result) -> Asked:

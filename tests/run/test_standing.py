@@ -270,14 +270,19 @@ def test_what_waits_behind_a_lost_run_of_another_major_is_not_taken_for_lost() -
     assert replaced([first, Held(attempt, {}, waits, gone, behind=True)], both, "append")
 
 
-def test_an_interval_that_meets_a_lost_revision_at_its_turn_gives_way() -> None:
-    kind = {"mode": "incremental", "tenants": False, "merged": True}
+def due_again(**kind: Any) -> tuple[World, Asked]:
+    """One interval is delivered, and the next is due; and what asks for a revision of the first."""
     world = World(some_orders(months=1), now=FEBRUARY)
     (first,) = run(world.job(**kind))
-    again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
     at = world.now + timedelta(hours=1)
     world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
     world.now += timedelta(days=1)
+    return world, Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
+
+
+def test_an_interval_that_meets_a_lost_revision_at_its_turn_gives_way() -> None:
+    kind = {"mode": "incremental", "tenants": False, "merged": True}
+    world, again = due_again(**kind)
     claims = Stopped(creates("claim.json"))
     with claims.running(lambda: run(world.job(journal=Hooked(world.journal, claims.hook), **kind))):
         die_sealed(world, "drop", again, **kind)
@@ -304,12 +309,7 @@ def test_what_is_merged_begins_no_interval_while_its_newest_is_lost() -> None:
 @pytest.mark.parametrize("wait", [True, False])
 def test_a_lost_revision_is_revised_though_another_host_died_over_the_next_interval(wait: bool) -> None:
     kind = {"mode": "incremental", "tenants": False, "merged": True}
-    world = World(some_orders(months=1), now=FEBRUARY)
-    (first,) = run(world.job(**kind))
-    again = Asked(start=first.interval.start, end=first.interval.end, revise=True, reason="corrected")
-    at = world.now + timedelta(hours=1)
-    world.table = pa.concat_tables([world.table, orders([(100, "a", at, at)])])
-    world.now += timedelta(days=1)
+    world, again = due_again(**kind)
     turn = Stopped(creates("a0002/runs/"))  # of the revision, when it has had its turn
 
     def away(operation: str, name: str) -> None:

@@ -26,7 +26,7 @@ from lading.journal.log import Journal
 from lading.keys.memory import MemoryKeyring
 from lading.manifest import sha256
 from lading.plan import Clock, Standing
-from lading.ports import Bound, Dataset, Store
+from lading.ports import Bound, CheckResult, Dataset, Store
 from lading.proof import current
 from lading.run import Binding, Job
 from lading.run.job import Version, Window
@@ -256,6 +256,16 @@ class _Live(dict[str, pa.Table]):
 
     def get(self, name: str, default: Any = None) -> Any:
         return self._world.table if name == "orders" else default
+
+
+class Broken:
+    """A check over all rows that no rows can pass."""
+
+    def bind(self, schema: Any) -> None: ...
+    def observe(self, batch: Any) -> None: ...
+    def close(self) -> None: ...
+    def result(self) -> CheckResult:
+        return CheckResult("row_count(min)", False, "fail", 1, "0 rows")
 
 
 class Hooked:
