@@ -480,7 +480,8 @@ def _again(standing: Standing, history: History, clock: Clock, asked: Asked) -> 
     if not chosen:
         raise InvalidProject(
             "No delivered interval lies in what was asked for.",
-            hint="The intervals of an incremental export follow from its runs: `lading runs` lists them.",
+            hint="The intervals of an incremental export follow from its runs: `lading runs` lists them. None is "
+            "revised behind one that is committed and not published: deliver that first.",
         )
     waiting: set[str] = set()  # tenants with a revision of an older interval in this plan
     for interval in chosen:

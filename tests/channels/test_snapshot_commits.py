@@ -207,19 +207,35 @@ def test_a_sealed_file_that_cannot_be_read_is_told_and_nothing_is_published(
         made.require_standing(commit)
 
 
-def spoil(path: Path, column: str) -> None:
-    """The first page of a column says of itself what is not so. The file is as long as before."""
+def spoil(path: Path, column: str, value: bool = False) -> None:
+    """The first page of a column says of itself what is not so; or one bit of its last value is another, which only the
+    page's checksum tells. The file is as long as before."""
     chunk = pq.read_metadata(path).row_group(0)
     (found,) = (chunk.column(n) for n in range(chunk.num_columns) if chunk.column(n).path_in_schema == column)
-    at = found.dictionary_page_offset or found.data_page_offset
     content = bytearray(path.read_bytes())
-    content[at : at + 8] = bytes(255 - byte for byte in content[at : at + 8])
+    if value:
+        content[found.data_page_offset - 1] ^= 1
+    else:
+        at = found.dictionary_page_offset
+        content[at : at + 8] = bytes(255 - byte for byte in content[at : at + 8])
     path.write_bytes(content)
 
 
+# D9
+def test_a_spoiled_value_is_one_that_a_reader_without_checksums_takes(tmp_path: Path) -> None:
+    ((name, *_),) = prepared(tmp_path, Delivery((0, 1)))["table"]["files"]
+    path = Path(name.removeprefix("file://"))
+    before = pq.read_table(path)
+    spoil(path, "id", value=True)
+    assert pq.read_table(path)["id"].to_pylist() != before["id"].to_pylist()
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+@pytest.mark.parametrize("value", [False, True], ids=["header", "value"])
 @pytest.mark.parametrize(("which", "column"), [("fresh", "id"), ("old", "id"), ("old", "text")])
 def test_a_merge_names_the_file_that_it_cannot_read_and_goes_on_once_it_is_put_back(
-    tmp_path: Path, which: str, column: str
+    tmp_path: Path, which: str, column: str, value: bool
 ) -> None:
     kind: Any = {"mode": "incremental", "merge_key": ("id",)}
     first, second = Delivery((0, 1)), Delivery((1,), "f" * 32, start=JANUARY + timedelta(days=1))
@@ -229,7 +245,7 @@ def test_a_merge_names_the_file_that_it_cannot_read_and_goes_on_once_it_is_put_b
     ((name, *_),) = commits[which == "fresh"]["table"]["files"]
     path = Path(name.removeprefix("file://"))
     whole = path.read_bytes()
-    spoil(path, column)
+    spoil(path, column, value)
     with pytest.raises(IntegrityError, match=f"{path.name} cannot be read") as told:
         channel(tmp_path, None, **kind).publish(commits[1], never)
     assert "Put it back as it was" in (told.value.hint or "")

@@ -237,6 +237,27 @@ def test_what_is_no_parquet_file_is_an_integrity_error() -> None:
         list(format.scan(io.BytesIO(data), pa.schema([("id", pa.string())])))
 
 
+# D9
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_changed_byte_of_any_page_is_noticed(compression: Any, dictionary: bool) -> None:
+    batch = pa.record_batch({"id": pa.array(range(300)), "text": pa.array(["a", None, "word"] * 100)})
+    options = ParquetOptions(compression=compression, dictionary=dictionary)
+    data, _ = write(ParquetFormat(options), [batch])
+    group = file_of(data).metadata.row_group(0)
+    for chunk in (group.column(0), group.column(1)):
+        pages = [chunk.data_page_offset - 1] if chunk.has_dictionary_page else []
+        first = chunk.dictionary_page_offset or chunk.data_page_offset
+        for at in [
+            *pages,
+            first + chunk.total_compressed_size - 1,
+        ]:  # the last byte of a page is one of its values'
+            changed = bytearray(data)
+            changed[at] ^= 1
+            with pytest.raises(IntegrityError, match="not a readable Parquet file"):
+                list(ParquetFormat().scan(Bytes(bytes(changed)), batch.schema))
+
+
 def test_a_writer_that_is_let_go_of_writes_no_footer() -> None:
     sink = Sink()
     writer = ParquetFormat().open(sink, SCHEMA, "portable", MEMORY)

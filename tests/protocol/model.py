@@ -17,6 +17,7 @@ run the same program, so states that differ only in who is who are one state.
 # ruff: noqa: T201 - a program, whose output is a table
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Iterator
@@ -107,6 +108,7 @@ def caught(models: list[Model]) -> Found:
 
 
 def main(arguments: list[str]) -> int:
+    gc.disable()  # of millions of tuples, none refers to itself
     failed = False
     if "--mutants" in arguments:
         for name, what, models in mutants():

@@ -206,6 +206,7 @@ def _copy(opened: pq.ParquetFile, source: str, upload: Upload, keep: Any, memory
         compression="none" if codec == "UNCOMPRESSED" else codec.lower(),
         store_decimal_as_integer=True,
         store_schema=False,
+        write_page_checksum=True,
     ) as writer:
         begin = 0
         for batch in batches(opened, source, rows):

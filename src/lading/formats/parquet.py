@@ -1,7 +1,8 @@
 """Apache Parquet, format version 2.6, by Arrow's writer.
 
 `lading.formats.written` lists what each type becomes. Decimals are stored as integers where they fit, zoned timestamps
-as UTC microseconds. The file says nothing of where it came from: no Arrow schema, no metadata of the source.
+as UTC microseconds. Pages carry checksums, unless they are encrypted. The file says nothing of where it came from: no
+Arrow schema, no metadata of the source.
 """
 
 from __future__ import annotations
@@ -146,7 +147,10 @@ class ParquetFormat:
         """Raises IntegrityError for what is no Parquet file of these columns and types."""
         try:
             opened = pq.ParquetFile(
-                arrow_file(file), arrow_extensions_enabled=True, decryption_properties=_opening(self._key)
+                arrow_file(file),
+                arrow_extensions_enabled=True,
+                page_checksum_verification=True,
+                decryption_properties=_opening(self._key),
             )
             found = opened.schema_arrow
             if found.names != schema.names or found.types != schema.types:
@@ -202,6 +206,7 @@ class _Encoder:
             column_encoding=encodings or None,
             store_schema=False,
             store_decimal_as_integer=True,
+            write_page_checksum=self._key is None,  # what is encrypted is authenticated, page by page
             encryption_properties=_sealing(self._key),
         )
 
