@@ -361,9 +361,10 @@ class Project:
 
     def packages(self, export: str) -> list[dict[str, Any]]:
         """The audit packages of an export, by tenant and number, from the journal: what its chains hold, and what the
-        newest packages are. ``replaced_by``: the number of the package that took the place of one whose files were lost
-        before it was published; None for all others. Raises IntegrityError where a chain is broken, and InvalidProject
-        for an export of another channel."""
+        newest packages are. ``status``: as of `runs`, since a package has its number before it is published; None for
+        a run that the journal has lost. ``replaced_by``: the number of the package that took the place of one whose
+        files were lost before it was published everywhere; None for all others. Raises IntegrityError where a chain is
+        broken, and InvalidProject for an export of another channel."""
         journal = self.journal()
         known = tenants_of(journal, export)
         # One that is removed, or has another channel by now, may have packages all the same.
@@ -372,11 +373,19 @@ class Project:
                 f"{export} has no packages: its channel is {channel}.",
                 hint="An export whose channel is audit makes them.",
             )
+        chains = {tenant: list(PackageChain(journal, export, tenant).packages()) for tenant in known}
+        # Read behind the chains: what has a number was sealed before.
+        became = {r.run["run_id"]: r.summary["status"] for r in record.runs(journal, export)}
         found: list[dict[str, Any]] = []
-        for tenant in known:
+        for tenant, packages in chains.items():
             chain = [
-                {"tenant": tenant, **chained.place.record(), "checkpoint": json.loads(chained.checkpoint)}
-                for chained in PackageChain(journal, export, tenant).packages()
+                {
+                    "tenant": tenant,
+                    **each.place.record(),
+                    "status": became.get(each.run_id),
+                    "checkpoint": json.loads(each.checkpoint),
+                }
+                for each in packages
             ]
             by = {lost["number"]: each["number"] for each in chain for lost in each["checkpoint"]["replaced"]}
             found += [{**each, "replaced_by": by.get(each["number"])} for each in chain]

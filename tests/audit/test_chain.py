@@ -9,6 +9,7 @@ import json
 import random
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from lading.evidence import verifier
 from lading.journal.chain import FIRST, PackageChain, Place
 from lading.journal.log import Journal
 from lading.plan import Asked
+from lading.ports import ObjectInfo
 from lading.proof import verify
 from lading.run import run
+from lading.run.record import runs as recorded
 from lading.stores.memory import MemoryStore
 from lading.testing.faults import Crash, Faults
 
@@ -186,8 +189,9 @@ def test_a_number_whose_package_was_lost_is_told_by_the_one_that_takes_its_place
     newest = chain[-1].place
     found = verifier.verify([str(place)], None, (newest.number, newest.sha256))
     assert [what for _, what in found.problems if "chain" in what or "missing" in what] == []
-    assert f"package {number} was replaced by package {number + 1} before it was published" in " ".join(
-        found.facts
+    assert (
+        f"package {number} was replaced by package {number + 1} before it was published everywhere"
+        in " ".join(found.facts)
     )
     assert not [text for text in found.unchecked if "were not given" in text]
 
@@ -234,6 +238,29 @@ def test_who_sleeps_until_a_revision_has_taken_the_place_of_a_lost_package_publi
     chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
     lay_out(snapshot(w.lake), tmp_path)
     found = verifier.verify([str(tmp_path)], None, (len(chain), chain[-1].place.sha256))
+    assert not [what for _, what in found.problems if "package" in what]
+
+
+def test_who_sleeps_at_a_marker_until_a_revision_was_published_leaves_its_package_to_be_replaced(
+    tmp_path: Path,
+) -> None:
+    """Journal, chain and results agree that it never was published, though its marker stands."""
+    w = World(some_orders(months=1, customers="a"), now=datetime(2024, 2, 2, tzinfo=UTC))
+    held = Held(lambda operation, name: operation == "put" and name.endswith("_SUCCESS"))
+    slow = job(w, journal=Hooked(w.journal, held.hook), lake=Hooked(w.lake, held.hook), lease=3600)
+    with held.running(lambda: run(slow, month(1))):
+        ((name, records),) = [(n, data) for n, data in snapshot(w.lake).items() if n.endswith(".gz")]
+        w.lake.delete(name)
+        again = Asked(start=month(1).start, end=month(1).end, revise=True, reason="its file was lost")
+        run(job(w), month(1))
+        assert [r.status for r in run(job(w), again)] == ["succeeded"]
+        w.lake.put(name, records)
+    assert [(r.status, r.exit_code) for r in held.results] == [("failed", 6)]
+    journal = Journal(w.journal)
+    assert sorted(each.summary["status"] for each in recorded(journal)) == ["published", "replaced"]
+    chain = list(PackageChain(journal, "orders_drop", "a").packages())
+    assert [each["number"] for each in json.loads(chain[-1].checkpoint)["replaced"]] == [1]
+    found = verifier.verify([str(lay_out(snapshot(w.lake), tmp_path))], None, (2, chain[-1].place.sha256))
     assert not [what for _, what in found.problems if "package" in what]
 
 
@@ -292,12 +319,31 @@ def test_a_chain_in_the_journal_that_was_changed_is_refused() -> None:
         list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
 
 
+def sign(after: Place) -> tuple[str, str]:
+    return json.dumps({"number": after.number + 1, "after": after.sha256, "supersedes": []}), "signature"
+
+
+class Overtaken(MemoryStore):
+    """A listing of two records that are created while it is made: it shows the second alone."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return (each for each in super().list(prefix) if not each.name.endswith("00000001.json"))
+
+
+def test_a_listing_without_what_was_created_while_it_was_made_is_no_broken_chain() -> None:
+    store = Overtaken()
+    chain = PackageChain(Journal(store), "e", "t")
+    second = chain.append("two", chain.append("one", Place(0, FIRST), sign).place, sign)
+    assert chain.last() == second.place
+    assert [each.run_id for each in chain.packages()] == ["one", "two"]
+    store.delete("chain/e/t/00000001.json")
+    for ask in (chain.last, lambda: list(chain.packages())):
+        with pytest.raises(IntegrityError, match="is broken at chain/e/t/00000001"):
+            ask()
+
+
 def test_numbers_follow_each_other_and_a_run_has_one() -> None:
     chain = PackageChain(Journal(MemoryStore()), "e", "t")
-
-    def sign(after: Place) -> tuple[str, str]:
-        return json.dumps({"number": after.number + 1, "after": after.sha256, "supersedes": []}), "signature"
-
     start = Place(0, FIRST)
     assert chain.last() == start
     first = chain.append("one", start, sign)

@@ -11,7 +11,9 @@ import pytest
 from packages import folders, run_verifier
 
 from lading import Project
+from lading.errors import StoreUnavailable
 from lading.journal.chain import FIRST, PackageChain, Place
+from lading.stores.local import LocalStore
 
 
 @pytest.fixture
@@ -48,6 +50,30 @@ def test_packages_are_delivered_listed_and_proven(lading: Any, audited: Path) ->
     code, said = run_verifier(mine[0] / "verify.py", *mine, "--key", audited / "ops/signers", "--last", last)
     assert code == 0, said
     assert "not checked" not in said
+
+
+def test_a_package_that_has_a_number_and_is_not_published_is_told_and_not_named_as_the_newest(
+    lading: Any, audited: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = LocalStore.put
+
+    def refuse(store: LocalStore, name: str, data: bytes, *, create: bool = False) -> None:
+        if "tenant=lisbon/2024/03/" in name and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("no space left")
+        put(store, name, data, create=create)
+
+    with monkeypatch.context() as full:
+        full.setattr(LocalStore, "put", refuse)
+        assert lading("run", "orders_drop").code == 7
+    rows = [line.split("  ") for line in lading("packages", "orders_drop").out.splitlines()]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert [row[3] for row in cells if row[0] == "lisbon"] == ["1", "1", "1, not published yet"]
+    last = lading("packages", "orders_drop", "--last", "--json").json
+    assert {each["tenant"]: each["number"] for each in last} == {"berlin": 3, "lisbon": 2}
+    assert lading("run", "orders_drop").code == 0
+    last = lading("packages", "orders_drop", "--last", "--json").json
+    assert {each["tenant"]: each["number"] for each in last} == {"berlin": 3, "lisbon": 3}
+    assert {each["status"] for each in lading("packages", "orders_drop", "--json").json} == {"published"}
 
 
 def test_a_number_without_a_package_is_told_with_what_took_its_place(lading: Any, audited: Path) -> None:

@@ -149,7 +149,11 @@ class AuditChannel(DropChannel):
         ]
         destinations: Any = commit["destinations"]
         closed = [{**each, "objects": [*each["objects"], *last]} for each in destinations]
-        return super().publish({**commit, "destinations": closed, "chained": chained}, withdrawn)
+        commit = {**commit, "destinations": closed, "chained": chained}
+        url = super().publish(commit, withdrawn)
+        # Whoever chained a revision meanwhile has not seen the marker, and says that this one never was published.
+        self._before_marker(commit)
+        return url
 
     def _before_marker(self, commit: Mapping[str, object]) -> None:
         chained: Any = commit["chained"]
@@ -163,8 +167,8 @@ class AuditChannel(DropChannel):
                 raise
 
     def _replaced(self, chain: PackageChain, told: Mapping[str, Any], after: Place) -> list[dict[str, Any]]:
-        """The packages whose place this one takes, of those up to ``after`` that have a number and never were
-        published: their files were lost before, and nobody is to look for them."""
+        """The packages whose place this one takes, of those up to ``after`` that have a number and were not published
+        at every destination: their files were lost before, and nobody is to look for them."""
         if not told["supersedes"]:
             return []
         start = parse_instant(told["interval"]["start"])

@@ -153,7 +153,10 @@ def packages(
     context: typer.Context,
     export: Annotated[str, typer.Argument(metavar="EXPORT", help="The export's name.", show_default=False)],
     last: Annotated[
-        bool, typer.Option("--last", help="Only the newest of each tenant: what verifiers take as --last.")
+        bool,
+        typer.Option(
+            "--last", help="Only the newest of each tenant that is published: what verifiers take as --last."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> int:
@@ -164,7 +167,7 @@ def packages(
     """
     found = context.obj.project().packages(export)
     if last:
-        found = list({each["tenant"]: each for each in found}.values())
+        found = list({each["tenant"]: each for each in found if each["status"] == "published"}.values())
     if as_json:
         emit(found)
         return 0
@@ -173,9 +176,7 @@ def packages(
             each["tenant"],
             f"{each['number']}:{each['sha256']}",
             span(each["checkpoint"]["interval"]),
-            f"replaced by {each['replaced_by']}"
-            if each["replaced_by"]
-            else each["checkpoint"]["records"]["count"],
+            _records(each),
             each["checkpoint"]["chained_at"],
         )
         for each in found
@@ -184,6 +185,13 @@ def packages(
     if not rows:
         say(f"The journal knows no audit package of {export}.")
     return 0
+
+
+def _records(package: Mapping[str, Any]) -> str | int:
+    if package["replaced_by"]:
+        return f"replaced by {package['replaced_by']}"
+    count = int(package["checkpoint"]["records"]["count"])
+    return f"{count}, not published yet" if package["status"] == "committed" else count
 
 
 def tables(context: typer.Context, export: Some = None, as_json: Json = False) -> int:

@@ -885,7 +885,7 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
             there, by = replaced[at + 1]
             at, where, hashes = at + 1, f"which package {by} replaced", [there["sha256"]]
             findings.facts.append(
-                f"{name}: package {at} was replaced by package {by} before it was published"
+                f"{name}: package {at} was replaced by package {by} before it was published everywhere"
             )
         if number != at + 1 and package is packages[0]:
             findings.not_checked(f"{name}: packages 1 to {number - 1} were not given")

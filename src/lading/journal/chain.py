@@ -76,9 +76,9 @@ class PackageChain:
         self._folder = f"chain/{segment(export)}/{segment(tenant)}/"
 
     def last(self) -> Place:
-        """The newest package. Raises IntegrityError where the chain has a hole."""
-        names = self._names()
-        return self._get(len(names)).place if names else Place(0, FIRST)
+        """The newest package of a listing. Raises IntegrityError where the chain has a hole."""
+        number = self._newest()
+        return self._get(number).place if number else Place(0, FIRST)
 
     def append(self, run_id: str, after: Place, sign: Callable[[Place], tuple[str, str]]) -> Chained:
         """The package of a run, chained now or before.
@@ -123,19 +123,25 @@ class PackageChain:
     def packages(self) -> Iterator[Chained]:
         """From the first to the newest. Raises IntegrityError where the chain is broken."""
         before = Place(0, FIRST)
-        for number in range(1, len(self._names()) + 1):
+        for number in range(1, self._newest() + 1):
             chained = self._get(number)
             if chained.previous != before.sha256:
                 raise self._broken(number)
             yield chained
             before = chained.place
 
-    def _names(self) -> list[str]:
-        names = [info.name for info in self._journal.store.list(self._folder)]
-        for number, name in enumerate(names, 1):
-            if name != self._name(number):
+    def _newest(self) -> int:
+        """The greatest number of a listing, 0 if that is empty. Of two records that are created while it is made it
+        may show the later one alone: so the other is asked for."""
+        shown = {info.name for info in self._journal.store.list(self._folder)}
+        number = 0
+        while shown:
+            number += 1
+            if self._name(number) in shown:
+                shown.remove(self._name(number))
+            elif self._find(number) is None:
                 raise self._broken(number)
-        return names
+        return number
 
     def _find(self, number: int) -> Chained | None:
         try:
