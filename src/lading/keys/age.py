@@ -283,7 +283,10 @@ class _Writer:
 
 # --- for recipients ------------------------------------------------------------------------------------------------
 
-_ASK = "None that --tenant-key gives opens it: ask the sender for which public key it was encrypted."
+_ASK = (
+    "None that --tenant-key gives opens it: give this tenant's too, or ask the sender for which public key it was "
+    "encrypted."
+)
 
 
 def identities(text: str) -> list[Any]:
