@@ -491,9 +491,7 @@ class Workshop:
 
     def _towards_trust(self, namespace: str) -> str:
         if namespace != MANIFESTS:
-            return (
-                f"Add {namespace} to the namespaces of its line there; `lading signing new` makes a key whose line has it."
-            )
+            return f"Add {namespace} to the namespaces of its line there; `lading signing new` makes a key for both."
         new = "`lading signing new` makes a key and its line there"
         if (self._files.root / SIGNERS).exists():
             return f"{new}."
