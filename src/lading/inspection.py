@@ -277,6 +277,13 @@ class Inspection:
             ]
             if bare:
                 yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
+        if export.encryption is not None and export.encryption.key == "recipient" and export.tenants:
+            listed = self.project.files.tenants.items()
+            if bare := [tenant for tenant, settings in listed if settings.active and settings.age is None]:
+                yield (
+                    f"{document.path}: nothing is delivered while a tenant has no public key (age) in its file of "
+                    f"tenants/: {', '.join(bare)}"
+                )
         for _, outcome in self._gate.standing(name):
             if isinstance(outcome, str):
                 yield f"{document.path}: {outcome}; `lading approvals {name}` shows what is needed"

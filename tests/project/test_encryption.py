@@ -328,7 +328,20 @@ def test_a_tenant_without_a_key_of_its_own_gets_nothing_and_neither_do_the_other
 def test_all_tenants_without_a_key_are_named_at_once(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     to_recipients(root, {"type": "csv"}, held="")
+    warned = [each for each in Project.load(root).validate() if "has no public key" in each]
+    assert [each.partition(": ")[2] for each in warned] == [
+        "nothing is delivered while a tenant has no public key (age) in its file of tenants/: a, b"
+    ]
     results = Project.load(root).run("to_lake")
+    assert all("Tenants 'a', 'b' have no public keys" in str(r.error) for r in results)
+
+
+def test_tenants_without_a_key_whom_the_data_names_are_named_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    to_recipients(root, {"type": "csv"}, tenants={"column": "customer", "discover": True})
+    shutil.rmtree(root / "tenants")
+    results = Project.load(root).run("to_lake")
+    assert {(r.tenant, r.exit_code) for r in results} == {("*", 3)}
     assert all("Tenants 'a', 'b' have no public keys" in str(r.error) for r in results)
 
 
