@@ -51,7 +51,7 @@ def write(folder: Path, scaffold: Scaffold) -> Made:
     there = [name for name in scaffold.files if (folder / name).exists()]
     if "lading.yaml" in there:
         raise InvalidProject(
-            f"{folder} is a project already: nothing was written.",
+            f"{folder.resolve()} is a project already: nothing was written.",
             hint="Name another folder: lading init DIR.",
         )
     if there:
