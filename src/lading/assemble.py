@@ -18,7 +18,7 @@ from lading.contract import Contract
 from lading.documents import Document, Loc, unknown, validate
 from lading.errors import InvalidProject, Problem, Refused
 from lading.evidence.signers import AllowedSigner, objection, read_signers
-from lading.evidence.sshsig import MANIFESTS, PublicKey
+from lading.evidence.sshsig import CHECKPOINTS, MANIFESTS, PublicKey
 from lading.export.definition import Export
 from lading.export.layout import segment
 from lading.export.tables import namespace_of
@@ -435,9 +435,9 @@ class Workshop:
         """Who encrypts bundles to the tenants' own keys."""
         from lading.keys.age import AgeSealer
 
-        return AgeSealer(self._recipients())
+        return AgeSealer(self.recipients())
 
-    def _recipients(self) -> Recipients:
+    def recipients(self) -> Recipients:
         from lading.keys.age import Recipients
 
         return Recipients({t: s.age for t, s in self._files.tenants.items() if s.age})
@@ -452,7 +452,7 @@ class Workshop:
         if export.encryption.key == "tenant":
             wrapper = self.wrapper()
         else:
-            recipients = self._recipients()
+            recipients = self.recipients()
             if not isinstance(format, Encrypting):
                 return AgeStreams(recipients)
             wrapper = AgeWrapper(recipients)
@@ -484,12 +484,14 @@ class Workshop:
                 if why := self._objection(PublicKey(signer.public_key), namespace):
                     raise Refused(
                         f"A signature made now {why}: recipients go by {SIGNERS}.",
-                        hint=self._towards_trust(),
+                        hint=self._towards_trust(namespace),
                     )
                 self._signers[namespace] = signer
         return self._signers[MANIFESTS]
 
-    def _towards_trust(self) -> str:
+    def _towards_trust(self, namespace: str) -> str:
+        if namespace != MANIFESTS:
+            return f"Add {namespace} to the namespaces of its line there; `lading signing new` makes a key for both."
         new = "`lading signing new` makes a key and its line there"
         if (self._files.root / SIGNERS).exists():
             return f"{new}."
@@ -654,6 +656,11 @@ def _keyring(files: ProjectSettings, what: str) -> Path:
         raise InvalidProject(problems=[Problem(files.document.path, 0, reason)])
     folder = {name: value for name, value in files.settings.keys.items() if name != "wrap"}
     return _key_folder(files, "keys", folder, "keys")
+
+
+def signed_beside(export: Export) -> tuple[str, ...]:
+    """The namespaces that an export's channel signs in, beside that of manifests."""
+    return (CHECKPOINTS,) if export.channel == "audit" else ()
 
 
 def open_signing(files: ProjectSettings) -> Signer:

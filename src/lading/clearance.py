@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lading.assemble import Workshop, is_local, versions
+from lading.contract.lifecycle import RULES
 from lading.documents import Loc, load, nearest, show_duration, unknown, validate
 from lading.errors import IntegrityError, InvalidProject, Problem, Refused, sentence
 from lading.evidence.approvals import FOLDER, Approval, Subject, granted, ungrantable
@@ -344,6 +345,25 @@ class Gate:
             )
             for subject, outcome in standing
             if isinstance(outcome, str)
+        ]
+
+    def steps_asked_for(self) -> list[tuple[str, str]]:
+        """Contracts' versions of the project, ``flights@1``, and the channel of a step for which `ops/` holds an
+        approval that has not ended."""
+        settings, now = self.project.files.settings, datetime.now(UTC)
+        names = [
+            str(each.document["name"])
+            for each in self.approvals()
+            if each.document["kind"] == "promotion"
+            and (each.document["project"], each.document["environment"])
+            == (settings.name, settings.environment)
+            and each.expires > now
+        ]
+        return [
+            (contract, channel)
+            for contract in sorted(self.project.contracts)
+            for channel in sorted(RULES)
+            if any(name.startswith(f"{contract} {channel} ") for name in names)
         ]
 
     def check(self, approval: Approval, by: str, signature: bytes) -> None:

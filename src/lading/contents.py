@@ -154,7 +154,7 @@ def check_rows(
                 rows += batch.num_rows
     except Refused as error:
         # Mostly a key that its reader lacks: no word here may sound as if somebody had changed the file.
-        yield f"is encrypted, and its rows were not read: {error}"
+        yield f"is encrypted for tenant {manifest['tenant']!r}, and its rows were not read: {error}"
         return
     except (
         Failed,

@@ -17,11 +17,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from lading.assemble import Versioned, Workshop, open_format, open_transforms, versions
+from lading.assemble import (
+    Versioned,
+    Workshop,
+    open_format,
+    open_transforms,
+    signed_beside,
+    versions,
+)
 from lading.clearance import Gate
 from lading.contract import Contract, ContractField
 from lading.documents import Document, Loc, nearest, show_duration
-from lading.errors import InvalidProject, Problem
+from lading.errors import InvalidProject, LadingError, Problem
 from lading.evidence.records import read_schemas
 from lading.export.definition import Export
 from lading.export.layout import may_meet
@@ -117,7 +124,7 @@ class Inspection:
         found: list[str] = []
         for name in self.project.exports:
             found.extend(self._advice(name))
-        return [*dict.fromkeys(found), *self._shared_folders()]
+        return [*dict.fromkeys(found), *self._unequipped(), *self._shared_folders()]
 
     # --- one export
 
@@ -270,9 +277,27 @@ class Inspection:
             ]
             if bare:
                 yield f"{document.path}: delivered as they are, though classified: {', '.join(bare)}"
+        if export.encryption is not None and export.encryption.key == "recipient" and export.tenants:
+            listed = self.project.files.tenants.items()
+            if bare := [tenant for tenant, settings in listed if settings.active and settings.age is None]:
+                yield (
+                    f"{document.path}: nothing is delivered while a tenant has no public key (age) in its file of "
+                    f"tenants/: {', '.join(bare)}"
+                )
         for _, outcome in self._gate.standing(name):
             if isinstance(outcome, str):
                 yield f"{document.path}: {outcome}; `lading approvals {name}` shows what is needed"
+
+    def _unequipped(self) -> Iterator[str]:
+        """A key that runs will need. It is no problem of the files: who only checks them may well have no keys."""
+        files = self.project.files
+        if files.settings.signing is None:
+            return
+        exports = self.project.exports.values()
+        try:
+            self.workshop.signer(*dict.fromkeys(name for each in exports for name in signed_beside(each)))
+        except LadingError as error:
+            yield f"{files.document.path}: signing: nothing can be delivered from here: {error}"
 
     # --- exports beside each other
 

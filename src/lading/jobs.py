@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from lading.assemble import Versioned, Workshop, open_format, versions
+from lading.assemble import Versioned, Workshop, open_format, signed_beside, versions
 from lading.binding import Binder, Pair
 from lading.channels.audit import AuditChannel
 from lading.channels.drop import Destination, DropChannel
@@ -18,7 +18,6 @@ from lading.documents import Document
 from lading.errors import IntegrityError, Refused
 from lading.events import OnEvent
 from lading.evidence.records import read_schemas
-from lading.evidence.sshsig import CHECKPOINTS
 from lading.export.definition import Export, definition_hash
 from lading.export.identity import instant
 from lading.export.interval import Interval, grid, midnight
@@ -98,6 +97,7 @@ class Jobs:
             binding=binding,
             standing=standing,
             clear=lambda: gate.clear(name),
+            equipped=lambda tenants: self._equipped(export, tenants),
             approvals=lambda: gate.needed(name),
             beside=beside.version(dataset, beside.binder.checks) if beside is not None else None,
             differs=differs,
@@ -206,6 +206,13 @@ class Jobs:
 
     # --- parts
 
+    def _equipped(self, export: Export, tenants: Collection[str]) -> None:
+        """Raises what the run would fail with once its attempt is claimed, where a key is missing."""
+        if self.project.files.settings.signing is not None:
+            self.workshop.signer(*signed_beside(export))
+        if export.encryption is not None and export.encryption.key == "recipient":
+            self.workshop.recipients().require(tenants)
+
     def _dataset(self, export: Export) -> Dataset:
         if export.source.query is not None:
             return Dataset(sql=(self.project.files.root / export.source.query).read_text(encoding="utf-8"))
@@ -265,7 +272,7 @@ class Jobs:
                 export.types,
                 export=export.name,
                 own=own,
-                signer=lambda: workshop.signer(CHECKPOINTS),
+                signer=lambda: workshop.signer(*signed_beside(export)),
                 journal=journal,
                 evidence=lambda manifest: gate.evidence(export.name, manifest),
                 encryption=encryption,

@@ -228,9 +228,13 @@ class Project:
 
     def approvals(self, export: str | None = None) -> list[dict[str, Any]]:
         """What needs an approval, of one export or of all, and the one that it has or why it has none:
-        ``{export, kind, name, approval, expires, missing}``."""
-        names = [self.export(export).name] if export else sorted(self.exports)
-        return [needed(name, *each) for name in names for each in self._gate.standing(name)]
+        ``{export, kind, name, approval, expires, missing}``. Of all, also the steps of contracts' versions that
+        somebody has asked for and that are not taken yet; ``export`` is the version then, ``flights@1``."""
+        if export:
+            return [needed(export, *each) for each in self._gate.standing(self.export(export).name)]
+        found = [needed(name, *each) for name in sorted(self.exports) for each in self._gate.standing(name)]
+        steps = self._gate.steps_asked_for()
+        return found + [needed(name, *each) for name, on in steps for each in self._approvable(name, on)]
 
     def ask(
         self,

@@ -44,9 +44,9 @@ def verify(
     then be signed by one of them. ``tenants``: a delivery for anybody else is a problem. ``tenant_keys``: files that
     `lading keys copy` or age-keygen wrote, or that name a service which holds keys as `keys.wrap` does, for ``deep`` to
     read what is encrypted; what none of them opens is a problem then. Raises KeysUnavailable where that service says
-    nothing, InvalidProject for a folder or a key that is not there and for what is no URL, StoreDenied or
-    StoreUnavailable where the bytes cannot be read; what is wrong with them, or a place without a delivery, is in the
-    report (``ok``, ``problems``).
+    nothing, InvalidProject for a folder, a bundle in a folder or a key that is not there and for what is no URL,
+    StoreDenied or StoreUnavailable where the bytes cannot be read; what is wrong with them, or a place without a
+    delivery, is in the report (``ok``, ``problems``).
     """
     signers = None if key is None else _trusted(key)
     asked: dict[str, Any] = {
@@ -57,7 +57,10 @@ def verify(
     }
     folder, base = posixpath.split(url)
     if is_bundle(base) and not os.path.isdir(url.removeprefix("file://")):
-        return verify_bundle(_open(folder or "."), base, **asked, place=_names(folder))
+        beside = _open(folder or ".")
+        if isinstance(beside, LocalStore) and not os.path.lexists(url.removeprefix("file://")):
+            raise InvalidProject(f"There is no file {url.removeprefix('file://')}.")
+        return verify_bundle(beside, base, **asked, place=_names(folder))
     store = _open(url)
     report = prove(store, **asked, place=_names(url))
     # The place as a whole goes by the name that it was asked for.

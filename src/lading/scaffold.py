@@ -49,6 +49,11 @@ class Made:
 def write(folder: Path, scaffold: Scaffold) -> Made:
     """Writes all files, or none where one of them exists already. Raises InvalidProject."""
     there = [name for name in scaffold.files if (folder / name).exists()]
+    if "lading.yaml" in there:
+        raise InvalidProject(
+            f"{folder.resolve()} is a project already: nothing was written.",
+            hint="Name another folder: lading init DIR.",
+        )
     if there:
         raise InvalidProject(
             problems=[

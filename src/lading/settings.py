@@ -6,6 +6,7 @@ stand, with `${NAME}` replaced. Scalars may be overridden: by variables named ``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -126,6 +127,18 @@ class Settings(BaseModel):
         return bool(self.stores[store].get("protected", False))
 
 
+def _public(key: str) -> str:
+    if key.upper().startswith("AGE-SECRET-KEY-"):
+        # Whoever put it there has shown it to all who read the project.
+        raise ValueError(
+            "is a private key, which belongs to the recipient alone: take it out, have another pair made, and put the "
+            "public key there, age1…"
+        )
+    if not re.fullmatch("age1[0-9a-z]{58}", key):
+        raise ValueError("is no public key of age: age1 and 58 letters and digits, as age-keygen tells it")
+    return key
+
+
 class Tenant(BaseModel):
     """One file of `tenants/`."""
 
@@ -139,9 +152,8 @@ class Tenant(BaseModel):
         ge=0,
         description="Not available in this version: the contract major that this tenant takes.",
     )
-    age: str | None = Field(
+    age: Annotated[str, AfterValidator(_public)] | None = Field(
         default=None,
-        pattern="^age1[0-9a-z]{58}$",
         description="The recipient's public key, for exports with `encryption: {key: recipient}`: age1…, as age-keygen "
         "tells it.",
     )

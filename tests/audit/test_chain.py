@@ -187,7 +187,7 @@ def test_a_number_whose_package_was_lost_is_told_by_the_one_that_takes_its_place
     assert told_of["sha256"] == chain[number - 1].place.sha256
     place = lay_out(snapshot(w.lake), tmp_path / "lake")
     newest = chain[-1].place
-    found = verifier.verify([str(place)], None, (newest.number, newest.sha256))
+    found = verifier.verify([str(place)], None, [(newest.number, newest.sha256)])
     assert [what for _, what in found.problems if "chain" in what or "missing" in what] == []
     assert (
         f"package {number} was replaced by package {number + 1} before it was published everywhere"
@@ -211,7 +211,7 @@ def test_a_number_that_was_lost_twice_is_told_once_by_the_one_that_is_published(
         chain = list(PackageChain(Journal(world.journal), "orders_drop", "a").packages())
         assert [each["run_id"] for each in json.loads(chain[2].checkpoint)["replaced"]] == lost, at
         place = lay_out(snapshot(world.lake), tmp_path / str(at))
-        found = verifier.verify([str(place)], None, (len(chain), chain[-1].place.sha256))
+        found = verifier.verify([str(place)], None, [(len(chain), chain[-1].place.sha256)])
         assert not [what for _, what in found.problems if "package" in what], at
         assert packed(world) == Counter(world.table["id"].to_pylist()), at
 
@@ -237,7 +237,7 @@ def test_who_sleeps_until_a_revision_has_taken_the_place_of_a_lost_package_publi
     assert len([name for name in snapshot(w.lake) if name.endswith("_SUCCESS")]) == 3
     chain = list(PackageChain(Journal(w.journal), "orders_drop", "a").packages())
     lay_out(snapshot(w.lake), tmp_path)
-    found = verifier.verify([str(tmp_path)], None, (len(chain), chain[-1].place.sha256))
+    found = verifier.verify([str(tmp_path)], None, [(len(chain), chain[-1].place.sha256)])
     assert not [what for _, what in found.problems if "package" in what]
 
 

@@ -200,7 +200,7 @@ def test_the_key_of_another_tenant_opens_nothing(sent: Path, package: Path) -> N
     assert problem.startswith("records.jsonl.gz.age: cannot be opened: age: error: no identity matched")
     report = verify(str(package), deep=True, tenant_keys=[str(sent / "b.txt")])
     assert [p.problem.partition(":")[0] for p in report.problems] == [
-        "is encrypted, and its rows were not read"
+        "is encrypted for tenant 'a', and its rows were not read"
     ]
 
 

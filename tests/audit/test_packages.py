@@ -126,13 +126,13 @@ def test_a_project_that_signs_nothing_makes_no_packages(tmp_path: Path) -> None:
         Project.load(root).validate()
 
 
-def test_a_key_that_may_not_sign_checkpoints_stops_a_run_before_a_row_is_read(tmp_path: Path) -> None:
+def test_a_key_that_may_not_sign_checkpoints_stops_a_run_before_anything_is_claimed(tmp_path: Path) -> None:
     root = make_audited(tmp_path / "shop")
     signers = root / "ops/signers"
     signers.write_text(signers.read_text().replace(",lading-checkpoint", ""))
-    results = Project.load(root).run("ledger")
-    assert {(r.status, r.exit_code) for r in results} == {("failed", 3)}
-    assert "may not sign in the namespace lading-checkpoint" in str(results[0].error)
+    with pytest.raises(Refused, match="may not sign in the namespace lading-checkpoint"):
+        Project.load(root).run("ledger")
+    assert Project.load(root).runs() == []
     assert not list((root / "lake").rglob(RECORDS))
 
 

@@ -483,17 +483,23 @@ def test_a_package_that_is_missing_in_the_middle_is_named(lake: Path) -> None:
     assert [p.problem for p in verify(str(lake)).problems] == ["package 2 is missing"]
 
 
+def newest(lake: Path, tenant: str) -> tuple[int, str]:
+    """What the sender would name as the last package."""
+    mine = folders(lake, tenant)
+    return len(mine), hashlib.sha256((mine[-1] / "_checkpoint.json").read_bytes()).hexdigest()
+
+
 def test_that_the_last_package_was_removed_shows_against_what_the_sender_names(lake: Path) -> None:
     mine = folders(lake, "a")
-    newest = 4, hashlib.sha256((mine[3] / "_checkpoint.json").read_bytes()).hexdigest()
-    assert told(*mine, last=newest) == []
+    last = newest(lake, "a")
+    assert told(*mine, last=[last]) == []
     assert told(*mine[:3]) == []
     code, said = run_verifier(Path(verifier.__file__), *mine[:3])
     assert (code, "whether package 3 is the last one cannot be told" in said) == (0, True)
-    assert told(*mine[:3], last=newest) == [
+    assert told(*mine[:3], last=[last]) == [
         "a: ends with package 3, and the last one is 4: packages were removed"
     ]
-    assert told(*mine, last=(4, "0" * 64)) == ["a: package 4 is not the last one that the sender names"]
+    assert told(*mine, last=[(4, "0" * 64)]) == ["a: package 4 is not the last one that the sender names"]
 
 
 def test_packages_before_the_first_that_is_given_are_told_of(lake: Path) -> None:
@@ -542,7 +548,47 @@ def test_a_package_of_another_number_is_named(lake: Path) -> None:
 
 def test_packages_of_two_tenants_are_two_chains(lake: Path) -> None:
     assert told(lake) == []
-    assert told(lake, last=(4, "0" * 64))[-1] == "--last: is about one chain, and there are packages of 2"
+    assert told(lake, last=[newest(lake, "b"), newest(lake, "a")]) == []
+
+
+def test_too_few_of_the_sender_s_last_packages_accuse_nobody(lake: Path) -> None:
+    number, sha = newest(lake, "a")
+    again = "--last", f"{number}:{sha}"
+    code, said = run_verifier(Path(verifier.__file__), lake, *again, *again)
+    assert code == 2
+    assert (
+        "--last is given once for each chain, and there are 2: shop/test/ledger/a, shop/test/ledger/b" in said
+    )
+    assert "problem" not in said
+
+
+def test_of_several_chains_the_one_that_was_cut_is_named(lake: Path) -> None:
+    last = [newest(lake, "a"), newest(lake, "b")]
+    shutil.rmtree(folders(lake, "b")[-1])
+    assert told(lake, last=last) == ["b: ends with package 3, and the last one is 4: packages were removed"]
+    shutil.rmtree(folders(lake, "a")[-1])
+    assert told(lake, last=last) == [
+        f"{tenant}: ends with package 3, which is none of the last ones that the sender names: packages were removed "
+        "or changed"
+        for tenant in "ab"
+    ]
+
+
+def test_a_chain_that_was_removed_as_a_whole_shows_against_what_the_sender_names(lake: Path) -> None:
+    last = [newest(lake, "a"), newest(lake, "b")]
+    for folder in folders(lake, "b"):
+        shutil.rmtree(folder)
+    number, sha = last[1]
+    assert told(lake, last=last) == [
+        f"--last: no chain ends with {number}:{sha}: packages were removed, or not given"
+    ]
+    shutil.rmtree(folders(lake, "a")[-1])
+    assert len(told(lake, last=last)) == 2
+
+
+def test_a_folder_that_is_not_there_is_a_wrong_argument(tmp_path: Path) -> None:
+    code, said = run_verifier(Path(verifier.__file__), tmp_path / "nosuch")
+    assert (code, "there is no folder" in said) == (2, True)
 
 
 # --- keys

@@ -275,6 +275,8 @@ def test_an_edited_approval_stops_everything_that_goes_by_approvals(lading: Any,
 
 
 def test_each_grant_and_use_is_in_the_audit_chain(lading: Any, bare: Path) -> None:
+    empty = lading("approvals", "--log")
+    assert (empty.code, empty.out, empty.err) == (0, "", "The audit chain has no record yet.\n")
     approve(bare)
     assert lading("run", "orders_drop").code == 0
     log = lading("approvals", "--log", "--json").json
@@ -309,7 +311,7 @@ def test_two_people_with_their_ssh_keys_approve_on_the_command_line(
     asked = lading("approve", "orders_drop", "--as", "bob", "--key", str(folder / "bob"),
                    "--purpose", "audit", "--expires", until)  # fmt: skip
     assert asked.code == 0, asked.err
-    assert asked.out.startswith("export orders_drop: the approval ")
+    assert asked.out.startswith("export orders_drop: asked for; the approval ")
     assert "is not signed by another owner of datasets.orders: ada may" in asked.out
     # By hand, as on another machine.
     (document,) = (bare / "ops/approvals").glob("*.json")

@@ -139,7 +139,7 @@ def test_a_project_whose_versions_break_each_other_is_refused_with_place_and_rul
     assert said.code == 2
     assert "contracts/orders.v1.2.0.odcs.yaml:" in said.err
     for version in ("1.0.0", "1.1.0"):  # held against both
-        assert f"for the consumer this breaks what version {version} promises" in said.err
+        assert f"for the consumer version 1.2.0 breaks what version {version} promises" in said.err
     assert "a breaking change needs a new major: 2.0.0" in said.err
     assert lading("run", "orders_drop").code == 2
     new.write_text(new.read_text().replace("version: 1.2.0", "version: 2.0.0"))
@@ -302,8 +302,25 @@ def test_a_channel_s_rule_is_confirmed_by_its_owners(lading: Any, orders: Path, 
     refused = lading(*promote)
     assert refused.code == 3
     assert "the sign-off of compliance, which owners confirm by an approval" in refused.err
-    granted(project, "orders@1", "audit")
+    # What nobody has asked for is not needed to deliver, and not listed.
+    assert lading("approvals").err == "Nothing needs an approval.\n"
+    until = datetime.now(UTC) + timedelta(days=9)
+    Project.load(project).ask(
+        "orders@1", by="bob", purpose="reviewed", expires=until, sign=BOB.sign, channel="audit"
+    )
+    (pending,) = lading("approvals", "--json").json
+    assert (pending["export"], pending["kind"], pending["name"]) == (
+        "orders@1",
+        "promotion",
+        "orders@1 audit active",
+    )
+    assert "is not signed by another owner" in pending["missing"]
+    loaded = Project.load(project)
+    asked = loaded.asked_for("orders@1", "ada", channel="audit")
+    loaded.grant("orders@1", by="ada", approvals=asked, sign=ADA.sign, channel="audit")
+    assert lading("approvals").out.rstrip().endswith("granted")
     assert lading(*promote).out == "orders@1 is active\n"
+    assert lading("approvals").err == "Nothing needs an approval.\n"
     # The use tells its step by the name that it was asked for and granted by.
     told = [line.split()[2:7] for line in lading("approvals", "--log").out.splitlines()[1:]]
     assert [each[:4] for each in told] == [

@@ -46,6 +46,14 @@ def test_verify_does_not_call_nothing_proven(lading: Any, tmp_path: Path) -> Non
     assert lading("verify", str(tmp_path / "absent")).code == 2
 
 
+def test_a_bundle_that_is_not_there_is_a_wrong_argument_and_no_broken_delivery(
+    lading: Any, tmp_path: Path
+) -> None:
+    told = lading("verify", str(tmp_path / "absent.zip"))
+    assert told.code == 2
+    assert f"There is no file {tmp_path / 'absent.zip'}." in told.err
+
+
 @pytest.mark.parametrize("place", ["", "file://", "x" * 5000])
 @pytest.mark.parametrize("command", ["verify", "files"])
 def test_a_place_that_is_none_is_not_taken_for_the_folder_it_is_called_in(

@@ -53,19 +53,21 @@ def test_a_missing_key_is_told_as_that_and_not_as_a_broken_signature(lading: Any
         ([], "Give a copy of the tenant's keys by --tenant-key."),
         (
             ["--tenant-key", "lisbon.keys"],
-            "What --tenant-key gives does not hold it: ask the sender for a new copy of the keys.",
+            "--tenant-key gives another one: give this tenant's too, or ask the sender for a new copy of it.",
         ),
     ):
         told = lading(*ask, *given)
         assert told.code == 6
         *problems, verdict = told.out.splitlines()
         for problem in filter(lambda line: "is not here" in line, problems):
-            assert ": is encrypted, and its rows were not read: The key " in problem
+            assert ": is encrypted for tenant 'berlin', and its rows were not read: The key " in problem
             assert problem.endswith(f"is not here: what it wrapped cannot be opened. {advice}")
         assert "is not here" in told.out
         assert "as the manifest describes it" not in told.out
         assert "(trusted keys signed every manifest)" in told.out, verdict
     assert "(signed)" in lading(*ask, "--tenant-key", "berlin.keys").out
+    both = ["--tenant-key", "berlin.keys", "--tenant-key", "lisbon.keys"]
+    assert "(signed)" in lading("verify", "deliveries", "--deep", "--key", "ops/signers", *both).out
     elsewhere = lading("verify", berlin, "--key", "ops/signers", "--tenant", "nobody")
     assert elsewhere.code == 6
     assert "is for tenant 'berlin'" in elsewhere.out

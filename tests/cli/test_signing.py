@@ -33,6 +33,41 @@ def test_a_project_signs_from_its_first_key_on(lading: Any, signing: Path) -> No
     assert lading("verify", "deliveries", "--key", key, "--json").json["signed"] is True
 
 
+def test_what_could_not_be_signed_claims_nothing_and_validate_warns_of_it(lading: Any, signing: Path) -> None:
+    warned = lading("validate")
+    assert warned.code == 0  # who only checks the files, as CI does, has no private key
+    assert (
+        "warning: lading.yaml: signing: nothing can be delivered from here: There is no signing key"
+        in warned.err
+    )
+    assert lading("run", "orders_drop").code == 2
+    assert lading("runs", "--json").json == []
+    lading("signing", "new")
+    assert "signing" not in lading("validate").err
+    assert lading("run", "orders_drop").code == 0
+    assert not list((signing / "deliveries").rglob("*-a2"))
+
+
+def test_packages_need_a_line_for_checkpoints_and_one_is_told_how_to_mend_it(
+    lading: Any, signing: Path
+) -> None:
+    export = signing / "exports/orders_drop.yaml"
+    written = export.read_text().replace(
+        "{type: parquet, compression: snappy}", "{type: jsonl, compression: gzip}"
+    )
+    export.write_text(f"channel: audit\n{written}")
+    lading("signing", "new")
+    signers = signing / "ops/signers"
+    signers.write_text(signers.read_text().replace(",lading-checkpoint", ""))
+    mend = "Add lading-checkpoint to the namespaces of its line there"
+    warned = lading("validate")
+    assert (warned.code, mend in warned.err) == (0, True)
+    refused = lading("run", "orders_drop")
+    assert refused.code == 3
+    assert mend in refused.err
+    assert lading("runs", "--json").json == []
+
+
 def test_files_are_listed_for_who_names_the_key_that_signed_them(lading: Any, signing: Path) -> None:
     lading("signing", "new")
     assert lading("run", "orders_drop").code == 0

@@ -32,6 +32,16 @@ def test_init_never_overwrites(lading: Any, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["orders_drop.yaml"]
 
 
+def test_init_says_of_a_project_that_it_is_one_and_writes_nothing(lading: Any, tmp_path: Path) -> None:
+    assert lading("init", str(tmp_path / "shop")).code == 0
+    again = lading("init", str(tmp_path / "shop"))
+    assert again.code == 2
+    assert again.err == (
+        f"error: {tmp_path / 'shop'} is a project already: nothing was written.\n"
+        "hint: Name another folder: lading init DIR.\n"
+    )
+
+
 def test_init_says_what_it_made(lading: Any, tmp_path: Path) -> None:
     told = lading("init", str(tmp_path / "new"), "--name", "shop", "--json").json
     assert (told["name"], told["export"], told["variables"], told["ignore"]) == (

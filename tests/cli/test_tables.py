@@ -175,7 +175,7 @@ def test_a_lost_catalogue_is_told_and_not_made_anew(lading: Any, shop: Shop) -> 
         assert told.code == 6
         for tenant in "ab":
             missing = f"error: orders_table, tenant '{tenant}': The table shop_test.orders_v1__{tenant} is not there"
-            assert f"{missing}: it has not 3 runs that were delivered before." in told.err.splitlines()
+            assert f"{missing}: it lacks 3 runs that were delivered before." in told.err.splitlines()
         assert told.err.count("hint: Bring the table back") == 1
         assert "No run was committed" not in told.err
     assert told.json == []
@@ -212,7 +212,7 @@ def test_a_table_that_was_set_back_is_told_with_what_it_lacks(lading: Any, shop:
         ("a", True),
         ("b", False),
     ]
-    assert "orders_v1__a lacks rows: it has not 2 runs that were delivered before." in told.err
+    assert "orders_v1__a lacks rows: it lacks 2 runs that were delivered before." in told.err
 
 
 def test_a_table_of_an_earlier_major_may_have_been_dropped(lading: Any, shop: Shop) -> None:

@@ -238,11 +238,22 @@ def test_a_breaking_change_needs_a_new_major() -> None:
     old = contract(NUMBER)
     (problem,) = compare(old, contract("logicalType: string", "1.1.0")).problems()[:1]
     assert str(problem) == (
-        "contracts/1.1.0.yaml:11: distance: logicalType was number, and is string – for the consumer this breaks what "
-        "version 1.0.0 promises (contracts/1.0.0.yaml), and a breaking change needs a new major: 2.0.0"
+        "contracts/1.1.0.yaml:11: distance: logicalType was number, and is string – for the consumer version "
+        "1.1.0 breaks what version 1.0.0 promises (contracts/1.0.0.yaml), and a breaking change needs a new major: "
+        "2.0.0"
     )
     assert compare(old, contract("logicalType: string", "2.0.0")).verdict == "breaking"
     assert not compare(old, contract("logicalType: string", "2.0.0")).problems()
+
+
+def test_a_field_that_is_gone_is_a_problem_of_the_version_that_lacks_it() -> None:
+    old = contract(f"{NUMBER}\n^      - {{name: gate}}")
+    (problem,) = compare(old, contract(NUMBER, "1.1.0")).problems()
+    assert (problem.file, problem.line) == ("contracts/1.1.0.yaml", 0)
+    assert problem.reason.startswith(
+        "gate: was removed (contracts/1.0.0.yaml:13) – for the consumer version 1.1.0 breaks what version 1.0.0 "
+        "promises"
+    )
 
 
 # A field that goes and comes back: neither step binds the producer more than the one before it.

@@ -120,12 +120,17 @@ def test_contracts_and_exports_are_shown() -> None:
     assert {block.page for block in YAML} >= {"README.md", "docs/quickstart.md"}
 
 
+_ID = "id: 9f7b5944-05f1-4f22-867f-93c20c69e79a"
+
+
 def test_the_quickstart_shows_what_init_writes() -> None:
     from lading.scaffold import sample
 
-    export = sample("shop").files["exports/orders_drop.yaml"]
-    without = "".join(line for line in export.splitlines(True) if not line.startswith("description:"))
-    assert without in (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    made = sample("shop").files
+    page = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    for name in ("contracts/orders.v1.odcs.yaml", "exports/orders_drop.yaml"):
+        # Each project has an id of its own.
+        assert f"```yaml\n{re.sub('(?m)^id: .*', _ID, made[name])}```" in page, name
 
 
 def test_the_quickstart_names_every_folder_that_init_fills(tmp_path: Path) -> None:
@@ -325,6 +330,13 @@ def test_the_quickstart_runs_from_top_to_bottom(tmp_path: Path, postgres: Any) -
     told = run_blocks(ROOT / "docs" / "quickstart.md", tmp_path, OPS_DATABASE_URL=url)
     assert "ok: 6 deliveries, 6 files, 7 rows (unsigned: integrity only)" in told
     assert "orders_20240101_000000_2d32fa6a_001.parquet: OK" in told
+    marker = next(
+        line
+        for b in blocks(ROOT / "docs" / "quickstart.md")
+        for line in b.text.splitlines()
+        if 'SUCCESS"' in line
+    )
+    assert missing([marker], re.sub("}(?=.)", "}\n", told).splitlines()) == []
     assert "2 skipped" in told
     assert "ok: 1 delivery, 1 file, 2 rows" in told
     found = run_blocks(ROOT / "docs" / "manifest-format.md", tmp_path / "shop")

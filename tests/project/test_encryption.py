@@ -319,9 +319,30 @@ def test_a_tenant_without_a_key_of_its_own_gets_nothing_and_neither_do_the_other
     root = tmp_path / "shop"
     to_recipients(root, {"type": "csv"}, held="a")
     results = Project.load(root).run("to_lake")
-    assert {r.status for r in results} == {"failed"}
-    assert any("'b' has no public key" in str(r.error) for r in results)
+    assert {(r.status, r.exit_code) for r in results} == {("failed", 3)}
+    assert all("'b' has no public key" in str(r.error) for r in results)
     assert not list((root / "lake").rglob("*_manifest.json"))
+    assert Project.load(root).runs() == []  # nothing was claimed
+
+
+def test_all_tenants_without_a_key_are_named_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    to_recipients(root, {"type": "csv"}, held="")
+    warned = [each for each in Project.load(root).validate() if "has no public key" in each]
+    assert [each.partition(": ")[2] for each in warned] == [
+        "nothing is delivered while a tenant has no public key (age) in its file of tenants/: a, b"
+    ]
+    results = Project.load(root).run("to_lake")
+    assert all("Tenants 'a', 'b' have no public keys" in str(r.error) for r in results)
+
+
+def test_tenants_without_a_key_whom_the_data_names_are_named_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    to_recipients(root, {"type": "csv"}, tenants={"column": "customer", "discover": True})
+    shutil.rmtree(root / "tenants")
+    results = Project.load(root).run("to_lake")
+    assert {(r.tenant, r.exit_code) for r in results} == {("*", 3)}
+    assert all("Tenants 'a', 'b' have no public keys" in str(r.error) for r in results)
 
 
 def test_no_encrypted_file_passes_its_greatest_size(tmp_path: Path) -> None:
@@ -348,8 +369,21 @@ def test_what_is_no_public_key_is_refused_with_its_file(tmp_path: Path, age: str
     root = tmp_path / "shop"
     to_recipients(root, {"type": "csv"})
     (root / "tenants/a.yaml").write_text(json.dumps({"tenant": "a", "age": age}))
-    with pytest.raises(InvalidProject, match=r"tenants/a\.yaml"):
+    with pytest.raises(InvalidProject, match=r"tenants/a\.yaml") as refused:
         Project.load(root).run("to_lake")
+    assert "pattern" not in str(refused.value)
+
+
+def test_a_private_key_in_a_tenant_s_file_is_called_one_and_not_repeated(tmp_path: Path) -> None:
+    root = tmp_path / "shop"
+    to_recipients(root, {"type": "csv"})
+    secret = "AGE-SECRET-KEY-1" + "Q" * 58
+    (root / "tenants/a.yaml").write_text(json.dumps({"tenant": "a", "age": secret}))
+    with pytest.raises(
+        InvalidProject, match="age: is a private key, which belongs to the recipient"
+    ) as refused:
+        Project.load(root)
+    assert secret not in str(refused.value)
 
 
 # --- after a crash

@@ -333,7 +333,8 @@ def test_files_refuses_bundles_and_says_what_to_do(root: Path) -> None:
 
 
 def test_a_bundle_that_is_not_there_is_not_proven(tmp_path: Path) -> None:
-    assert not verify(str(tmp_path / "nothing.zip")).ok
+    with pytest.raises(InvalidProject, match=r"There is no file .*nothing\.zip\."):
+        verify(str(tmp_path / "nothing.zip"))
 
 
 def test_members_beyond_four_gigabytes_are_placed_and_found() -> None:

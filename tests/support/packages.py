@@ -50,7 +50,7 @@ def checkpoint(folder: Path) -> dict[str, object]:
 def told(
     *places: Path,
     key: Path | None = None,
-    last: tuple[int, str] | None = None,
+    last: list[tuple[int, str]] | None = None,
     age: verifier.Age | None = None,
 ) -> list[str]:
     """The problems that the verifier names, each without the folder that it stands in."""

@@ -118,7 +118,7 @@ def gap_in(
     if lacks <= 0:
         return None
     return IntegrityError(
-        f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it has not "
+        f"The table {'.'.join(identifier)} {'is not there' if table is None else 'lacks rows'}: it lacks "
         f"{counted(lacks, 'run')} that {'was' if lacks == 1 else 'were'} delivered before.",
         hint="Bring the table back: register the last metadata file that it had in the catalogue. If it never had "
         "those runs, because the export was no table then or had another catalogue, set that back; or start a new "

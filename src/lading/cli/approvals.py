@@ -31,7 +31,7 @@ def approvals(
 
     Protected destinations take only what is approved: the export, the query that it reads, and the destination itself,
     as they stand in the project's files. Personal data that no mask covers needs an approval of its export wherever it
-    goes.
+    goes. Steps of contracts' versions are listed when somebody has asked for their approval.
     """
     project = context.obj.project()
     if log:
@@ -40,6 +40,8 @@ def approvals(
             emit(records)
         else:
             out(*table(("NUMBER", "AT", "EVENT", "WHAT", "BY"), map(_noted, records)))
+            if not records:
+                say("The audit chain has no record yet.")
         return 0
     found = project.approvals(export)
     if as_json:
@@ -135,12 +137,18 @@ def approve(
     if as_json:
         emit(done)
     else:
-        out(*(f"{each['kind']} {each['name']}: {each['missing'] or 'granted'}" for each in done))
+        out(*map(_stands, done))
     if purpose is not None:
         say(*_told(what, done))
         return 0
     # A signature that does not count is kept, and is no success.
     return NOT_GRANTED if any(each["missing"] for each in done) else 0
+
+
+def _stands(each: dict[str, Any]) -> str:
+    """What became of one approval, by what was just done: who has asked is not told first what is still missing."""
+    asked = "asked for; " if each.get("asked") and each["missing"] else ""
+    return f"{each['kind']} {each['name']}: {asked}{each['missing'] or 'granted'}"
 
 
 def _told(what: str, done: list[dict[str, Any]]) -> Iterator[str]:

@@ -90,17 +90,19 @@ class Comparison:
         """Each change that breaks a side although the major is the same."""
         if self.old.major != self.new.major:
             return []
-        rule = (
-            f"breaks what version {self.old.version} promises ({self.old.path}), and a breaking change needs a new "
-            f"major: {self.new.major + 1}.0.0"
+        return [self._problem(change) for change in self.changes if change.breaks]
+
+    def _problem(self, change: Change) -> Problem:
+        """At the newer version, which is the one to mend: what it lacks stands in the older one alone."""
+        there = change.file == self.new.path
+        was = "" if there else f" ({change.file}:{change.line})" if change.line else f" ({change.file})"
+        return Problem(
+            self.new.path,
+            change.line if there else 0,
+            f"{change}{was} – for the {' and the '.join(change.breaks)} version {self.new.version} breaks what version "
+            f"{self.old.version} promises ({self.old.path}), and a breaking change needs a new major: "
+            f"{self.new.major + 1}.0.0",
         )
-        return [
-            Problem(
-                change.file, change.line, f"{change} – for the {' and the '.join(change.breaks)} this {rule}"
-            )
-            for change in self.changes
-            if change.breaks
-        ]
 
     def record(self) -> dict[str, Any]:
         return {

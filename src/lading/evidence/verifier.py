@@ -1,12 +1,13 @@
 """Checks audit packages. One file that needs Python 3.8 or newer and nothing else: no package, no network.
 
-    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256] [--identity FILE]
+    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256 ...] [--identity FILE]
 
 FOLDER is a package, or holds packages at any depth; without one, it is the folder that this file stands in. Several
 packages of one chain are put in order. --key names a file of public keys, as OpenSSH writes them (allowed signers, or a
 .pub file): every package must then be signed by one of them. --last says what the newest package of a chain is: its
-number and the SHA-256 of its _checkpoint.json, as the sender tells them by another way. --identity names a private key
-of age, by which the tool age, to be found on the PATH, opens records that are encrypted.
+number and the SHA-256 of its _checkpoint.json, as the sender tells them by another way; where there are several chains,
+--last is given once for each. --identity names a private key of age, by which the tool age, to be found on the PATH,
+opens records that are encrypted.
 
 Exit 0 where all that was checked holds, 1 where something does not, 2 for wrong arguments. What could not be checked is
 said. docs/audit-package.md of Lading is the specification. A verifier that comes with what it verifies proves little by
@@ -66,6 +67,10 @@ _RECORDS_FIELDS = {"name", "bytes", "sha256", "count", "first", "last", "seed", 
 def seed(run_id: str) -> str:
     """What the first record names as the one before it: it binds the records to their run."""
     return hashlib.sha256(b"lading-audit-package:" + run_id.encode()).hexdigest()
+
+
+class WrongArguments(Exception):
+    """What was asked cannot be judged: exit 2."""
 
 
 class Findings:
@@ -849,22 +854,59 @@ class Package:
 
 
 def check_chains(packages: list[Package], last: Any, findings: Findings) -> None:
+    """``last``: the newest package of each chain, (number, SHA-256); None where nobody says. Raises WrongArguments
+    where there are more chains than that."""
     chains: dict[tuple[str, ...], list[Package]] = {}
     for package in packages:
         if package.checkpoint is not None:
             told = package.checkpoint
             key = tuple(told[name] for name in ("project", "environment", "export", "tenant"))
             chains.setdefault(key, []).append(package)
-    for key, found in sorted(chains.items()):
-        _check_chain(
-            "/".join(key), sorted(found, key=lambda p: (p.checkpoint["number"], p.folder)), last, findings
+    named = {
+        "/".join(key): sorted(found, key=lambda p: (p.checkpoint["number"], p.folder))
+        for key, found in sorted(chains.items())
+    }
+    if last is not None and len(set(last)) < len(named):
+        raise WrongArguments(
+            f"--last is given once for each chain, and there are {len(named)}: {', '.join(named)}"
         )
-    if last is not None and len(chains) != 1:
-        findings.problem("--last", f"is about one chain, and there are packages of {len(chains)}")
+    for name, found in named.items():
+        _check_chain(name, found, findings)
+    _check_ends({name: found[-1] for name, found in named.items()}, last, findings)
 
 
-def _check_chain(name: str, packages: list[Package], last: Any, findings: Findings) -> None:
-    newest = packages[-1]
+def _check_ends(newest: dict[str, Package], last: Any, findings: Findings) -> None:
+    """Whether each chain ends as one of ``last`` says, and whether one of them names a chain that is not there."""
+    ends = {name: (p.checkpoint["number"], p.sha256) for name, p in newest.items()}
+    if last is None:
+        for name, (number, sha) in ends.items():
+            findings.not_checked(
+                f"{name}: whether package {number} is the last one cannot be told from packages; ask the sender for "
+                "the newest number and hash (`lading packages`), and give them to the verify.py in a package by "
+                f"--last, once for each chain. Here it is {number}:{sha}"
+            )
+        return
+    unmet = [each for each in dict.fromkeys(last) if each not in ends.values()]
+    wrong = {name: number for name, (number, sha) in ends.items() if (number, sha) not in last}
+    for name, number in wrong.items():
+        if len(unmet) > 1:
+            findings.problem(
+                name,
+                f"ends with package {number}, which is none of the last ones that the sender names: packages were "
+                "removed or changed",
+            )
+        elif number != unmet[0][0]:
+            findings.problem(
+                name, f"ends with package {number}, and the last one is {unmet[0][0]}: packages were removed"
+            )
+        else:
+            findings.problem(name, f"package {number} is not the last one that the sender names")
+    if len(unmet) > len(wrong):
+        told = " or ".join(f"{number}:{sha}" for number, sha in unmet)
+        findings.problem("--last", f"no chain ends with {told}: packages were removed, or not given")
+
+
+def _check_chain(name: str, packages: list[Package], findings: Findings) -> None:
     replaced = {
         each["number"]: (each, p.checkpoint["number"]) for p in packages for each in p.checkpoint["replaced"]
     }
@@ -903,18 +945,6 @@ def _check_chain(name: str, packages: list[Package], last: Any, findings: Findin
     runs = {(p.checkpoint["run_id"], p.checkpoint["number"]) for p in packages}
     if len({run for run, _ in runs}) != len(runs):
         findings.problem(name, "one run stands in the chain under several numbers")
-    if last is None:
-        findings.not_checked(
-            f"{name}: whether package {at} is the last one cannot be told from packages; ask the sender for the newest "
-            "number and hash (`lading packages`), and give them to the verify.py in a package by --last. "
-            f"Here it is {at}:{newest.sha256}"
-        )
-    elif at != last[0]:
-        findings.problem(
-            name, f"ends with package {at}, and the last one is {last[0]}: packages were removed"
-        )
-    elif newest.sha256 != last[1]:
-        findings.problem(name, f"package {at} is not the last one that the sender names")
     _tell_gaps(name, packages, findings)
     counts = sum(p.checkpoint["records"]["count"] for p in packages)
     unread = sum(not p.read for p in packages)
@@ -954,9 +984,10 @@ def folders_of(paths: list[str], findings: Findings) -> list[str]:
 def verify(
     paths: list[str],
     signers: list[Signer] | None = None,
-    last: tuple[int, str] | None = None,
+    last: list[tuple[int, str]] | None = None,
     age: Age | None = None,
 ) -> Findings:
+    """Raises WrongArguments where ``last`` names too few packages."""
     findings = Findings()
     packages = [Package(folder, signers, findings, age) for folder in folders_of(paths, findings)]
     for package in packages:
@@ -987,7 +1018,11 @@ def main(arguments: list[str] | None = None) -> int:
         "--key", metavar="FILE", help="public keys that may have signed, as OpenSSH writes them"
     )
     parser.add_argument(
-        "--last", metavar="NUMBER:SHA256", type=_last, help="the newest package, by the sender"
+        "--last",
+        metavar="NUMBER:SHA256",
+        type=_last,
+        action="append",
+        help="the newest package of a chain, by the sender; once for each chain",
     )
     parser.add_argument(
         "--identity",
@@ -1009,7 +1044,13 @@ def main(arguments: list[str] | None = None) -> int:
             age = Age(asked.identity)
         except ValueError as error:
             parser.error(f"--identity: {error}")
-    findings = verify(asked.folders or [here], signers, asked.last, age)
+    for folder in asked.folders:
+        if not os.path.isdir(folder):
+            parser.error(f"there is no folder {folder}")
+    try:
+        findings = verify(asked.folders or [here], signers, asked.last, age)
+    except WrongArguments as error:
+        parser.error(_printable(str(error)))
     for where, what in findings.problems:
         print(_printable(f"problem: {where}: {what}"))
     for unchecked in findings.unchecked:

@@ -10,7 +10,7 @@ import io
 import queue
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -52,13 +52,22 @@ class Recipients:
     def __init__(self, keys: Mapping[str, str]) -> None:
         self._keys = dict(keys)
 
+    def require(self, tenants: Iterable[str]) -> None:
+        """Raises Refused, with all of ``tenants`` that have no key."""
+        lacking = [repr(tenant) for tenant in sorted(set(tenants)) if tenant not in self._keys]
+        if not lacking:
+            return
+        one = len(lacking) == 1
+        raise Refused(
+            f"Tenant {lacking[0]} has no public key, and files for it are encrypted to its own."
+            if one
+            else f"Tenants {', '.join(lacking)} have no public keys, and files for each are encrypted to its own.",
+            hint=f"Put age: age1… into {'its file' if one else 'the file of each'} in tenants/.",
+        )
+
     def of(self, tenant: str) -> tuple[str, Any]:
         """The key's id, and the key. Raises Refused for a tenant without one."""
-        if tenant not in self._keys:
-            raise Refused(
-                f"Tenant {tenant!r} has no public key, and files for it are encrypted to its own.",
-                hint="Put age: age1… into its file of tenants/.",
-            )
+        self.require((tenant,))
         text = self._keys[tenant]
         return age_key_id(text), public_key(text)
 
@@ -274,7 +283,10 @@ class _Writer:
 
 # --- for recipients ------------------------------------------------------------------------------------------------
 
-_ASK = "None that --tenant-key gives opens it: ask the sender for which public key it was encrypted."
+_ASK = (
+    "None that --tenant-key gives opens it: give this tenant's too, or ask the sender for which public key it was "
+    "encrypted."
+)
 
 
 def identities(text: str) -> list[Any]:

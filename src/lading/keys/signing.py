@@ -45,7 +45,8 @@ class FileSigner:
         names = signing_keys(self._folder)
         if not names:
             raise InvalidProject(
-                f"There is no signing key in {self._folder}.", hint="`lading signing new` makes one."
+                f"There is no signing key in {self._folder}.",
+                hint="`lading signing new` makes one; where the project has one already, bring it there.",
             )
         path = self._folder / names[-1]
         with told(path):

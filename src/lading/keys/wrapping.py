@@ -44,7 +44,7 @@ def unwrapped(wrapped: WrappedKey, keys: Iterable[bytes]) -> bytes:
                 ) from error
     raise Refused(
         f"The key {wrapped.key_id} is not here: what it wrapped cannot be opened.",
-        hint="What --tenant-key gives does not hold it: ask the sender for a new copy of the keys."
+        hint="--tenant-key gives another one: give this tenant's too, or ask the sender for a new copy of it."
         if held
         else "Give a copy of the tenant's keys by --tenant-key.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -97,6 +97,8 @@ class Job:
     binding: Callable[[], Binding]
     standing: Callable[[Clock, datetime | None], Standing]  # the latter: up to when the caller asks
     clear: Callable[[], Clearance] = Clearance  # as of now; raises Refused where rows may not leave
+    # Raises where a key is missing to sign by, or for one of these tenants to encrypt to.
+    equipped: Callable[[Collection[str]], object] = lambda tenants: None
     approvals: Callable[[], Sequence[Mapping[str, Any]]] = (
         tuple  # what needs one; raises Refused where none helps
     )

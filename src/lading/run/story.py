@@ -120,6 +120,7 @@ class Story:
         self._report_not_due(due)
         if due.sweeps:
             job.clear()  # what refuses one sweep refuses all, so it is raised
+            job.equipped(())
         job.on_event(SweepsDue(job.export, len(due.sweeps)))
         skipped, known = due.skipped, set(known_tenants(standing, self.history))
         pending = iter(due.sweeps)
@@ -212,6 +213,7 @@ class Story:
         began = time.monotonic()
         try:
             clearance = job.clear()  # again, for a call may take longer than an approval
+            job.equipped({run.tenant for run in sweep.runs})
         except LadingError as error:
             self.tried.add((start, sweep.since is not None))
             self._failed(sweep, error, began)

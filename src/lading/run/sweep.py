@@ -296,6 +296,8 @@ class Attempt:
             if new and not plan.discover:
                 raise unknown_tenants(self._job, self._binding, new)
             self._inactive |= set(tenants) & plan.inactive
+            # All that lack a key at once: their files, opened one by one, would name the first alone.
+            self._job.equipped(set(new) - plan.inactive)
             both = (False, True) if self._job.beside else (False,)
             self._serve(
                 [RunPlan(tenant, reason=plan.reason, beside=beside) for tenant in new for beside in both]
