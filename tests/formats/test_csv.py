@@ -254,6 +254,28 @@ def test_what_does_not_fit_is_an_integrity_error(bad: bytes) -> None:
         list(CsvFormat().scan(io.BytesIO(bad), pa.schema([("a", pa.int64()), ("b", pa.string())])))
 
 
+@pytest.mark.parametrize("escape", ["double", "\\"])
+@pytest.mark.parametrize("size", range(1, 12))
+def test_rows_are_whole_wherever_a_file_is_cut_for_reading(
+    size: int, escape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lading.formats.csv._READ", size)
+    texts = ["a\nb", '"', '\n"\n', "\\", '\\"\n', "", None, "x,\r\n", "\n\n"]
+    batch = pa.record_batch({"t": pa.array(texts), "n": pa.array(range(len(texts)))})
+    format = CsvFormat(CsvOptions(escape=escape))
+    data, _ = write(format, [batch])
+    assert pa.Table.from_batches(format.scan(io.BytesIO(data), batch.schema)).equals(
+        pa.Table.from_batches([batch])
+    )
+
+
+def test_a_row_that_never_ends_is_an_integrity_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lading.formats.csv._READ", 8)
+    monkeypatch.setattr("lading.formats.csv._MOST", 32)
+    with pytest.raises(IntegrityError, match="row is larger"):
+        list(CsvFormat().scan(io.BytesIO(b'a\n"' + b"x\n" * 99), pa.schema([("a", pa.string())])))
+
+
 # A byte order mark belongs to the file, U+FEFF in a text to the text.
 @pytest.mark.parametrize("bom", [False, True])
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])

@@ -96,7 +96,8 @@ class Files:
 def parquet(file: Any, location: str, **options: Any) -> pq.ParquetFile:
     """Raises IntegrityError for what is no Parquet file."""
     with _read(location):
-        return pq.ParquetFile(file, page_checksum_verification=True, **options)
+        # Without pre_buffer, which reads in threads of Arrow's: a merge that fails would leave them behind.
+        return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True, **options)
 
 
 def batches(opened: pq.ParquetFile, location: str, rows: int, **options: Any) -> Iterator[pa.RecordBatch]:

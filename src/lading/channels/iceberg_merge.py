@@ -107,7 +107,8 @@ class Keys:
 
     def _ask(self, sql: str, rows: pa.RecordBatchReader) -> Any:
         try:
-            self._duckdb.register("incoming", rows)
+            # As a capsule: a reader itself DuckDB would have Arrow scan, ahead and in threads that outlive the merge.
+            self._duckdb.register("incoming", rows.__arrow_c_stream__())
             return self._duckdb.execute(sql)
         except duckdb.Error as error:
             raise self._told(error) from error

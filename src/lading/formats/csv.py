@@ -33,7 +33,8 @@ from lading.formats.written import check, is_binary, is_uuid, logical, marked, p
 from lading.ports import Download, Sink, Types, Writer
 
 _FORMULA = "^[=+\\-@\t\r]"
-_READ = 64 << 20  # bytes read back at once; a row must fit
+_READ = 8 << 20  # bytes read back at once
+_MOST = 64 << 20  # bytes of a row that is read back
 _MARK = "\ufeff".encode()
 _LIKE_A_VALUE = re.compile(r"[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL)
 # Three percent smaller than the level below, for half as much time again. JSON's names, which come again in every line,
@@ -166,45 +167,79 @@ class CsvFormat:
 
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
         """Raises IntegrityError for what is not CSV of these columns and types. A row must fit into 64 MiB."""
-        options = self.options
-        texts = dict.fromkeys(schema.names, pa.string())
-        source = io.BufferedReader(decompressed(file, options.compression), 1 << 16)
-        if options.bom and source.read(len(_MARK)) != _MARK:
+        source = io.BufferedReader(decompressed(file, self.options.compression), 1 << 16)
+        if self.options.bom and source.read(len(_MARK)) != _MARK:
             raise IntegrityError("the file does not begin with a byte order mark")
-        if not options.header and not source.peek(1):
-            return  # no rows
         try:
-            reader = pc_csv.open_csv(
-                source,
-                read_options=pc_csv.ReadOptions(
-                    block_size=_READ, column_names=None if options.header else schema.names, use_threads=False
-                ),
-                parse_options=pc_csv.ParseOptions(
-                    delimiter=options.delimiter,
-                    quote_char=options.quote or False,
-                    double_quote=options.escape == "double",
-                    escape_char=False if options.escape == "double" else options.escape,
-                    newlines_in_values=bool(options.quote),
-                    ignore_empty_lines=False,
-                ),
-                convert_options=pc_csv.ConvertOptions(
-                    column_types=texts,
-                    null_values=[options.null_marker],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
-            )
-            if reader.schema.names != schema.names:
-                raise IntegrityError(
-                    f"the columns are {', '.join(reader.schema.names)}, not {', '.join(schema.names)}"
-                )
-            for batch in reader:
-                columns = [
-                    parse(array, f.type, f.name) for array, f in zip(batch.columns, schema, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            headed = self.options.header
+            for rows in self._whole_rows(source):
+                batches = self._parsed(rows, schema, headed=headed)
+                headed = False
+                for batch in batches:
+                    columns = [
+                        parse(array, f.type, f.name) for array, f in zip(batch.columns, schema, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(columns, schema=schema)
         except pa.ArrowInvalid as error:
             raise IntegrityError(f"not CSV of {len(schema)} columns: {error}") from error
+        if headed:
+            raise IntegrityError(f"not CSV of {len(schema)} columns: the file is empty")
+
+    def _parsed(self, rows: bytes, schema: Any, *, headed: bool) -> Any:
+        """Batches of fields as text. Not by `open_csv`, which reads in a thread of Arrow's: a scan that ends early
+        leaves it behind, and it aborts the process where it needs Python and Python is ending."""
+        options = self.options
+        table = pc_csv.read_csv(
+            pa.BufferReader(rows),
+            read_options=pc_csv.ReadOptions(
+                block_size=len(rows) + 1, column_names=None if headed else schema.names, use_threads=False
+            ),
+            parse_options=pc_csv.ParseOptions(
+                delimiter=options.delimiter,
+                quote_char=options.quote or False,
+                double_quote=options.escape == "double",
+                escape_char=False if options.escape == "double" else options.escape,
+                newlines_in_values=bool(options.quote),
+                ignore_empty_lines=False,
+            ),
+            convert_options=pc_csv.ConvertOptions(
+                column_types=dict.fromkeys(schema.names, pa.string()),
+                null_values=[options.null_marker],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        if table.column_names != schema.names:
+            raise IntegrityError(
+                f"the columns are {', '.join(table.column_names)}, not {', '.join(schema.names)}"
+            )
+        return table.to_batches()
+
+    def _whole_rows(self, source: Any) -> Iterator[bytes]:
+        held = b""
+        while more := source.read(_READ):
+            held += more
+            end = self._last_end(held)
+            if end:
+                yield held[:end]
+                held = held[end:]
+            if len(held) > _MOST:
+                raise IntegrityError(f"a row is larger than {_MOST >> 20} MiB")
+        if held:
+            yield held
+
+    def _last_end(self, data: bytes) -> int:
+        """Where the last row ends that ends in ``data``, which begins with a row; 0 where none does."""
+        quote, escape = self.options.quote.encode(), self.options.escape
+        if escape != "double":
+            data = re.sub(re.escape(escape.encode()) + b".", b"  ", data, flags=re.DOTALL)
+        at = data.rfind(b"\n")
+        inside = at >= 0 and quote != b"" and data.count(quote, 0, at) % 2 == 1
+        while inside:
+            before = data.rfind(b"\n", 0, at)
+            inside = before >= 0 and (data.count(quote, before, at) % 2 == 0)
+            at = before
+        return at + 1
 
     def _fields(self, array: Any, field: Any, *, begins_file: bool) -> Any:
         """One column as fields, quoted where they must be. ``begins_file``: one of them is the file's first."""

@@ -148,6 +148,7 @@ class ParquetFormat:
         try:
             opened = pq.ParquetFile(
                 arrow_file(file),
+                pre_buffer=False,  # it reads in threads of Arrow's, which a scan that ends early leaves behind
                 arrow_extensions_enabled=True,
                 page_checksum_verification=True,
                 decryption_properties=_opening(self._key),

@@ -94,12 +94,13 @@ class CsvFiles:
         self._check_quotes(header)
         if not _is_utf8(header):
             raise SchemaMismatch("has a header that is not UTF-8.", hint="Convert the file to UTF-8.")
-        reader = pc_csv.open_csv(
+        # Not by `open_csv`: it reads ahead in a thread of Arrow's, which may let go of these bytes when Python is gone.
+        table = pc_csv.read_csv(
             pa.BufferReader(header + b"\n"),
             read_options=pc_csv.ReadOptions(block_size=len(header) + 2, use_threads=False),
             parse_options=self._parsing(),
         )
-        names: list[str] = reader.schema.names
+        names: list[str] = table.schema.names
         if "" in names:
             raise SchemaMismatch(f"has no name for column {names.index('') + 1} in its header.")
         return names

@@ -79,7 +79,8 @@ def kept(rule: Newest, batches: Iterator[pa.RecordBatch], memory: int) -> Iterat
             yield Places(iter(()))
             return
         reader = pa.RecordBatchReader.from_batches(first.schema, _watched(first, batches, failure))
-        connection.register("rows", reader)
+        # As a capsule: a reader itself DuckDB would have Arrow scan, ahead and in threads that outlive the connection.
+        connection.register("rows", reader.__arrow_c_stream__())
         try:
             found = connection.execute(statement).to_arrow_reader(_PLACES)
             yield Places(batch.column(0).to_numpy() for batch in found)

@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _AT_ONCE = (
     64 * 1024 * 1024
-)  # bytes of a row group that are fetched together; a larger one streams column by column
+)  # bytes of a row group whose columns are fetched whole; those of a larger one stream
 _STREAM = 1024 * 1024
 _FOOTERS = 4  # that are kept: lanes read the same file, or neighbours
 _PROBED = 16  # rows: few, since they may be large
@@ -211,7 +211,7 @@ def _open(
         pa.PythonFile(Handle(file), mode="r"),
         metadata=metadata,
         read_dictionary=list(dictionaries) or None,
-        pre_buffer=at_once,
+        pre_buffer=False,  # it reads in threads of Arrow's, which a reading that fails leaves behind
         buffer_size=0 if at_once else _STREAM,
         coerce_int96_timestamp_unit=int96,
         page_checksum_verification=True,
