@@ -12,12 +12,14 @@ from lading.sources.files_records import Tally, Wanted
 
 
 class Watched(io.BytesIO):
-    """Counts how often its last bytes are read."""
+    """Counts how often it is read, and its last bytes."""
 
+    reads = 0
     ends = 0
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
+        self.reads += 1
         self.ends += self.tell() == len(self.getbuffer())
         return data
 
@@ -35,3 +37,22 @@ def test_a_footer_is_read_once_for_all_parts_of_a_file(tmp_path: Path) -> None:
     batches = [batch for group in range(40) for batch in kind.read(file, wanted, [group], Tally())]
     assert [value for batch in batches for value in batch.column("n").to_pylist()] == list(range(4000))
     assert file.ends == once > 0
+
+
+# Of a bucket, each reading is a request.
+def test_neighbouring_columns_of_a_row_group_are_fetched_together() -> None:
+    wide = {f"c{n}": [f"{n} {row}" * 5 for row in range(3000)] for n in range(40)}
+    out = io.BytesIO()
+    pq.write_table(pa.table(wide), out, compression="none", use_dictionary=False)
+    for names, most in ((set(wide), 1), ({"c0", "c1", "c2", "c20", "c39"}, 3)):
+        file, info = Watched(out.getvalue()), ObjectInfo("a.parquet", len(out.getvalue()))
+        kind = ParquetFiles()
+        found = kind.look(file, info, []).columns
+        assert found is not None
+        columns = tuple(column for column in found if column.name in names)
+        before = file.reads
+        batches = kind.read(
+            file, Wanted(info, columns, frozenset(), frozenset(names), 16 << 20), [0], Tally()
+        )
+        assert pa.Table.from_batches(batches).to_pydict() == {n: wide[n] for n in wide if n in names}
+        assert file.reads - before <= most + 1  # and the file's first bytes, as Arrow opens it

@@ -26,8 +26,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PER_SECOND = {"milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _AT_ONCE = (
     64 * 1024 * 1024
-)  # bytes of a row group whose columns are fetched whole; those of a larger one stream
+)  # bytes of a row group that are fetched together; a larger one streams column by column
 _STREAM = 1024 * 1024
+_HOLE = 64 * 1024  # bytes between columns that are cheaper to read than to ask again
 _FOOTERS = 4  # that are kept: lanes read the same file, or neighbours
 _PROBED = 16  # rows: few, since they may be large
 _SHORTENED = {"PLAIN_DICTIONARY", "RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}  # a long value may take few bytes
@@ -93,12 +94,13 @@ class ParquetFiles:
         for index in groups:
             group = footer.metadata.row_group(index)
             at_once = sum(group.column(leaf).total_compressed_size for leaf in projected) <= near
+            spans = _spans(group, projected) if at_once else []
             rows = max(1, min(BATCH_ROWS, int(wanted.batch_bytes / _width(file, footer, index, projected))))
             if spark:
                 _refuse_nanoseconds(file, footer.metadata, index, spark, rows, tally)
 
-            def begin(rows: int, index: int = index, at_once: bool = at_once) -> Iterator[pa.RecordBatch]:
-                reader = _open(file, footer.metadata, at_once=at_once)
+            def begin(rows: int, index: int = index, spans: list[range] = spans) -> Iterator[pa.RecordBatch]:
+                reader = _open(file, footer.metadata, spans=spans)
                 found: Iterator[pa.RecordBatch] = reader.iter_batches(rows, [index], names, use_threads=False)
                 return found
 
@@ -203,20 +205,70 @@ def _open(
     file: Download,
     metadata: Any = None,
     *,
-    at_once: bool = False,
+    spans: Sequence[range] = (),
     int96: str = "us",
     dictionaries: Sequence[str] = (),
 ) -> Any:
     return pq.ParquetFile(
-        pa.PythonFile(Handle(file), mode="r"),
+        pa.PythonFile(_Fetched(file, spans) if spans else Handle(file), mode="r"),
         metadata=metadata,
         read_dictionary=list(dictionaries) or None,
         pre_buffer=False,  # it reads in threads of Arrow's, which a reading that fails leaves behind
-        buffer_size=0 if at_once else _STREAM,
+        buffer_size=0 if spans else _STREAM,
         coerce_int96_timestamp_unit=int96,
         page_checksum_verification=True,
         arrow_extensions_enabled=True,
     )
+
+
+class _Fetched:
+    """A file as Arrow wants files, of which some spans are fetched first, each in one reading. Bound methods kept in
+    it, as `Handle` has them, would hold it, and the spans, until Python looks for such pairs."""
+
+    def __init__(self, file: Download, spans: Sequence[range]) -> None:
+        self._file, self._at = file, 0
+        self._held = [(span, self._fetch(span.start, len(span))) for span in spans]
+        self.closed = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        span, data = next(((s, d) for s, d in self._held if self._at in s), (range(0), b""))
+        end = self._at + size
+        if size >= 0 and end <= span.stop:
+            found = data[self._at - span.start : end - span.start]
+        else:
+            found = self._fetch(self._at, size)
+        self._at += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == 1:
+            offset, whence = offset + self._at, 0
+        self._at = self._file.seek(offset, whence) if whence else offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        """The download is closed by who opened it."""
+        self.closed = True
+
+    def _fetch(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
+
+
+def _spans(group: Any, leaves: Sequence[int]) -> list[range]:
+    """Where the chunks of these columns lie in the file; neighbours are one."""
+    found: list[range] = []
+    chunks = [group.column(leaf) for leaf in leaves]
+    starts = ((c.dictionary_page_offset or c.data_page_offset, c.total_compressed_size) for c in chunks)
+    for start, size in sorted(starts):
+        if found and start - found[-1].stop <= _HOLE:
+            found[-1] = range(found[-1].start, max(found[-1].stop, start + size))
+        else:
+            found.append(range(start, start + size))
+    return found
 
 
 def _roots(opened: Any) -> list[range]:
