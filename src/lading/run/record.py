@@ -142,7 +142,8 @@ def _unmended(journal: Journal, ends: Ends, standing: Standing) -> list[Mapping[
     """The ends of failed attempts whose runs no later attempt has delivered, the latest last.
 
     Later attempts of the same interval count; of a full refresh, those of later ticks too. One that discovered its
-    tenants has served everybody; others must have served, together, all tenants of the failed one that still count. Nobody waits for a tenant that was asked for
+    tenants has served everybody who had nothing there; others must have served, together, all tenants of the failed one
+    that still count. Late rows alone make good for nothing but late rows. Nobody waits for a tenant that was asked for
     by name and is known from nowhere; nor, once anything was delivered since, for a revision that somebody stopped:
     what it would have replaced stands.
     """
@@ -160,13 +161,25 @@ def _unmended(journal: Journal, ends: Ends, standing: Standing) -> list[Mapping[
             if (attempt.start == failed.start and attempt.number > failed.number)
             or (standing.terms.mode == "full_refresh" and attempt.start > failed.start)
         ]
-        served = {run["tenant"] for end in later for run in end["runs"]}
-        awaited = {run["tenant"] for run in claim["runs"] if _counts(run["tenant"], standing)}
-        awaited -= {*failure.get("unmet", ()), *served}
         everybody = any(end["discover"] for end in later)
-        if not everybody and (awaited or (claim["discover"] and (standing.discover or not later))):
+        served = {
+            (run["tenant"], kind) for end in later for run in end["runs"] for kind in _MAKES_GOOD[run["kind"]]
+        }
+        known = any(
+            _counts(run["tenant"], standing)
+            and run["tenant"] not in failure.get("unmet", ())
+            and (run["tenant"], run["kind"]) not in served
+            and not (everybody and run["revision"] == 0)
+            for run in claim["runs"]
+        )
+        others = claim["discover"] and not everybody and (standing.discover or not later)
+        if known or others:
             found.append(failure)
     return sorted(found, key=_at)
+
+
+_MAKES_GOOD: Mapping[str, Sequence[str]] = {"full": ("full", "addition"), "addition": ("addition",)}
+"""By the kind of a run, the kinds of failed ones that it leaves nobody to wait for. Whole runs carry late rows, too."""
 
 
 def _seals(ends: Ends) -> Ends:
