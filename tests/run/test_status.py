@@ -145,6 +145,23 @@ def test_who_is_not_served_any_more_makes_nothing_older(mode: str) -> None:
     assert told(w, w.job(mode=mode, **TWO))["fresh"] is False
 
 
+@pytest.mark.parametrize("mode", ["append", "incremental", "full_refresh"])
+def test_a_tenant_has_what_it_has_under_both_majors(mode: str) -> None:
+    def away(operation: str, name: str) -> None:
+        if operation == "put" and name.startswith("v2/") and name.endswith("_SUCCESS"):
+            raise StoreUnavailable("It is out of reach.")
+
+    w = World(some_orders(months=1), now=JUNE)
+    job = at_the_clock_of(w, w.job(mode=mode, beside=True))
+    run(at_the_clock_of(w, w.job(mode=mode, beside=True, lake=Hooked(w.lake, away))))
+    status = told(w, job)
+    assert (status["unpublished"] > 0, status["watermark"]) == (True, None)
+    assert missing(status) == ([1, 2, 3, 4] if mode == "append" else [])
+    run(job)
+    status = told(w, job)
+    assert (status["unpublished"], bool(status["watermark"]), missing(status)) == (0, True, [])
+
+
 # --- which reading is the newest
 
 
