@@ -521,6 +521,15 @@ def _again(standing: Standing, history: History, clock: Clock, asked: Asked) -> 
     return Plan(tuple(sweeps), tuple(skipped))
 
 
+def owed(standing: Standing, history: History) -> tuple[Interval, ...]:
+    """Append: the intervals of the grid of which a run for everybody makes a sweep when they are due, oldest first.
+
+    Refuses nothing: a definition that contradicts what was delivered owes intervals all the same.
+    """
+    asked = Asked()
+    return tuple(i for i in standing.grid if _interval_sweep(standing, history, asked, i)[0] is not None)
+
+
 def lacking(standing: Standing, history: History) -> dict[int, list[Interval]]:
     """By major, of the two that are delivered: the delivered intervals that some tenant does not have under it and that
     a backfill would bring, oldest first. Of a full refresh none: its rows are those of now."""

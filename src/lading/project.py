@@ -216,7 +216,8 @@ class Project:
 
     def status(self, export: str | None = None) -> list[dict[str, Any]]:
         """Per export: last run, watermark, freshness against the contract's SLA (of a full refresh, from when it was
-        read), failures that nothing has mended, intervals missing. Exports in ``broken`` are left out."""
+        read) of the tenant that is furthest behind, failures that nothing has mended, intervals of which somebody has
+        not got what a run for everybody would deliver. Exports in ``broken`` are left out."""
         journal, now, told = self.journal(), datetime.now(UTC), []
         for name in [self.export(export).name] if export else sorted(self.exports):
             definition = self.exports[name]

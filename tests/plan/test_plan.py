@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lading.errors import InvalidProject, NotDue
 from lading.export.interval import Interval, grid, parse_every
 from lading.history import Delivered, History, Swept, Terms, standing_runs
-from lading.plan import Asked, Clock, Plan, Standing, SweepPlan, additions, late_window, plan
+from lading.plan import Asked, Clock, Plan, Standing, SweepPlan, additions, late_window, owed, plan
 
 JANUARY = datetime(2024, 1, 1, tzinfo=UTC)
 GRID = tuple(grid(JANUARY, parse_every("1 day"), last=JANUARY + timedelta(days=12)))
@@ -119,6 +119,43 @@ def test_every_interval_up_to_the_bound_is_planned_once(
     history = all_sealed(history, plan(APPEND, history, clock(day(20))), APPEND, day(20))
     assert delivered(history) == Counter({(t, interval, 0): 1 for t in "ab" for interval in GRID})
     assert plan(APPEND, history, clock(day(20))).sweeps == ()
+
+
+@settings(max_examples=100)
+@given(
+    steps=steps,
+    then=st.booleans(),
+    now=st.booleans(),
+    listed=st.sampled_from([(), ("a",), ("a", "b"), ("a", "b", "c")]),
+    inactive=st.sampled_from([(), ("b",)]),
+)
+def test_what_is_owed_is_what_a_run_for_everybody_plans_when_all_of_it_is_due(
+    steps: list[tuple[float, tuple[str, ...] | None, list[bool]]],
+    then: bool,
+    now: bool,
+    listed: tuple[str, ...],
+    inactive: tuple[str, ...],
+) -> None:
+    history, before = History(), replace(APPEND, discover=then)
+    for at, tenants, well in steps:
+        made = plan(before, history, clock(day(at)), Asked(tenants))
+        for sweep, ends_well in zip(made.sweeps, well, strict=False):
+            if ends_well:
+                history = sealed(history, sweep, before, day(at), met=("d",))
+    active = tuple(tenant for tenant in listed if tenant not in inactive)
+    after = replace(APPEND, discover=now, listed=active, inactive=frozenset(inactive))
+    planned = plan(after, history, clock(day(20))).sweeps
+    assert owed(after, history) == tuple(sweep.interval for sweep in planned)
+    assert owed(after, all_sealed(history, Plan(planned), after, day(20))) == ()
+
+
+def test_a_definition_that_contradicts_what_was_delivered_owes_all_the_same() -> None:
+    sweep = plan(APPEND, History(), clock(day(1))).sweeps[0]
+    history = sealed(History(), sweep, APPEND, day(1))
+    other = replace(APPEND, terms=replace(APPEND.terms, window="at"))
+    with pytest.raises(InvalidProject):
+        plan(other, history, clock(day(20)))
+    assert owed(other, history) == GRID[1:]
 
 
 @settings(max_examples=80, deadline=None)

@@ -238,6 +238,50 @@ def test_a_revision_that_failed_stands_whatever_else_is_delivered() -> None:
     assert last_failure(w) == "This row breaks a promise."
 
 
+LISTED = {"discover": False, "listed": ("a",)}
+
+
+@pytest.mark.parametrize("kind", [LISTED, {}], ids=["listed", "discovered"])
+def test_a_revision_that_failed_is_mended_by_whole_runs_and_not_by_late_rows(kind: dict[str, Any]) -> None:
+    w = World(some_orders(months=1, customers="a"))
+    run(w.job(late=True, **kind))
+    again = replace(FIRST, revise=True, reason="prices were wrong")
+    run(refusing(w.job(late=True, **kind)), again)
+    late = orders([(900, "a", JANUARY + timedelta(hours=5), w.now + timedelta(seconds=1))])
+    w.table = pa.concat_tables([w.table, late])
+    w.now += timedelta(hours=1)
+    run(w.job(late=True, **kind))
+    kinds = [r.summary["kind"] for r in record.runs(w.job().journal) if r.attempt.start == JANUARY]
+    assert kinds == ["full", "full", "addition"]
+    assert failures(w, w.job(late=True, **kind)) == 1
+    run(w.job(late=True, **kind), again)
+    assert failures(w, w.job(late=True, **kind)) == 0
+
+
+def test_a_revision_that_failed_is_not_mended_by_what_others_are_delivered() -> None:
+    w = World(some_orders())
+    only = replace(FIRST, tenants=("a",))
+    again = replace(only, revise=True, reason="prices were wrong")
+    run(w.job(), only)
+    run(refusing(w.job()), again)
+    run(w.job(), FIRST)  # which discovers the others, and has nothing for this one
+    assert failures(w, w.job()) == 1
+    run(w.job(), again)
+    assert failures(w, w.job()) == 0
+
+
+def test_an_addition_that_failed_is_mended_by_a_revision() -> None:
+    w = World(some_orders(months=1, customers="a"))
+    run(w.job(late=True, **LISTED))
+    late = orders([(900, "a", JANUARY + timedelta(hours=5), w.now + timedelta(seconds=1))])
+    w.table = pa.concat_tables([w.table, late])
+    w.now += timedelta(hours=1)
+    run(refusing(w.job(late=True, **LISTED)))
+    assert failures(w, w.job(late=True, **LISTED)) == 1
+    run(w.job(late=True, **LISTED), replace(FIRST, revise=True, reason="late fix"))
+    assert failures(w, w.job(late=True, **LISTED)) == 0
+
+
 def test_a_revision_that_was_killed_is_told_once_the_next_call_has_found_it_gone() -> None:
     w = World(some_orders())
     run(w.job(), FIRST)

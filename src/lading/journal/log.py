@@ -157,6 +157,13 @@ class Journal:
             with ThreadPoolExecutor(16) as pool:
                 list(pool.map(self.end, missing))
 
+    def waiting(self, seen: Iterable[Seen]) -> set[str]:
+        """The runs that are committed, and neither published nor replaced."""
+        ends = ((s, self.end(s.attempt)) for s in seen if s.ended and not s.done)
+        return {
+            run["run_id"] for s, end in ends if end["status"] == "sealed" for run in open_runs(end, s.names)
+        }
+
     def claim_of(self, attempt: Attempt) -> Record:
         return self.get(attempt.path + "claim.json")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from lading.export.identity import instant
 from lading.export.interval import Interval
-from lading.journal.log import open_runs
 from lading.plan import Asked, RunPlan, SweepPlan, late_window, plan, unknown_tenants
 from lading.ports import Cumulative, Past, SchemaChecker
 from lading.run.job import Binding, Job
@@ -98,10 +97,7 @@ def outlook(job: Job, asked: Asked | None = None) -> Outlook:
         s for attempts in seen.values() for s in attempts
         if s.ended and not s.done and job.journal.end(s.attempt)["status"] == "sealed"
     ]  # fmt: skip
-    unpublished = {
-        run["run_id"] for s in sealed for run in open_runs(job.journal.end(s.attempt), s.names)
-    }  # fmt: skip
-    history = job.journal.history(job.export, seen, unpublished)
+    history = job.journal.history(job.export, seen, job.journal.waiting(sealed))
     standing = job.standing(clock, asked.end)
     due = plan(standing, history, clock, asked)
     where = late_window(standing, history, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 from lading.documents import nearest
 from lading.errors import InvalidProject
 from lading.export.identity import instant
-from lading.export.interval import parse_instant
-from lading.journal.log import Attempt, Journal, Seen, published_name, replaced_name
+from lading.export.interval import Interval, parse_instant
+from lading.history import Delivered, History
+from lading.journal.log import Attempt, Journal, Seen, interval_of, published_name, replaced_name
 from lading.journal.owner import Owner
 from lading.manifest import BUNDLED
-from lading.plan import Standing
+from lading.plan import Standing, known_tenants, owed
 from lading.run.sweep import INTERRUPTED
 
 
@@ -133,18 +134,22 @@ def find(journal: Journal, run_id: str) -> Recorded:
     return next((recorded for recorded in matches if recorded.summary["sealed_at"]), matches[-1])
 
 
-def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Mapping[str, Any]]:
+Ends = Sequence[tuple[Attempt, Mapping[str, Any]]]
+"""Attempts that have ended, and how, in the order of their intervals and numbers."""
+
+
+def _unmended(journal: Journal, ends: Ends, standing: Standing) -> list[Mapping[str, Any]]:
     """The ends of failed attempts whose runs no later attempt has delivered, the latest last.
 
     Later attempts of the same interval count; of a full refresh, those of later ticks too. One that discovered its
-    tenants has served everybody; others must have served, together, all tenants of the failed one that still count.
-    Nobody waits for a tenant that was asked for by name and is known from nowhere; nor, once anything was delivered
-    since, for a revision that somebody stopped: what it would have replaced stands.
+    tenants has served everybody who had nothing there; others must have served, together, all tenants of the failed one
+    that still count. Late rows alone make good for nothing but late rows. Nobody waits for a tenant that was asked for
+    by name and is known from nowhere; nor, once anything was delivered since, for a revision that somebody stopped:
+    what it would have replaced stands.
     """
-    ended = [(s.attempt, journal.end(s.attempt)) for s in seen if s.ended]
-    seals = [(attempt, end) for attempt, end in ended if end["status"] == "sealed"]
+    seals = _seals(ends)
     found = []
-    for failed, failure in ended:
+    for failed, failure in ends:
         if failure["status"] != "failed":
             continue
         claim = journal.claim_of(failed)
@@ -156,53 +161,49 @@ def _unmended(journal: Journal, seen: list[Seen], standing: Standing) -> list[Ma
             if (attempt.start == failed.start and attempt.number > failed.number)
             or (standing.terms.mode == "full_refresh" and attempt.start > failed.start)
         ]
-        served = {run["tenant"] for end in later for run in end["runs"]}
-        owed = {run["tenant"] for run in claim["runs"] if _counts(run["tenant"], standing)}
-        owed -= {*failure.get("unmet", ()), *served}
         everybody = any(end["discover"] for end in later)
-        if not everybody and (owed or (claim["discover"] and (standing.discover or not later))):
+        served = {
+            (run["tenant"], kind) for end in later for run in end["runs"] for kind in _MAKES_GOOD[run["kind"]]
+        }
+        known = any(
+            _counts(run["tenant"], standing)
+            and run["tenant"] not in failure.get("unmet", ())
+            and (run["tenant"], run["kind"]) not in served
+            and not (everybody and run["revision"] == 0)
+            for run in claim["runs"]
+        )
+        others = claim["discover"] and not everybody and (standing.discover or not later)
+        if known or others:
             found.append(failure)
     return sorted(found, key=_at)
 
 
-def _met_nobody(journal: Journal, seen: list[Seen]) -> set[datetime]:
-    """Starts of intervals that were read whole, for whomever they might hold, and held nobody."""
-    ended = ((s.attempt.start, journal.end(s.attempt)) for s in seen if s.ended)
-    return {
-        start for start, end in ended if end["status"] == "sealed" and end["discover"] and not end["runs"]
-    }
+_MAKES_GOOD: Mapping[str, Sequence[str]] = {"full": ("full", "addition"), "addition": ("addition",)}
+"""By the kind of a run, the kinds of failed ones that it leaves nobody to wait for. Whole runs carry late rows, too."""
 
 
-def _delivered(recorded: Sequence[Recorded], standing: Standing) -> tuple[list[Recorded], set[datetime]]:
-    """Of the sealed runs, those by which an export may be judged: of intervals that every tenant and major has that was
-    to have it, and of seals from which nothing waits to be published. A revision that waits takes nothing away. And the
-    starts of the intervals that somebody has not got."""
-    has = {_whose(r) for r in recorded if r.summary["status"] in _HAD}
+def _seals(ends: Ends) -> Ends:
+    return [(attempt, end) for attempt, end in ends if end["status"] == "sealed"]
+
+
+def _lacking(history: History, standing: Standing, unpublished: Container[str]) -> list[Delivered]:
+    """Runs that are sealed and whose tenants, of those who count, have nothing of their interval under their major. A
+    revision that waits takes nothing away. ``unpublished``: runs that wait; the others were replaced."""
+    has = {_whose(run) for run in history.runs if run.published}
     # What took the place of a lost run may be of another major.
     whoever = {(start, tenant) for start, tenant, _ in has}
-    waiting = [
-        r
-        for r in recorded
-        if r.summary["status"] not in _HAD
-        and _counts(r.run["tenant"], standing)
-        and not (r.summary["status"] == "replaced" and _whose(r)[:2] in whoever)
+    return [
+        run
+        for run in history.runs
+        if not run.published
+        and _counts(run.tenant, standing)
+        and _whose(run) not in has
+        and (run.run_id in unpublished or _whose(run)[:2] not in whoever)
     ]
-    lacking = {r.attempt.start for r in waiting if _whose(r) not in has}
-    unfinished = {r.attempt for r in waiting if r.summary["status"] == "committed"}
-    had = [
-        r
-        for r in recorded
-        if r.summary["status"] in _HAD and r.attempt.start not in lacking and r.attempt not in unfinished
-    ]
-    return had, lacking
 
 
-_HAD = ("published", "unchanged")
-
-
-def _whose(recorded: Recorded) -> tuple[datetime, str, int]:
-    run = recorded.run
-    return recorded.attempt.start, run["tenant"], run["major"]
+def _whose(run: Delivered) -> tuple[datetime, str, int]:
+    return run.interval.start, run.tenant, run.major
 
 
 def _at(record: Mapping[str, Any]) -> datetime:
@@ -219,32 +220,87 @@ def _counts(tenant: str, standing: Standing) -> bool:
     return tenant not in standing.inactive and (standing.discover or tenant in standing.listed)
 
 
+def _whole_upto(
+    history: History, lacking: Sequence[Delivered], missing: Container[datetime]
+) -> datetime | None:
+    """Append: the end of the newest interval that somebody has, and nobody lacks. Behind what waits to be published
+    there may be intervals in which a tenant had no rows, so nothing behind that counts."""
+    first = min((run.interval.start for run in lacking), default=None)
+    reached = (
+        run.interval
+        for run in history.runs
+        if run.published
+        and run.interval.start not in missing
+        and (first is None or run.interval.start < first)
+    )
+    return max((interval.end for interval in reached), default=None)
+
+
+def _newest(
+    ends: Ends, history: History, standing: Standing, lacking: Sequence[Delivered]
+) -> list[tuple[Attempt, Interval]]:
+    """Of each tenant that is served, the newest reading from which it has its rows; where tenants are discovered, the
+    newest that looked for whoever else there may be, too. Empty where one of them has none. Not for append, whose
+    intervals need not be delivered in their order, nor to who had no rows.
+
+    Behind what an incremental export has not delivered there may be intervals in which nothing was new.
+    """
+    lacks: dict[str, set[datetime]] = {}
+    for run in lacking:
+        lacks.setdefault(run.tenant, set()).add(run.interval.start)
+
+    def reached(run: Delivered) -> bool:
+        starts = lacks.get(run.tenant)
+        if starts is None:
+            return True
+        start = run.interval.start
+        return start not in starts if standing.terms.mode == "full_refresh" else start < min(starts)
+
+    has = {run.run_id for run in history.runs if run.published and reached(run)}
+    newest: dict[str | None, tuple[Attempt, Interval]] = {}
+    for attempt, end in _seals(ends):
+        whom: list[str | None] = [run["tenant"] for run in end["runs"] if run["run_id"] in has]
+        whom += [None] if end["discover"] else []
+        newest |= dict.fromkeys(whom, (attempt, interval_of(end)))
+    served = known_tenants(standing, history)
+    wanted = {*served, None} if standing.discover else {*served}
+    return [newest[each] for each in wanted] if served and wanted <= newest.keys() else []
+
+
 def status(
     journal: Journal, export: str, now: datetime, sla: float | None, standing: Standing
 ) -> dict[str, Any]:
     """How an export stands. ``sla``: seconds that its newest delivered data may be old; ``standing``: as of ``now``.
 
-    What intervals deliver is as old as the end of the newest. A full refresh has no end: its interval, the watermark,
-    only names it, and its rows are those of when the newest reading began. What is committed and not published counts
-    for none of these: its recipient has nothing of it.
+    What is missing is what a run for everybody owes, by its plan. What intervals deliver is as old as the end of the
+    newest that every tenant has. A full refresh has no end: its interval, the watermark, only names it, and its rows
+    are those of when the newest reading began. What is committed and not published counts for none of these: its
+    recipient has nothing of it.
     """
-    seen = _attempts(journal, export)
+    attempts = journal.seen(export)
+    seen = [each for interval in attempts.values() for each in interval]
     journal.read_ends(seen)
-    recorded = sorted((r for s in seen for r in _of(journal, s) if r.summary["sealed_at"]), key=_order)
-    whole = standing.terms.mode == "full_refresh"
-    side = "start" if whole else "end"
-    had, lacking = _delivered(recorded, standing)
-    # Behind what somebody has not got there may be intervals in which nothing was new.
-    reached = had if whole or not lacking else [r for r in had if r.attempt.start < min(lacking)]
-    watermark = max((parse_instant(r.summary["interval"][side]) for r in reached), default=None)
-    upto = _at(journal.claim_of(had[-1].attempt)) if whole and had else watermark
+    ends = [(each.attempt, journal.end(each.attempt)) for each in seen if each.ended]
+    unpublished = journal.waiting(seen)
+    history = journal.history(export, attempts, unpublished)
+    lacking = _lacking(history, standing, unpublished)
+    missing = {interval.start for interval in owed(standing, history)} | {r.interval.start for r in lacking}
+    watermark, upto = None, None
+    if standing.terms.mode == "append":
+        watermark = upto = _whole_upto(history, lacking, missing)
+    elif newest := _newest(ends, history, standing, lacking):
+        if standing.terms.mode == "full_refresh":
+            watermark = min(interval.start for _, interval in newest)
+            upto = min(_at(journal.claim_of(attempt)) for attempt in {attempt for attempt, _ in newest})
+        else:
+            watermark = upto = min(interval.end for _, interval in newest)
     age = (now - upto).total_seconds() if upto else None
-    failures = _unmended(journal, seen, standing)
-    delivered = {r.attempt.start for r in had} | _met_nobody(journal, seen)
+    failures = _unmended(journal, ends, standing)
+    last = max((end for _, end in _seals(ends) if end["runs"]), key=_at, default=None)
     fresh = None if sla is None or age is None else age <= sla
     return {
         "export": export,
-        "last_run": recorded[-1].summary["sealed_at"] if recorded else None,
+        "last_run": last["at"] if last else None,
         "watermark": instant(watermark) if watermark else None,
         "freshness_seconds": age,
         "sla_seconds": sla,
@@ -252,9 +308,7 @@ def status(
         "failures": len(failures),
         "last_failure": _reason(failures[-1], {}) if failures else None,
         "missing_intervals": [
-            {"start": instant(i.start), "end": instant(i.end)}
-            for i in standing.grid
-            if i.start not in delivered
+            {"start": instant(i.start), "end": instant(i.end)} for i in standing.grid if i.start in missing
         ],
-        "unpublished": sum(r.summary["status"] == "committed" for r in recorded),
+        "unpublished": len(unpublished),
     }
