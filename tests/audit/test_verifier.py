@@ -500,6 +500,10 @@ def test_that_the_last_package_was_removed_shows_against_what_the_sender_names(l
         "a: ends with package 3, and the last one is 4: packages were removed"
     ]
     assert told(*mine, last=[(4, "0" * 64)]) == ["a: package 4 is not the last one that the sender names"]
+    third = hashlib.sha256((mine[2] / "_checkpoint.json").read_bytes()).hexdigest()
+    assert told(*mine, last=[(3, third)]) == [
+        "a: goes on to package 4, and the last one that the sender names is 3: ask for the newest number again"
+    ]
 
 
 def test_packages_before_the_first_that_is_given_are_told_of(lake: Path) -> None:

@@ -895,7 +895,13 @@ def _check_ends(newest: dict[str, Package], last: Any, findings: Findings) -> No
                 f"ends with package {number}, which is none of the last ones that the sender names: packages were "
                 "removed or changed",
             )
-        elif number != unmet[0][0]:
+        elif number > unmet[0][0]:
+            findings.problem(
+                name,
+                f"goes on to package {number}, and the last one that the sender names is {unmet[0][0]}: ask for the "
+                "newest number again",
+            )
+        elif number < unmet[0][0]:
             findings.problem(
                 name, f"ends with package {number}, and the last one is {unmet[0][0]}: packages were removed"
             )
