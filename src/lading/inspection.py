@@ -281,8 +281,8 @@ class Inspection:
             listed = self.project.files.tenants.items()
             if bare := [tenant for tenant, settings in listed if settings.active and settings.age is None]:
                 yield (
-                    f"{document.path}: nothing is delivered while a tenant has no public key (age) in its file of "
-                    f"tenants/: {', '.join(bare)}"
+                    f"{document.path}: what has rows for a tenant without a public key (age) in its file of tenants/ "
+                    f"is not delivered: {', '.join(bare)}"
                 )
         for _, outcome in self._gate.standing(name):
             if isinstance(outcome, str):

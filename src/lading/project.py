@@ -230,7 +230,8 @@ class Project:
     def approvals(self, export: str | None = None) -> list[dict[str, Any]]:
         """What needs an approval, of one export or of all, and the one that it has or why it has none:
         ``{export, kind, name, approval, expires, missing}``. Of all, also the steps of contracts' versions that
-        somebody has asked for and that are not taken yet; ``export`` is the version then, ``flights@1``."""
+        somebody has asked for and that are not taken yet, by the journal; ``export`` is the version then,
+        ``flights@1``."""
         if export:
             return [needed(export, *each) for each in self._gate.standing(self.export(export).name)]
         found = [needed(name, *each) for name in sorted(self.exports) for each in self._gate.standing(name)]
@@ -380,7 +381,8 @@ class Project:
             )
         chains = {tenant: list(PackageChain(journal, export, tenant).packages()) for tenant in known}
         # Read behind the chains: what has a number was sealed before.
-        became = {r.run["run_id"]: r.summary["status"] for r in record.runs(journal, export)}
+        runs = record.runs(journal, export)
+        became = {r.run["run_id"]: r.summary["status"] for r in runs if r.summary["sealed_at"]}
         found: list[dict[str, Any]] = []
         for tenant, packages in chains.items():
             chain = [

@@ -504,6 +504,7 @@ def test_that_the_last_package_was_removed_shows_against_what_the_sender_names(l
     assert told(*mine, last=[(3, third)]) == [
         "a: goes on to package 4, and the last one that the sender names is 3: ask for the newest number again"
     ]
+    assert told(*mine, last=[(3, "0" * 64)]) == ["a: package 3 is not the last one that the sender names"]
 
 
 def test_packages_before_the_first_that_is_given_are_told_of(lake: Path) -> None:
@@ -564,6 +565,14 @@ def test_too_few_of_the_sender_s_last_packages_accuse_nobody(lake: Path) -> None
         "--last is given once for each chain, and there are 2: shop/test/ledger/a, shop/test/ledger/b" in said
     )
     assert "problem" not in said
+
+
+def test_too_few_of_the_sender_s_last_packages_hide_nothing_that_is_wrong(lake: Path) -> None:
+    (folders(lake, "b")[1] / "_evidence/letter").write_text("other")
+    code, said = run_verifier(Path(verifier.__file__), lake, "--last", ":".join(map(str, newest(lake, "a"))))
+    assert code == 1
+    assert "_evidence/letter" in said
+    assert "problem: --last: is given once for each chain" in said
 
 
 def test_of_several_chains_the_one_that_was_cut_is_named(lake: Path) -> None:

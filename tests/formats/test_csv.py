@@ -269,6 +269,17 @@ def test_rows_are_whole_wherever_a_file_is_cut_for_reading(
     )
 
 
+def test_a_mark_that_begins_a_value_is_read_back_wherever_a_block_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lading.formats.csv._READ", 5)
+    batch = pa.record_batch({"t": pa.array(["\ufeff", "\ufeffa", "b", "\ufeff\ufeff"] * 3)})
+    format = CsvFormat(CsvOptions(null_marker="\\N"))
+    data, _ = write(format, [batch])
+    found = pa.Table.from_batches(format.scan(io.BytesIO(data), batch.schema))
+    assert found.to_pydict() == batch.to_pydict()
+
+
 def test_a_row_that_never_ends_is_an_integrity_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lading.formats.csv._READ", 8)
     monkeypatch.setattr("lading.formats.csv._MOST", 32)

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -64,6 +65,17 @@ def test_without_a_key_it_says_how_to_make_one(folder: Path) -> None:
 
 
 @posix
+def test_a_folder_that_may_not_be_listed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_signing_key(folder)
+
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(StoreDenied, match="may not be read"):
+        FileSigner(folder).sign(b"")
+
+
 def test_keys_are_for_their_owner_alone(folder: Path) -> None:
     path = folder / new_signing_key(folder)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

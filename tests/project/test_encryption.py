@@ -325,12 +325,33 @@ def test_a_tenant_without_a_key_of_its_own_gets_nothing_and_neither_do_the_other
     assert Project.load(root).runs() == []  # nothing was claimed
 
 
+def test_a_tenant_without_a_key_and_without_rows_keeps_no_other_from_what_is_incremental(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "shop"
+    window = {"column": "at", "clock": "event", "late": "ignore", "start": "2024-01-01"}
+    sections = {
+        "mode": "incremental",
+        "merge_key": ["id"],
+        "window": window,
+        "tenants": {"column": "customer"},
+    }
+    to_recipients(root, {"type": "csv"}, **sections)
+    (root / "tenants/c.yaml").write_text('{"tenant": "c"}')
+    results = Project.load(root).run("to_lake")
+    assert {(r.tenant, r.status) for r in results} == {
+        ("a", "succeeded"),
+        ("b", "succeeded"),
+        ("c", "skipped"),
+    }
+
+
 def test_all_tenants_without_a_key_are_named_at_once(tmp_path: Path) -> None:
     root = tmp_path / "shop"
     to_recipients(root, {"type": "csv"}, held="")
-    warned = [each for each in Project.load(root).validate() if "has no public key" in each]
+    warned = [each for each in Project.load(root).validate() if "a public key (age)" in each]
     assert [each.partition(": ")[2] for each in warned] == [
-        "nothing is delivered while a tenant has no public key (age) in its file of tenants/: a, b"
+        "what has rows for a tenant without a public key (age) in its file of tenants/ is not delivered: a, b"
     ]
     results = Project.load(root).run("to_lake")
     assert all("Tenants 'a', 'b' have no public keys" in str(r.error) for r in results)

@@ -854,6 +854,13 @@ def test_dialects_of_csv() -> None:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("lading.sources.files_records.records.__defaults__", (cut,))
                 assert read(files(x__csv=end.join([b"a", b"1", b"2"])), "*").to_pydict() == {"a": ["1", "2"]}
+    marks = ["\ufeff", "\ufeffx", "y", "\ufeff\ufeff"]
+    for cut in (1, 2, 3, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lading.sources.files_records.records.__defaults__", (cut,))
+            for begin in ("", "\ufeff"):
+                text = f"{begin}a\n" + "\n".join(marks)
+                assert read(files(x__csv=text.encode()), "*").to_pydict() == {"a": marks}
     alone = read(files(x__csv=b'a\n\n""\nx\n'), "*").column("a").to_pylist()
     assert alone == [None, "", "x"]
 

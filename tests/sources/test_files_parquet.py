@@ -12,14 +12,16 @@ from lading.sources.files_records import Tally, Wanted
 
 
 class Watched(io.BytesIO):
-    """Counts how often it is read, and its last bytes."""
+    """Counts how often it is read, and its last bytes; ``most``: bytes at once."""
 
     reads = 0
+    most = 0
     ends = 0
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
         self.reads += 1
+        self.most = max(self.most, len(data))
         self.ends += self.tell() == len(self.getbuffer())
         return data
 
@@ -37,6 +39,22 @@ def test_a_footer_is_read_once_for_all_parts_of_a_file(tmp_path: Path) -> None:
     batches = [batch for group in range(40) for batch in kind.read(file, wanted, [group], Tally())]
     assert [value for batch in batches for value in batch.column("n").to_pylist()] == list(range(4000))
     assert file.ends == once > 0
+
+
+def test_columns_with_much_between_them_are_not_fetched_with_it() -> None:
+    wide = {f"c{n}": [f"{n} {row}" * 5 for row in range(1000)] for n in range(40)}
+    out = io.BytesIO()
+    pq.write_table(pa.table(wide), out, compression="none", use_dictionary=False)
+    file, info = Watched(out.getvalue()), ObjectInfo("a.parquet", len(out.getvalue()))
+    kind = ParquetFiles()
+    found = kind.look(file, info, []).columns
+    assert found is not None
+    columns = found[::2]
+    names = {column.name for column in columns}
+    file.most = 0
+    batches = kind.read(file, Wanted(info, columns, frozenset(), frozenset(names), 80_000), [0], Tally())
+    assert pa.Table.from_batches(batches).to_pydict() == {n: wide[n] for n in wide if n in names}
+    assert 0 < file.most < len(out.getvalue()) // 2
 
 
 # Of a bucket, each reading is a request.

@@ -168,7 +168,7 @@ def packages(
     """
     found = context.obj.project().packages(export)
     if last:
-        found = list({each["tenant"]: each for each in found if each["status"] == "published"}.values())
+        found = list({each["tenant"]: each for each in found if each["status"] not in _UNPUBLISHED}.values())
     if as_json:
         emit(found)
         return 0
@@ -186,6 +186,9 @@ def packages(
     if not rows:
         say(f"The journal knows no audit package of {export}.")
     return 0
+
+
+_UNPUBLISHED = ("committed", "replaced")
 
 
 def _records(package: Mapping[str, Any]) -> str | int:

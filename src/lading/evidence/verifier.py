@@ -1,6 +1,6 @@
 """Checks audit packages. One file that needs Python 3.8 or newer and nothing else: no package, no network.
 
-    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256 ...] [--identity FILE]
+    python verify.py [FOLDER ...] [--key FILE] [--last NUMBER:SHA256]... [--identity FILE]
 
 FOLDER is a package, or holds packages at any depth; without one, it is the folder that this file stands in. Several
 packages of one chain are put in order. --key names a file of public keys, as OpenSSH writes them (allowed signers, or a
@@ -866,18 +866,21 @@ def check_chains(packages: list[Package], last: Any, findings: Findings) -> None
         "/".join(key): sorted(found, key=lambda p: (p.checkpoint["number"], p.folder))
         for key, found in sorted(chains.items())
     }
-    if last is not None and len(set(last)) < len(named):
-        raise WrongArguments(
-            f"--last is given once for each chain, and there are {len(named)}: {', '.join(named)}"
-        )
     for name, found in named.items():
         _check_chain(name, found, findings)
-    _check_ends({name: found[-1] for name, found in named.items()}, last, findings)
+    if last is None or len(set(last)) >= len(named):
+        _check_ends(named, last, findings)
+        return
+    wrong = f"is given once for each chain, and there are {len(named)}: {', '.join(named)}"
+    if not findings.problems:
+        raise WrongArguments(f"--last {wrong}")
+    findings.problem("--last", wrong)
 
 
-def _check_ends(newest: dict[str, Package], last: Any, findings: Findings) -> None:
+def _check_ends(chains: dict[str, list[Package]], last: Any, findings: Findings) -> None:
     """Whether each chain ends as one of ``last`` says, and whether one of them names a chain that is not there."""
-    ends = {name: (p.checkpoint["number"], p.sha256) for name, p in newest.items()}
+    places = {name: [(p.checkpoint["number"], p.sha256) for p in found] for name, found in chains.items()}
+    ends = {name: found[-1] for name, found in places.items()}
     if last is None:
         for name, (number, sha) in ends.items():
             findings.not_checked(
@@ -889,24 +892,25 @@ def _check_ends(newest: dict[str, Package], last: Any, findings: Findings) -> No
     unmet = [each for each in dict.fromkeys(last) if each not in ends.values()]
     wrong = {name: number for name, (number, sha) in ends.items() if (number, sha) not in last}
     for name, number in wrong.items():
-        if len(unmet) > 1:
+        passed = [each for each in unmet if each in places[name]]
+        if passed:
+            findings.problem(
+                name,
+                f"goes on to package {number}, and the last one that the sender names is {passed[0][0]}: ask for the "
+                "newest number again",
+            )
+        elif len(unmet) > 1:
             findings.problem(
                 name,
                 f"ends with package {number}, which is none of the last ones that the sender names: packages were "
                 "removed or changed",
-            )
-        elif number > unmet[0][0]:
-            findings.problem(
-                name,
-                f"goes on to package {number}, and the last one that the sender names is {unmet[0][0]}: ask for the "
-                "newest number again",
             )
         elif number < unmet[0][0]:
             findings.problem(
                 name, f"ends with package {number}, and the last one is {unmet[0][0]}: packages were removed"
             )
         else:
-            findings.problem(name, f"package {number} is not the last one that the sender names")
+            findings.problem(name, f"package {unmet[0][0]} is not the last one that the sender names")
     if len(unmet) > len(wrong):
         told = " or ".join(f"{number}:{sha}" for number, sha in unmet)
         findings.problem("--last", f"no chain ends with {told}: packages were removed, or not given")

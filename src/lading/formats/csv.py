@@ -81,7 +81,7 @@ class CsvOptions(BaseModel):
             raise ValueError(
                 f"{info.field_name} must be one ASCII character that is no letter, digit or line end"
             )
-        if info.field_name != "escape" and value in "+-.:/=":
+        if value in "+-.:/=":
             raise ValueError(
                 f"{info.field_name} must not be {value!r}, which numbers, times and base64 are made of"
             )
@@ -181,7 +181,8 @@ class CsvFormat:
                     ]
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
         except pa.ArrowInvalid as error:
-            raise IntegrityError(f"not CSV of {len(schema)} columns: {error}") from error
+            what = re.sub(r"Row #\d+: ", "", str(error))  # counted from where a block begins
+            raise IntegrityError(f"not CSV of {len(schema)} columns: {what}") from error
         if headed:
             raise IntegrityError(f"not CSV of {len(schema)} columns: the file is empty")
 
@@ -189,6 +190,8 @@ class CsvFormat:
         """Batches of fields as text. Not by `open_csv`, which reads in a thread of Arrow's: a scan that ends early
         leaves it behind, and it aborts the process where it needs Python and Python is ending."""
         options = self.options
+        if not headed and rows.startswith(_MARK):
+            rows = _MARK + rows  # Arrow takes the first one off, and this is a value's
         table = pc_csv.read_csv(
             pa.BufferReader(rows),
             read_options=pc_csv.ReadOptions(
@@ -231,8 +234,9 @@ class CsvFormat:
     def _last_end(self, data: bytes) -> int:
         """Where the last row ends that ends in ``data``, which begins with a row; 0 where none does."""
         quote, escape = self.options.quote.encode(), self.options.escape
-        if escape != "double":
-            data = re.sub(re.escape(escape.encode()) + b".", b"  ", data, flags=re.DOTALL)
+        if quote and escape != "double":
+            mark = escape.encode()
+            data = data.replace(mark + mark, b"\0\0").replace(mark + quote, b"\0\0")
         at = data.rfind(b"\n")
         inside = at >= 0 and quote != b"" and data.count(quote, 0, at) % 2 == 1
         while inside:

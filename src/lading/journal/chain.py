@@ -54,7 +54,8 @@ class Chained:
         """Raises Lost for a run that this package supersedes."""
         if run_id in json.loads(self.checkpoint)["supersedes"]:
             raise Lost(
-                f"Package {self.number} took the place of run {run_id}, which is not published: its files were lost.",
+                f"Package {self.number} took the place of run {run_id}, which is not published: a file of it was gone "
+                "when that was made.",
                 hint="Call it again: what takes its place is published then.",
             )
 

@@ -66,7 +66,7 @@ def told(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise StoreDenied(
-            f"the key file {path} may not be read or made", hint="Check who owns its folder."
+            f"the key file or folder {path} may not be read or made", hint="Check who owns its folder."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -76,9 +76,10 @@ def new_signing_key(folder: Path) -> str:
 
 def signing_keys(folder: Path) -> list[str]:
     """The names of the keys in a folder, oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    with told(folder):
+        if not folder.is_dir():
+            return []
+        return sorted(path.name for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
 def _loaded(data: bytes, path: Path) -> Ed25519PrivateKey:

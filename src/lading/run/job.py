@@ -149,6 +149,12 @@ class Job:
         assert self.beside is not None
         return self.beside
 
+    def quiet(self, run: RunPlan) -> bool:
+        """Whether nothing is delivered if the source has no rows for it: it is noted as unchanged."""
+        # A revision without rows takes others away; where there were none, there is nothing to tell.
+        revises = run.reason and run.revision
+        return not revises and (self.mode in ("incremental", "continuous") or run.kind == "addition")
+
     def key(self, run: RunPlan, interval: Interval) -> RunKey:
         major = self.version(run).major
         return RunKey(

@@ -93,10 +93,7 @@ class Sealing:
         self, served: Served, now: datetime, superseded: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, Any]:
         job = self.job
-        quiet = job.mode in ("incremental", "continuous") or served.run.kind == "addition"
-        # A revision without rows takes others away; where there were none, there is nothing to tell.
-        revises = served.run.reason and served.run.revision
-        if quiet and not served.tally.read and not revises:
+        if not served.tally.read and job.quiet(served.run):
             return self._unchanged(served)
         if not served.tally.files:
             served.tally.files.append(self._empty(served))

@@ -112,6 +112,8 @@ class CsvFiles:
             bad.append((before + row.number, row.actual_columns))
             return "skip"
 
+        if data.startswith(_BOM):
+            data = _BOM + data  # Arrow takes the first one off, and this is a value's
         table = pc_csv.read_csv(
             pa.BufferReader(data),
             read_options=pc_csv.ReadOptions(block_size=len(data) + 1, column_names=names, use_threads=False),

@@ -93,8 +93,9 @@ class ParquetFiles:
         near = min(_AT_ONCE, 8 * wanted.batch_bytes)
         for index in groups:
             group = footer.metadata.row_group(index)
-            at_once = sum(group.column(leaf).total_compressed_size for leaf in projected) <= near
-            spans = _spans(group, projected) if at_once else []
+            spans = _spans(group, projected)
+            if sum(map(len, spans)) > near:
+                spans = []
             rows = max(1, min(BATCH_ROWS, int(wanted.batch_bytes / _width(file, footer, index, projected))))
             if spark:
                 _refuse_nanoseconds(file, footer.metadata, index, spark, rows, tally)
@@ -230,11 +231,12 @@ class _Fetched:
         self._held = [(span, self._fetch(span.start, len(span))) for span in spans]
         self.closed = False
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int = -1, /) -> bytes | memoryview:
         span, data = next(((s, d) for s, d in self._held if self._at in s), (range(0), b""))
         end = self._at + size
+        found: bytes | memoryview
         if size >= 0 and end <= span.stop:
-            found = data[self._at - span.start : end - span.start]
+            found = memoryview(data)[self._at - span.start : end - span.start]  # no second copy of it
         else:
             found = self._fetch(self._at, size)
         self._at += len(found)
