@@ -149,14 +149,16 @@ class AuditChannel(DropChannel):
         ]
         destinations: Any = commit["destinations"]
         closed = [{**each, "objects": [*each["objects"], *last]} for each in destinations]
-        commit = {**commit, "destinations": closed, "chained": chained}
-        url = super().publish(commit, withdrawn)
+        url = super().publish({**commit, "destinations": closed, "chained": chained}, withdrawn)
         # Whoever chained a revision meanwhile has not seen the marker, and says that this one never was published.
-        self._before_marker(commit)
+        self._require_place(chained)
         return url
 
     def _before_marker(self, commit: Mapping[str, object]) -> None:
-        chained: Any = commit["chained"]
+        self._require_place(commit["chained"])
+
+    def _require_place(self, chained: Any) -> None:
+        """Raises Lost for a package that is not published and that another one of its chain supersedes."""
         told = json.loads(chained.checkpoint)
         try:
             PackageChain(self._journal, self._export, told["tenant"]).require_standing(chained)
