@@ -27,6 +27,8 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def url(postgres: Postgres) -> str:
-    """Of a new, empty database."""
-    return postgres.database()
+def url(postgres: Postgres) -> Iterator[str]:
+    """Of a new, empty database, which is gone after the test."""
+    url = postgres.database()
+    yield url
+    postgres.drop(url)
