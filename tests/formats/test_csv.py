@@ -280,6 +280,15 @@ def test_a_mark_that_begins_a_value_is_read_back_wherever_a_block_begins(
     assert found.to_pydict() == batch.to_pydict()
 
 
+def test_a_row_of_seventy_megabytes_is_read_back() -> None:
+    batch = pa.record_batch(
+        {"t": pa.array(["a", ('x"' * 350 + "\n") * 100_000, "b"]), "n": pa.array(range(3))}
+    )
+    data, _ = write(CsvFormat(), [batch])
+    found = pa.Table.from_batches(CsvFormat().scan(io.BytesIO(data), batch.schema))
+    assert found.equals(pa.Table.from_batches([batch]))
+
+
 def test_a_row_that_never_ends_is_an_integrity_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lading.formats.csv._READ", 8)
     monkeypatch.setattr("lading.formats.csv._MOST", 32)

@@ -34,7 +34,7 @@ from lading.ports import Download, Sink, Types, Writer
 
 _FORMULA = "^[=+\\-@\t\r]"
 _READ = 8 << 20  # bytes read back at once
-_MOST = 64 << 20  # bytes of a row that is read back
+_MOST = (1 << 31) - (1 << 20)  # bytes of a row that is read back: Arrow counts them in 32 bits
 _MARK = "\ufeff".encode()
 _LIKE_A_VALUE = re.compile(r"[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL)
 # Three percent smaller than the level below, for half as much time again. JSON's names, which come again in every line,
@@ -166,7 +166,7 @@ class CsvFormat:
         )
 
     def scan(self, file: Download, schema: Any) -> Iterator[Any]:
-        """Raises IntegrityError for what is not CSV of these columns and types. A row must fit into 64 MiB."""
+        """Raises IntegrityError for what is not CSV of these columns and types. A row is below 2 GiB."""
         source = io.BufferedReader(decompressed(file, self.options.compression), 1 << 16)
         if self.options.bom and source.read(len(_MARK)) != _MARK:
             raise IntegrityError("the file does not begin with a byte order mark")
@@ -220,14 +220,14 @@ class CsvFormat:
 
     def _whole_rows(self, source: Any) -> Iterator[bytes]:
         held = b""
-        while more := source.read(_READ):
+        while more := source.read(max(_READ, len(held))):
             held += more
             end = self._last_end(held)
             if end:
                 yield held[:end]
                 held = held[end:]
             if len(held) > _MOST:
-                raise IntegrityError(f"a row is larger than {_MOST >> 20} MiB")
+                raise IntegrityError("a row is larger than 2 GiB")
         if held:
             yield held
 
