@@ -186,6 +186,15 @@ def test_the_formula_guard_is_off_unless_asked_for_and_says_so() -> None:
     assert "formula guard" in CsvFormat(CsvOptions(formula_guard=True)).notices()[0]
 
 
+def test_a_guarded_name_of_a_column_is_read_back() -> None:
+    batch = pa.record_batch({"@note": pa.array(["=a", "b"]), "n": pa.array([1, 2])})
+    format = CsvFormat(CsvOptions(formula_guard=True))
+    data, _ = write(format, [batch])
+    assert data.startswith(b"'@note,n\n'=a,1\n")
+    found = pa.Table.from_batches(format.scan(io.BytesIO(data), batch.schema))
+    assert found.to_pydict() == {"@note": ["'=a", "b"], "n": [1, 2]}
+
+
 def test_line_ends_header_and_byte_order_mark_are_as_configured() -> None:
     columns = {"a,b": pa.array([1]), "c": pa.array(["x"])}
     assert encoded(columns) == '"a,b",c\n1,x\n'
@@ -237,6 +246,8 @@ def test_gzip_is_deterministic_and_opens_with_anything() -> None:
         {"escape": "\\", "null_marker": "\\N"},
         {"null_marker": "0"},
         {"null_marker": "nan"},
+        {"null_marker": "PT0S"},
+        {"null_marker": "-P1D"},
         {"null_marker": "true"},
         {"null_marker": "a,b"},
         {"null_marker": " x"},

@@ -103,7 +103,7 @@ class TestJsonl(Suite):
         store = MemoryStore()
         for number, half in enumerate(halves(rows)):
             lines = "".join(json.dumps(row, default=str) + "\n" for row in half.to_pylist())
-            data = pa.Codec("zstd").compress(lines.encode()).to_pybytes() if lines else b""
+            data = pa.Codec("zstd").compress(lines.encode()).to_pybytes()
             store.put(f"data/{number}.jsonl.zst", data)
         return FilesSource(FilesOptions(columns=TYPES), store), Dataset(files="data/*.jsonl.zst")
 
@@ -340,10 +340,12 @@ def test_columns_equal_but_for_case_are_refused() -> None:
 
 
 def test_empty_files_are_fine_among_others() -> None:
-    assert read(files(a__csv=b"", b__csv=b"x\n1\n", c__csv=b"x"), "*.csv").to_pydict() == {"x": ["1"]}
+    assert read(files(b__csv=b"x\n1\n", c__csv=b"x"), "*.csv").to_pydict() == {"x": ["1"]}
+    bare = files({"columns": {"x": "string"}, "header": False}, a__csv=b"", b__csv=b"1\n")
+    assert read(bare, "*.csv").to_pydict() == {"x": ["1"]}
     assert read(files(a__jsonl=b"", b__jsonl=b'{"x":1}\n\n'), "*.jsonl").to_pydict() == {"x": [1]}
     with pytest.raises(SchemaMismatch, match="has a row or names a column"):
-        read(files(a__csv=b""), "*.csv")
+        read(files(a__jsonl=b""), "*.jsonl")
     empty = read(files({"columns": {"x": "int64"}}, a__jsonl=b""), "*.jsonl")
     assert empty.schema.types == [pa.int64()]
 
@@ -861,8 +863,22 @@ def test_dialects_of_csv() -> None:
             for begin in ("", "\ufeff"):
                 text = f"{begin}a\n" + "\n".join(marks)
                 assert read(files(x__csv=text.encode()), "*").to_pydict() == {"a": marks}
-    alone = read(files(x__csv=b'a\n\n""\nx\n'), "*").column("a").to_pylist()
-    assert alone == [None, "", "x"]
+    for text in (b'a\n\n""\nx\n', b'a\n\n""\nx'):
+        assert read(files(x__csv=text), "*").column("a").to_pylist() == [None, "", "x"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_an_empty_field_is_null_whatever_stands_before_it_and_however_the_file_ends(end: bytes) -> None:
+    for text in (b'a,b\n1,2\n"x",', b'"a",b\n1,2\n"x",'):
+        assert read(files(x__csv=text + end), "*").to_pydict() == {"a": ["1", "x"], "b": ["2", None]}
+    escaped = files({"escape": "\\"}, x__csv=b"a,b\n1,2\nx\\\\,y\\\\" + end)
+    assert read(escaped, "*").to_pydict() == {"a": ["1", "x\\"], "b": ["2", "y\\"]}
+    line_end = files({"escape": "\\"}, x__csv=b"a,b\nx,y\\\n" + end)
+    assert read(line_end, "*").to_pydict() == {"a": ["x"], "b": ["y\n"]}
+
+
+def test_rows_behind_any_number_of_empty_lines_are_read() -> None:
+    assert read(files(x__csv=b"\n" * 200_000 + b"a,b\n1,2\n"), "*").to_pydict() == {"a": ["1"], "b": ["2"]}
 
 
 @pytest.mark.parametrize(
@@ -875,6 +891,9 @@ def test_dialects_of_csv() -> None:
         (b"a,b\n1,2,3\n", "1 or more rows that do not have 2 fields; row 1 has 3"),
         (b"a,\n", "no name for column 2"),
         (b"a,\xff\n1,2\n", "a header that is not UTF-8"),
+        (b"", "no row and not even a header"),
+        (b"\n\r\n", "no row and not even a header"),
+        (b"\xef\xbb\xbf", "no row and not even a header"),
     ],
 )
 def test_csv_that_is_none_is_refused(data: bytes, says: str) -> None:
@@ -893,8 +912,14 @@ def test_cut_off_and_damaged_files_are_refused() -> None:
         ("x__csv__zst", pa.Codec("zstd").compress(text).to_pybytes()),
     ):
         assert read(files(**{name: data}), "*").num_rows == 10_000
-        with pytest.raises(DataRefused, match="damaged, cut off"):
-            read(files(**{name: data[:-20]}), "*")
+        for kept in (data[:-20], b""):
+            with pytest.raises(DataRefused, match="damaged, cut off"):
+                read(files(**{name: kept}), "*")
+            with pytest.raises(DataRefused, match="damaged, cut off"):
+                bare = {"header": False, "columns": {"a": "int64", "b": "int64"}}
+                read(files(bare, **{name: kept}), "*")
+    with pytest.raises(DataRefused, match="escape character that escapes nothing"):
+        read(files({"escape": "\\"}, x__csv=b"a,b\n1,2\\"), "*")
     whole = parquet(rows(1000), write_page_checksum=True)
     with pytest.raises(DataRefused, match="damaged, cut off"):
         read(files(x__parquet=whole[:-20]), "*")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from lading.ports import ObjectInfo
 from lading.sources.files_parquet import ParquetFiles
@@ -74,3 +78,50 @@ def test_neighbouring_columns_of_a_row_group_are_fetched_together() -> None:
         )
         assert pa.Table.from_batches(batches).to_pydict() == {n: wide[n] for n in wide if n in names}
         assert file.reads - before <= most + 1  # and the file's first bytes, as Arrow opens it
+
+
+# Each flip in a process of its own: some end it inside of Arrow, where no error can be caught.
+FLIPPED = """
+import collections, io, json, os, sys
+import pyarrow as pa, pyarrow.parquet as pq
+from lading.ports import ObjectInfo
+from lading.sources.files_parquet import ParquetFiles
+from lading.sources.files_records import Tally, Wanted
+
+table = pa.table({"at": pa.array(range(50), pa.timestamp("us", "UTC")), "id": range(50), "t": ["A"] * 50})
+out = io.BytesIO()
+pq.write_table(table, out, write_page_checksum=True, row_group_size=20)
+whole = out.getvalue()
+ends = len(whole) - 8
+begins = ends - int.from_bytes(whole[ends : ends + 4], "little")
+
+def outcome(data):
+    kind, info = ParquetFiles(), ObjectInfo("a.parquet", len(data))
+    try:
+        look = kind.look(io.BytesIO(data), info, ())
+        wanted = Wanted(info, look.columns, frozenset(), frozenset(c.name for c in look.columns), 1 << 20)
+        groups = [group.index for group in look.groups]
+        return sum(batch.num_rows for batch in kind.read(io.BytesIO(data), wanted, groups, Tally()))
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        return "refused"
+
+found = collections.Counter()
+for place in range(begins, ends, int(sys.argv[1])):
+    for bit in range(8):
+        child = os.fork()
+        if not child:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            data = whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
+            os._exit({50: 0, "refused": 3}.get(outcome(data), 2))
+        found[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] += 1
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_a_footer_loses_no_row() -> None:
+    done = subprocess.run([sys.executable, "-c", FLIPPED, "3"], check=True, capture_output=True, text=True)
+    found = {int(code): count for code, count in json.loads(done.stdout).items()}
+    assert found.pop(-6, 0) < found[3] / 10  # Arrow ended the process
+    assert found.keys() == {0, 3}
+    assert min(found.values()) > 300

@@ -36,7 +36,9 @@ _FORMULA = "^[=+\\-@\t\r]"
 _READ = 8 << 20  # bytes read back at once
 _MOST = (1 << 31) - (1 << 20)  # bytes of a row that is read back: Arrow counts them in 32 bits
 _MARK = "\ufeff".encode()
-_LIKE_A_VALUE = re.compile(r"[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL)
+_LIKE_A_VALUE = re.compile(
+    r"[+-]?P?T?[+-]?[0-9.].*|true|false|[+-]?(nan|inf|infinity)", re.IGNORECASE | re.DOTALL
+)
 # Three percent smaller than the level below, for half as much time again. JSON's names, which come again in every line,
 # make it three times the time there, for one percent.
 _GZIP_LEVEL = 3
@@ -190,12 +192,13 @@ class CsvFormat:
         """Batches of fields as text. Not by `open_csv`, which reads in a thread of Arrow's: a scan that ends early
         leaves it behind, and it aborts the process where it needs Python and Python is ending."""
         options = self.options
+        names = self._guarded(pa.array(schema.names, pa.string())).to_pylist()
         if not headed and rows.startswith(_MARK):
             rows = _MARK + rows  # Arrow takes the first one off, and this is a value's
         table = pc_csv.read_csv(
             pa.BufferReader(rows),
             read_options=pc_csv.ReadOptions(
-                block_size=len(rows) + 1, column_names=None if headed else schema.names, use_threads=False
+                block_size=len(rows) + 1, column_names=None if headed else names, use_threads=False
             ),
             parse_options=pc_csv.ParseOptions(
                 delimiter=options.delimiter,
@@ -206,16 +209,14 @@ class CsvFormat:
                 ignore_empty_lines=False,
             ),
             convert_options=pc_csv.ConvertOptions(
-                column_types=dict.fromkeys(schema.names, pa.string()),
+                column_types=dict.fromkeys(names, pa.string()),
                 null_values=[options.null_marker],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
         )
-        if table.column_names != schema.names:
-            raise IntegrityError(
-                f"the columns are {', '.join(table.column_names)}, not {', '.join(schema.names)}"
-            )
+        if table.column_names != names:
+            raise IntegrityError(f"the columns are {', '.join(table.column_names)}, not {', '.join(names)}")
         return table.to_batches()
 
     def _whole_rows(self, source: Any) -> Iterator[bytes]:
@@ -266,9 +267,7 @@ class CsvFormat:
 
     def _text(self, values: Any, where: str, *, begins_file: bool) -> Any:
         options = self.options
-        if options.formula_guard:
-            begins = pc.match_substring_regex(values, _FORMULA)
-            values = pc.if_else(begins, pc.binary_join_element_wise("'", values, ""), values)
+        values = self._guarded(values)
         special = (
             options.delimiter
             + "\r\n"
@@ -285,6 +284,12 @@ class CsvFormat:
                 bare = np.asarray(marks.to_numpy(zero_copy_only=False))
                 mask = bare if mask is None else mask | bare
         return self._quoted(values, mask, where)
+
+    def _guarded(self, values: Any) -> Any:
+        if not self.options.formula_guard:
+            return values
+        begins = pc.match_substring_regex(values, _FORMULA)
+        return pc.if_else(begins, pc.binary_join_element_wise("'", values, ""), values)
 
     def _clashes(self, values: Any) -> np.ndarray | None:
         """Which texts would be taken for NULL."""

@@ -45,13 +45,16 @@ class CsvFiles:
     alike = True
 
     def look(self, file: Download, info: ObjectInfo, ranges: Sequence[Range]) -> Look:
-        groups = (Group(0, info.size),) if info.size else ()
+        groups = (Group(0, info.size),) if info.size or self.codec else ()
         names = list(self.dialect.types)
         if self.dialect.header:
-            first = next(records(plain_bytes(file, self.codec), self._ends, _HEADER), b"")
-            header, _ = self._headed(first)
+            blocks = records(plain_bytes(file, info, self.codec), self._ends, _HEADER)
+            header = next((found for block in blocks if (found := self._headed(block)[0])), b"")
             if not header:
-                return Look(None, ())
+                raise DataRefused(
+                    "has no row and not even a header.",
+                    hint="A file that was cut off, or is not yet written, looks so. Remove it if it holds nothing.",
+                )
             names = self._names(header)
             unknown = [name for name in self.dialect.types if name not in names]
             if unknown:
@@ -62,7 +65,7 @@ class CsvFiles:
         self, file: Download, wanted: Wanted, groups: Sequence[int], tally: Tally
     ) -> Iterator[pa.RecordBatch]:
         names, rows, first = list(self.dialect.types), 0, True
-        for block in records(plain_bytes(file, self.codec), self._ends):
+        for block in records(plain_bytes(file, wanted.file, self.codec), self._ends):
             data = block
             if first and self.dialect.header:
                 header, data = self._headed(block)
@@ -73,10 +76,23 @@ class CsvFiles:
                 data = block.removeprefix(_BOM)
             first = False
             self._check_quotes(data)
+            if data and not self._is_ended(data):
+                data += (
+                    b"\n"  # without a line end Arrow takes an empty field behind a quoted one for quoted too
+                )
             if data:
                 batch = self._parse(data, names, [column.name for column in wanted.columns], rows)
                 rows += batch.num_rows
                 yield batch
+
+    def _is_ended(self, data: bytes) -> bool:
+        """Whether the last record ends with a line feed."""
+        escape = self.dialect.escape.encode()
+        if data.endswith(escape) and len(data) in self._quotes(np.frombuffer(data, np.uint8))[1]:
+            raise DataRefused(
+                "ends with an escape character that escapes nothing.", hint="A file that was cut off ends so."
+            )
+        return data[-1] == _LINE_FEED and (data[-2:-1] != escape or self._ends(data) == len(data))
 
     def _column(self, name: str) -> Column:
         kind = self.dialect.types.get(name)

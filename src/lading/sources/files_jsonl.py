@@ -55,7 +55,7 @@ class JsonlFiles:
             declared = (Column(name, pa.string(), "JSON", parsed=kind) for name, kind in self._types.items())
             return Look(tuple(declared), (Group(0, info.size),))
         seen: dict[str, _Seen] = {}
-        for rows, bad in self._rows(file):
+        for rows, bad in self._rows(file, info):
             if bad:
                 raise DataRefused(f"has {bad} or more {_BAD}.")
             for name in dict.fromkeys(key for row in rows for key in row):
@@ -66,7 +66,7 @@ class JsonlFiles:
         self, file: Download, wanted: Wanted, groups: Sequence[int], tally: Tally
     ) -> Iterator[pa.RecordBatch]:
         names = [column.name for column in wanted.columns]
-        for rows, bad in self._rows(file):
+        for rows, bad in self._rows(file, wanted.file):
             tally.add("", _BAD, bad)
             _check_keys(rows, wanted.known)
             arrays = [
@@ -75,10 +75,12 @@ class JsonlFiles:
             ]
             yield pa.RecordBatch.from_arrays(arrays, names=names)
 
-    def _rows(self, file: Download) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    def _rows(self, file: Download, info: ObjectInfo) -> Iterator[tuple[list[dict[str, Any]], int]]:
         """The objects of some lines, and how many of these lines hold none."""
         first = True
-        for block in records(plain_bytes(file, self._codec), lambda data: data.rfind(b"\n") + 1, _BLOCK):
+        for block in records(
+            plain_bytes(file, info, self._codec), lambda data: data.rfind(b"\n") + 1, _BLOCK
+        ):
             lines = (block.removeprefix(_BOM) if first else block).split(b"\n")
             first = False
             found = [_object(line) for line in lines if line.strip()]

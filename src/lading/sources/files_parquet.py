@@ -48,6 +48,9 @@ class ParquetFiles:
         """The file, its footer read once for all its parts: Arrow's footer and the schema in it hold each other, and so
         stay, some ten times as large as in the file, until Python looks for such pairs."""
         opened = _open(file, self._footers.get(info))
+        groups = range(opened.metadata.num_row_groups)
+        if sum(opened.metadata.row_group(index).num_rows for index in groups) != opened.metadata.num_rows:
+            raise OSError("the rows of the row groups are not the file's")
         with self._lock:
             self._footers.setdefault(info, opened.metadata)
             if len(self._footers) > _FOOTERS:
@@ -135,13 +138,21 @@ def _longest(file: Download, footer: Any, index: int, leaves: Sequence[int]) -> 
     paths = [group.column(leaf).path_in_schema for leaf in leaves]
     try:
         reader = _open(file, footer.metadata, dictionaries=paths)
-        first = next(reader.iter_batches(_PROBED, [index], paths, use_threads=False))
+        first = _first(reader, index, paths)
     except OSError:  # DELTA_BYTE_ARRAY in place of a dictionary, which Arrow makes none of
         reader = _open(file, footer.metadata)
-        first = next(reader.iter_batches(_PROBED, [index], paths, use_threads=False))
+        first = _first(reader, index, paths)
     texts = [values for column in first.columns for values in _texts(column)]
+    if len(texts) != len(leaves):
+        raise OSError("the footer's columns are not its schema's")
     lengths = (pc.max(pc.binary_length(values)).as_py() or 0 for values in texts)
     return dict(zip(leaves, lengths, strict=True))
+
+
+def _first(reader: Any, index: int, paths: Sequence[str]) -> pa.RecordBatch:
+    for batch in reader.iter_batches(_PROBED, [index], paths, use_threads=False):
+        return batch
+    raise OSError("a row group gave no rows")
 
 
 def _texts(array: Any) -> Iterator[Any]:
@@ -166,8 +177,8 @@ def _texts(array: Any) -> Iterator[Any]:
 def _steps(
     begin: Callable[[int], Iterator[pa.RecordBatch]], rows: int, total: int, most: int
 ) -> Iterator[pa.RecordBatch]:
-    """The batches of a group of ``total`` rows. Where one is far larger than ``most`` bytes, those after it are read
-    anew with fewer rows: Arrow cannot change their number on the way."""
+    """The batches of a group of ``total`` rows; OSError where it has others. Where one is far larger than ``most``
+    bytes, those after it are read anew with fewer rows: Arrow cannot change their number on the way."""
     done = 0
     while done < total:
         at = 0
@@ -181,7 +192,9 @@ def _steps(
                     rows = max(1, batch.num_rows * most // batch.nbytes)
                     break
         else:
-            return
+            break
+    if done != total:  # Arrow goes by what columns say of themselves, and takes too few for the end
+        raise OSError(f"a row group of {total} rows gave {done}")
 
 
 def _gathered(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
@@ -210,16 +223,19 @@ def _open(
     int96: str = "us",
     dictionaries: Sequence[str] = (),
 ) -> Any:
-    return pq.ParquetFile(
-        pa.PythonFile(_Fetched(file, spans) if spans else Handle(file), mode="r"),
-        metadata=metadata,
-        read_dictionary=list(dictionaries) or None,
-        pre_buffer=False,  # it reads in threads of Arrow's, which a reading that fails leaves behind
-        buffer_size=0 if spans else _STREAM,
-        coerce_int96_timestamp_unit=int96,
-        page_checksum_verification=True,
-        arrow_extensions_enabled=True,
-    )
+    try:
+        return pq.ParquetFile(
+            pa.PythonFile(_Fetched(file, spans) if spans else Handle(file), mode="r"),
+            metadata=metadata,
+            read_dictionary=list(dictionaries) or None,
+            pre_buffer=False,  # it reads in threads of Arrow's, which a reading that fails leaves behind
+            buffer_size=0 if spans else _STREAM,
+            coerce_int96_timestamp_unit=int96,
+            page_checksum_verification=True,
+            arrow_extensions_enabled=True,
+        )
+    except KeyError as error:
+        raise OSError("the footer names columns that its schema does not") from error
 
 
 class _Fetched:
@@ -256,6 +272,8 @@ class _Fetched:
         self.closed = True
 
     def _fetch(self, start: int, size: int) -> bytes:
+        if start < 0:
+            raise OSError("the footer names a place before the file")
         self._file.seek(start)
         return self._file.read(size)
 

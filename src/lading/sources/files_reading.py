@@ -78,7 +78,7 @@ class Files:
         except (SchemaMismatch, DataRefused) as error:
             names.check_unchanged(self.store, info)
             raise type(error)(f"{info.name} {error.message}", hint=error.hint) from error
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             names.check_unchanged(self.store, info)
             raise DataRefused(
                 f"{info.name} in {self.store.url} cannot be read: it is damaged, cut off, or of another format.",

@@ -104,8 +104,10 @@ class Handle:
         self.closed = True
 
 
-def plain_bytes(file: Download, codec: str) -> Any:
+def plain_bytes(file: Download, info: ObjectInfo, codec: str) -> Any:
     """The file's bytes, decompressed: ``codec`` is gz, zst or nothing. A damaged or short file ends in OSError."""
+    if codec and not info.size:
+        raise OSError("no bytes are no compressed stream, not even of none")
     source = pa.PythonFile(Handle(file), mode="r")
     return pa.CompressedInputStream(source, {"gz": "gzip", "zst": "zstd"}[codec]) if codec else source
 
