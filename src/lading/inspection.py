@@ -27,6 +27,7 @@ from lading.assemble import (
 )
 from lading.clearance import Gate
 from lading.contract import Contract, ContractField
+from lading.contract.lifecycle import STATES
 from lading.documents import Document, Loc, nearest, show_duration
 from lading.errors import InvalidProject, LadingError, Problem
 from lading.evidence.records import read_schemas
@@ -265,6 +266,9 @@ class Inspection:
                 yield from (f"{document.path}: {told}" for told in transform.warnings())
         for own, contract, transforms in delivered:
             yield from _Columns(own, document, contract, transforms, self._columns_of(name)).warnings()
+            if contract.status.lower() not in ("proposed", *STATES):
+                place = f"{contract.path}:{contract.lines.get('status', 1)}"
+                yield f'{place}: status "{contract.status}" is none that is known{nearest(contract.status, STATES)}'
             silent = [f.name for f in contract.fields if not f.classification]
             if silent:
                 yield f"{contract.path}: not classified, so treated as Restricted: {', '.join(silent)}"

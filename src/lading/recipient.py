@@ -1,7 +1,7 @@
 """What a recipient does with a delivery, by its URL alone: prove it, and list what to open."""
 
 # Plain strings rather than Path objects: a walk through many small files.
-# ruff: noqa: PTH100, PTH112, PTH114, PTH118, PTH120
+# ruff: noqa: PTH100, PTH110, PTH112, PTH114, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -188,7 +188,9 @@ def _open(url: str) -> Store:
         # An empty one would be the folder that the command is called in, which nobody asked about.
         if not folder or not os.path.isdir(folder):
             raise InvalidProject(
-                f"There is no folder {folder}." if folder else "No folder and no URL is named."
+                f"{folder} is {'no folder' if os.path.exists(folder) else 'not there'}."
+                if folder
+                else "No folder and no URL is named."
             )
         return LocalStore(folder)
     from pydantic import ValidationError

@@ -61,7 +61,13 @@ def test_a_place_that_is_none_is_not_taken_for_the_folder_it_is_called_in(
 ) -> None:
     told = lading(command, place)
     assert told.code == 2
-    assert "No folder" in told.err or "There is no folder" in told.err
+    assert "No folder" in told.err or "is not there" in told.err
+
+
+def test_verify_of_a_file_that_is_no_bundle_says_that_it_is_no_folder(lading: Any, project: Path) -> None:
+    told = lading("verify", "lading.yaml")
+    assert told.code == 2
+    assert "lading.yaml is no folder" in told.err
 
 
 def test_files_lists_what_a_reader_should_open(lading: Any, project: Path) -> None:

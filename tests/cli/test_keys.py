@@ -38,6 +38,8 @@ def test_a_recipient_gets_a_copy_and_reads_with_it(lading: Any, encrypting: Path
     again = lading("keys", "copy", "berlin", "berlin.keys")
     assert again.code == 3
     assert "is there already" in again.err
+    nowhere = lading("keys", "copy", "berlin", "nowhere/berlin.keys")
+    assert (nowhere.code, "There is no folder nowhere." in nowhere.err) == (2, True)
 
 
 def test_a_missing_key_is_told_as_that_and_not_as_a_broken_signature(lading: Any, encrypting: Path) -> None:

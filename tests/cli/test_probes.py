@@ -41,6 +41,16 @@ def test_a_journal_needs_more_than_a_destination(
     assert "FAILED  read    denied" in told.out
 
 
+def test_a_store_that_is_out_of_reach_is_not_called_unfit(
+    lading: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = [Finding("write", False, "no answer", True), Finding("upload", False, "no answer", True)]
+    monkeypatch.setattr(Project, "test_store", lambda self, name: findings)
+    told = lading("test-store", "lake")
+    assert told.code == 4
+    assert told.out.endswith("lake could not be shown to be a destination\n")
+
+
 def test_a_connection_that_refuses_exits_with_its_code(
     lading: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

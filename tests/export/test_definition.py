@@ -194,7 +194,7 @@ def test_a_wrong_definition_is_refused_in_plain_words(text: str, expected: list[
         ("{connection: ops, table: public.flights}", "{connection: ops}",
          "3: source: give exactly one of table, query and files"),
         ("{connection: ops, table: public.flights}", "{connection: ops, query: ../x.sql}",
-         "3: source.query must be a path inside the project, without .."),
+         "3: source.query must be a relative path, without .."),
         ("flights@1", "flights", "2: contract must be a contract's name and major version, such as flights@1"),
         ("name: a", "name: A/b",
          '1: name: "A/b" cannot be a name: use 1 to 63 lower-case letters, digits, "-" and "_", '

@@ -121,6 +121,14 @@ def test_a_misspelt_tenant_leaves_no_marker_and_no_failure_behind() -> None:
     assert failures(w, w.job()) == 0
 
 
+def test_a_tenant_whose_first_delivery_nobody_owes_keeps_no_failure_open() -> None:
+    w = World(some_orders(months=2, customers="ac").take([0, 1, 2, 9, 10, 11]))  # a in January, c in February
+    run(w.job())
+    results = run(w.job(), replace(FIRST, tenants=("nobody", "c")))
+    assert {r.status for r in results} == {"failed"}
+    assert failures(w, w.job()) == 0
+
+
 def test_a_misspelt_tenant_is_told_where_a_check_finds_its_want_of_rows_first() -> None:
     w = World(some_orders())
 

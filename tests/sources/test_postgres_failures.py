@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import textwrap
@@ -288,6 +289,35 @@ def test_nothing_listens(tmp_path: Any) -> None:
         with pytest.raises(SourceUnavailable) as error:
             source(target).test()
         assert "s3cret" not in str(error.value)
+
+
+def test_what_the_url_asks_of_the_way_and_cannot_have_is_no_matter_of_another_try() -> None:
+    with pytest.raises(SourceDenied, match="sslmode"):
+        source("postgresql://u:s3cret@127.0.0.1:1/db?sslmode=requir").test()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def without_tls() -> None:  # PostgreSQL's protocol, SSLRequest: N is "no"
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(8)
+                    connection.sendall(b"N")
+
+        threading.Thread(target=without_tls, daemon=True).start()
+        with pytest.raises(SourceDenied, match="does not support SSL") as error:
+            source(f"postgresql://u:s3cret@127.0.0.1:{port}/db?sslmode=require").test()
+        server.shutdown(socket.SHUT_RDWR)
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_mistyped_parameter_of_the_url_is_told_by_what_it_may_mean() -> None:
+    for url in ("postgresql://u@h/db?sslmod=require", "host=h sslmod=require"):
+        with pytest.raises(InvalidProject, match='did you mean "sslmode"'):
+            source(url)
 
 
 def test_a_wrong_password_role_or_database_is_denied_and_never_shown(doomed_postgres: Any) -> None:

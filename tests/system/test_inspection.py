@@ -377,3 +377,13 @@ def test_the_examples_hold_nothing_to_refuse(example: str, monkeypatch: pytest.M
     assert main(["validate"]) == 0
     told = Project.load(root).validate()
     assert [each for each in told if "delivered as they are" not in each] == []
+
+
+def test_a_contract_s_status_that_is_none_is_told(shop: Any):
+    path = shop.root / "contracts/people.v1.odcs.yaml"
+    path.write_text(path.read_text().replace('"active"', '"actve"'))
+    told = shop.load().validate()
+    assert [each for each in told if "status" in each] == [
+        f"contracts/people.v1.odcs.yaml:{line(shop, 'contracts/people.v1.odcs.yaml', 'actve')}: "
+        'status "actve" is none that is known – did you mean "active"?'
+    ]

@@ -25,10 +25,11 @@ def status(context: typer.Context, export: Some = None, as_json: Json = False) -
 
     The last run, the watermark, the data's age against the contract's SLA (from the watermark on; of a full refresh,
     from when it was read), failures that no later run has mended, and intervals that are missing. An interval is
-    missing while a plain `run` would have to read it for any tenant, or what is committed of it is not published. An
-    export is as fresh as the tenant that is furthest behind, of all that it serves. What failed before it could claim
-    an interval, since the source was out of reach or its columns no longer fit the contract, leaves nothing in the
-    journal: its own exit code and stderr tell of it.
+    missing while a plain `run` would have to read it for any tenant, or what is committed of it is not published;
+    of other modes than append, which go on from where they are, only the latter. An export is as fresh as the tenant
+    that is furthest behind, of all that it serves. What failed before it could claim an interval, since the source was
+    out of reach or its columns no longer fit the contract, leaves nothing in the journal: its own exit code and stderr
+    tell of it.
     """
     project = context.obj.project()
     records = project.status(export)

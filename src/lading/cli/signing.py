@@ -38,5 +38,5 @@ def list_(context: typer.Context, as_json: Json = False) -> int:
         emit(signers)
     else:
         rows = [(each["key"], each["since"], each["until"], each["comment"]) for each in signers]
-        out(*table(("KEY", "SINCE", "UNTIL", "COMMENT"), rows))
+        out(*(table(("KEY", "SINCE", "UNTIL", "COMMENT"), rows) or ["ops/signers lists no key."]))
     return 0

@@ -53,7 +53,7 @@ def _utc(zone: str) -> str:
 
 def _relative(path: str) -> str:
     if path.startswith("/") or "\\" in path or ".." in path.split("/") or not path.strip():
-        raise ValueError("must be a path inside the project, without ..")
+        raise ValueError("must be a relative path, without ..")
     return path
 
 

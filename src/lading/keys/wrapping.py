@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from lading.errors import Refused
+from lading.errors import InvalidProject, Refused
 from lading.keys.file import file_name, key_in, new_key
 from lading.keys.identity import KEY_BYTES, key_id
 from lading.keys.private import check_folder, create_private, read_private, told
@@ -131,6 +131,8 @@ class FileWrapper:
                 create_private(target, json.dumps(document, indent=2).encode("ascii") + b"\n")
             except FileExistsError:
                 raise Refused(f"{target} is there already.", hint="Name another file.") from None
+            except FileNotFoundError:
+                raise InvalidProject(f"There is no folder {target.parent}.") from None
         return len(keys)
 
     def _current(self, tenant: str) -> bytes:

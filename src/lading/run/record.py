@@ -138,12 +138,15 @@ Ends = Sequence[tuple[Attempt, Mapping[str, Any]]]
 """Attempts that have ended, and how, in the order of their intervals and numbers."""
 
 
-def _unmended(journal: Journal, ends: Ends, standing: Standing) -> list[Mapping[str, Any]]:
+def _unmended(
+    journal: Journal, ends: Ends, standing: Standing, settled: Container[datetime]
+) -> list[Mapping[str, Any]]:
     """The ends of failed attempts whose runs no later attempt has delivered, the latest last.
 
     Later attempts of the same interval count; of a full refresh, those of later ticks too. One that discovered its
     tenants has served everybody who had nothing there; others must have served, together, all tenants of the failed one
-    that still count. Late rows alone make good for nothing but late rows. Nobody waits for a tenant that was asked for
+    that still count. Late rows alone make good for nothing but late rows. Nobody waits for a first delivery of the
+    intervals that begin at ``settled``, of which nothing is owed to anybody; nor for a tenant that was asked for
     by name and is known from nowhere; nor, once anything was delivered since, for a revision that somebody stopped:
     what it would have replaced stands.
     """
@@ -169,7 +172,7 @@ def _unmended(journal: Journal, ends: Ends, standing: Standing) -> list[Mapping[
             _counts(run["tenant"], standing)
             and run["tenant"] not in failure.get("unmet", ())
             and (run["tenant"], run["kind"]) not in served
-            and not (everybody and run["revision"] == 0)
+            and not ((everybody or failed.start in settled) and run["revision"] == 0)
             for run in claim["runs"]
         )
         others = claim["discover"] and not everybody and (standing.discover or not later)
@@ -295,7 +298,8 @@ def status(
         else:
             watermark = upto = min(interval.end for _, interval in newest)
     age = (now - upto).total_seconds() if upto else None
-    failures = _unmended(journal, ends, standing)
+    grid = {interval.start for interval in standing.grid} if standing.terms.mode == "append" else set()
+    failures = _unmended(journal, ends, standing, grid - missing)
     last = max((end for _, end in _seals(ends) if end["runs"]), key=_at, default=None)
     fresh = None if sla is None or age is None else age <= sla
     return {

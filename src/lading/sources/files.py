@@ -163,7 +163,8 @@ class FilesSource:
         if format_ == "parquet" and not codec:
             if self._types:
                 raise InvalidProject(
-                    "`columns` declares types for CSV and JSON lines; Parquet files have their own."
+                    "`columns` declares types for CSV and JSON lines; Parquet files have their own.",
+                    hint="Leave `columns` out of the connection in lading.yaml, or read these files by another one.",
                 )
             return ParquetFiles()
         if format_ == "jsonl":

@@ -80,7 +80,11 @@ def matching(store: Store, glob: str) -> tuple[ObjectInfo, ...]:
             others = [info.name for info, _ in zip(store.list(), range(1000), strict=False)]
     if not found:
         near = difflib.get_close_matches(glob, others, 3, 0.5) or others[:3]
-        hint = f"There are {', '.join(near)}." if near else "The store holds nothing that could be meant."
+        hint = (
+            f"There are {', '.join(near)}."
+            if near
+            else "Nothing at all lies there: is the store's `url` right?"
+        )
         raise SchemaMismatch(f"No object in {store.url} matches {glob}.", hint=hint)
     return tuple(found)
 

@@ -13,6 +13,7 @@ How types arrive is written in `lading.sources.postgres_types`.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -27,6 +28,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ConninfoOption
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from lading.documents import nearest
 from lading.errors import InvalidProject, SourceUnavailable
 from lading.ports import Bound, Dataset, Query, Types
 from lading.sources import postgres_catalog as catalog
@@ -253,9 +255,18 @@ def _parameters(options: PostgresOptions) -> dict[str, Any]:
     _check_authority(url)
     try:
         given = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
+    except psycopg.ProgrammingError as error:
+        named = re.search(r'invalid (?:URI query parameter|connection option)[: ]+"(\w+)"', str(error))
+        near = (
+            nearest(named[1], [each.keyword.decode() for each in pq.Conninfo.get_defaults()]) if named else ""
+        )
+        if near:  # else it may be a piece of the password
+            raise InvalidProject(
+                f"The PostgreSQL connection's url has a parameter that there is not{near}."
+            ) from None
         raise InvalidProject(
-            "The PostgreSQL connection's url is neither a postgresql:// URL nor key=value words.",
+            "The PostgreSQL connection's url is neither a postgresql:// URL nor key=value words, or has a parameter "
+            "that there is not.",
             hint="Percent-encode special characters in user and password.",
         ) from None
     if "@" in f"{given.get('host', '')}{given.get('hostaddr', '')}":

@@ -22,6 +22,9 @@ _GONE = re.compile(
     re.I,
 )
 
+# What libpq says before it asks the server, or of the server's certificate: another try ends alike.
+_AGREED = re.compile(r"does not support SSL|\binvalid \w+ value: |certificate", re.I)
+
 # PostgreSQL's messages about values, as far as none is in them; the types are a closed list, for a name could be one.
 _TYPES = (
     r"(?:smallint|integer|bigint|oid|real|double precision|numeric|money|boolean|date|timestamp(?: with time zone)?"
@@ -65,6 +68,11 @@ def refused_connection(
     way = text.rpartition("failed:")[2].strip().splitlines()
     said = redacted(way[0], secrets) if way else "no answer"
     at = f" at {redacted(place, secrets)}" if place else ""
+    if _AGREED.search(said):
+        return SourceDenied(
+            f"PostgreSQL{at} is not to be reached as the connection's URL asks: {said}.",
+            hint="Check the URL's sslmode and the certificates that it names.",
+        )
     return SourceUnavailable(f"PostgreSQL{at} cannot be reached: {said}.")
 
 

@@ -22,6 +22,7 @@ class Finding(NamedTuple):
     what: str
     ok: bool
     detail: str
+    retryable: bool = False  # it failed, and may not do so another time
 
 
 def probe(store: Store) -> list[Finding]:
@@ -53,7 +54,7 @@ def _try(what: str, act: Callable[[], str | None], otherwise: str = "") -> Findi
     try:
         problem = act()
     except LadingError as error:
-        return Finding(what, False, "; ".join(filter(None, (str(error), otherwise))))
+        return Finding(what, False, "; ".join(filter(None, (str(error), otherwise))), error.retryable)
     return Finding(what, not problem, problem or "")
 
 
@@ -82,7 +83,7 @@ def _second_create(store: Store, name: str) -> Finding:
     except ObjectExists:
         return Finding(what, True, "")
     except LadingError as error:
-        return Finding(what, False, str(error))
+        return Finding(what, False, str(error), error.retryable)
     return Finding(what, False, "a second create replaced the first object: this store cannot be a journal")
 
 
@@ -108,7 +109,8 @@ def _race(store: Store, name: str) -> Finding:
         thread.join()
     others = [error for error in outcomes if error is not None and not isinstance(error, ObjectExists)]
     if others or len(outcomes) < RACERS:
-        return Finding(what, False, str(others[0]) if others else "a create failed unexpectedly")
+        said = str(others[0]) if others else "a create failed unexpectedly"
+        return Finding(what, False, said, bool(others) and all(error.retryable for error in others))
     winners = outcomes.count(None)
     return Finding(
         what, winners == 1, "" if winners == 1 else f"{winners} of them won: this store cannot be a journal"
