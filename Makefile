@@ -6,9 +6,9 @@ BIN := .venv/bin
 # Four for two cores: tests wait for disks and servers half of their time.
 WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores * 2 )))
 SCALE ?= 1
+ROUNDS ?= 5
 # What starts Lading hundreds of times compiles it once, as an installed one is compiled once.
 export PYTHONDONTWRITEBYTECODE :=
-ROUNDS ?= 5
 
 .PHONY: setup demo test test-fast coverage interop check format lint types layers bench lock clean
 
