@@ -437,8 +437,8 @@ def _layouts() -> Iterator[str]:
     variables = ", ".join(f"`{{{name}}}`" for name in sorted(RUN_VARIABLES))
     yield (
         "What data names is percent-encoded in paths, the empty text is `%65mpty`, and NULL "
-        "`__HIVE_DEFAULT_PARTITION__`. Files have these columns too, as they are delivered: read them there, not in the names of "
-        "folders (DuckDB: `hive_partitioning = false`).\n\n"
+        "`__HIVE_DEFAULT_PARTITION__`. Files have these columns too, as they are delivered: read them there, not in "
+        "the names of folders (DuckDB: `hive_partitioning = false`).\n\n"
         f"`partition_by` makes at most {MOST_PARTITIONS:,} partitions of one tenant in one sweep, and {MOST_KEYS:,} of "
         "all its tenants; with more the run is refused before anything is committed, as each is a folder with a file "
         "that the manifest lists and every reader opens. Give a column of many values `shards`."
